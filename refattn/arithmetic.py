@@ -30,7 +30,8 @@ class Stage:
     @property
     def mean_square(self) -> float:
         """Mean squared relative error of one rounding when significands are log-uniform: u^2 / (8 ln 2), or 4 times
-        as much when truncating (whose mean is then not zero)."""
+        as much when truncating (whose mean is then not zero).
+        """
         return self.unit**2 / (8 * 0.6931471805599453)
 
 
@@ -87,7 +88,8 @@ class Arithmetic:
     @classmethod
     def flash(cls, dtype: Any, **changes: Any) -> Arithmetic:
         """A tiled kernel on 8- or 16-bit inputs: scores, row sum and accumulator in fp32, P cast to the inputs' format
-        before normalising; fp32 and fp64 inputs keep their own format throughout."""
+        before normalising; fp32 and fp64 inputs keep their own format throughout.
+        """
         inputs = formats.get(dtype)
         wide = Stage(inputs if inputs.precision >= formats.fp32.precision else formats.fp32)
         narrow = Stage(inputs)
@@ -107,7 +109,8 @@ class Arithmetic:
     @classmethod
     def naive(cls, dtype: Any, **changes: Any) -> Arithmetic:
         """Softmax of a stored score matrix: every stored intermediate in the inputs' format, sums in fp32 or wider, P
-        cast after normalising."""
+        cast after normalising.
+        """
         inputs = formats.get(dtype)
         return cls.flash(dtype, name=f"naive({inputs.name})", scores=Stage(inputs), cast="after", tile=None).replace(
             **changes

@@ -37,7 +37,7 @@ class Format:
 
     @property
     def unit_roundoff(self) -> float:
-        """u = 2**-precision: round to nearest errs by at most u relative to the exact value."""
+        """U = 2**-precision: round to nearest errs by at most u relative to the exact value."""
         return 2.0**-self.precision
 
     @property

@@ -184,9 +184,7 @@ def _check_arrays(spec: AttentionSpec, shape: Shape) -> None:
     _fits("kept_keys", spec.kept_keys, (shape.batch, shape.heads, shape.keys))
     _fits("kept_queries", spec.kept_queries, (shape.batch, shape.heads, shape.queries))
     if spec.alibi_slopes is not None and spec.alibi_slopes.shape not in ((shape.heads,), (shape.batch, shape.heads)):
-        raise InvalidValue(
-            f"alibi_slopes has shape {spec.alibi_slopes.shape}: expected ({shape.heads},) or {full[:2]}"
-        )
+        raise InvalidValue(f"alibi_slopes has shape {spec.alibi_slopes.shape}: expected ({shape.heads},) or {full[:2]}")
     if spec.sinks is not None and spec.sinks.shape != (shape.heads,):
         raise InvalidValue(f"sinks has shape {spec.sinks.shape}: expected ({shape.heads},)")
     if spec.documents is not None:

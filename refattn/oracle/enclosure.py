@@ -49,7 +49,8 @@ class Enclosure:
 
     def distance(self, x: Array) -> Array:
         """How far float64 values x lie from the midpoint, |x - mid - low|, rounded up a little; 0 where both are the same
-        infinity or both NaN, inf where just one is not finite."""
+        infinity or both NaN, inf where just one is not finite.
+        """
         with np.errstate(invalid="ignore", over="ignore"):
             gap = np.abs((x - self.mid) - self.tail())
             # x - mid errs by half an ulp of itself; the last subtraction likewise.
@@ -96,10 +97,12 @@ def _fraction(x: mpf) -> Any:
 
 
 def _two_sum(high: Array, low: Array, shift: Array) -> tuple[Array, Array]:
-    """high + low + shift as head and tail, the tail pushed outwards by its own rounding error."""
+    """High + low + shift as head and tail, the tail pushed outwards by its own rounding error."""
     with np.errstate(invalid="ignore", over="ignore"):
         small = low + shift
-        small = np.where(shift > 0, np.nextafter(small, np.inf), np.where(shift < 0, np.nextafter(small, -np.inf), small))
+        small = np.where(
+            shift > 0, np.nextafter(small, np.inf), np.where(shift < 0, np.nextafter(small, -np.inf), small)
+        )
         head = high + small
         back = head - high
         tail = (high - (head - back)) + (small - back)

@@ -1,0 +1,78 @@
+"""refattn: is what my attention kernel returned right, to the last bit that its arithmetic allows?
+
+A lazy table of contents (PEP 562): importing refattn loads neither torch, jax, triton, hypothesis nor pytest.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from refattn import adapters, bounds, formats, models, oracle, strategies
+    from refattn.arithmetic import Arithmetic, Stage
+    from refattn.assertions import assert_attention, assert_softmax
+    from refattn.errors import InvalidType, InvalidValue, MissingExtra, RefattnError, TargetError
+    from refattn.judge import Finding, Report, Verdict
+    from refattn.oracle.enclosure import Enclosure
+    from refattn.spec import AttentionSpec, SoftmaxSpec
+    from refattn.suite import check
+
+__version__ = "0.1.0"
+
+_MODULES = ("adapters", "bounds", "formats", "models", "oracle", "strategies")
+_NAMES = {
+    "Arithmetic": "arithmetic",
+    "AttentionSpec": "spec",
+    "Enclosure": "oracle.enclosure",
+    "Finding": "judge",
+    "InvalidType": "errors",
+    "InvalidValue": "errors",
+    "MissingExtra": "errors",
+    "RefattnError": "errors",
+    "Report": "judge",
+    "SoftmaxSpec": "spec",
+    "Stage": "arithmetic",
+    "TargetError": "errors",
+    "Verdict": "judge",
+    "assert_attention": "assertions",
+    "assert_softmax": "assertions",
+    "check": "suite",
+}
+
+__all__ = [
+    "Arithmetic",
+    "AttentionSpec",
+    "Enclosure",
+    "Finding",
+    "InvalidType",
+    "InvalidValue",
+    "MissingExtra",
+    "RefattnError",
+    "Report",
+    "SoftmaxSpec",
+    "Stage",
+    "TargetError",
+    "Verdict",
+    "adapters",
+    "assert_attention",
+    "assert_softmax",
+    "bounds",
+    "check",
+    "formats",
+    "models",
+    "oracle",
+    "strategies",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"refattn.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"refattn.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'refattn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,46 @@
+"""What the oracle returns: one enclosure for every output.
+
+May import: numpy, refattn.oracle.enclosure.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refattn.oracle.enclosure import Enclosure
+
+
+class AttentionTruth(NamedTuple):
+    """The exact output (B, H, Nq, Dv) and the exact natural log-sum-exp (B, H, Nq) of one attention problem."""
+
+    out: Enclosure
+    lse: Enclosure
+
+
+class GradientTruth(NamedTuple):
+    """The exact gradients of sum(do * out) + sum(dlse * lse).
+
+    dq (B, H, Nq, D); dk (B, Hkv, Nk, D) and dv (B, Hkv, Nk, Dv), summed over the query heads that share a key-value
+    head; dbias in the shape of the spec's bias, summed over its broadcast axes, and dsinks (H,): None where the spec
+    has none.
+    """
+
+    dq: Enclosure
+    dk: Enclosure
+    dv: Enclosure
+    dbias: Enclosure | None = None
+    dsinks: Enclosure | None = None
+
+
+class RoundedTruth(NamedTuple):
+    """The correctly rounded output, and where its rounding is decided.
+
+    Where `decided` is False the exact value is a midpoint of the format to within 2**-1000 of itself, as far as
+    enclosures can tell an exact tie, and `out` holds the neighbour whose last bit is even.
+    """
+
+    out: NDArray[np.float64]
+    decided: NDArray[np.bool_]

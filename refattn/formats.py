@@ -37,7 +37,7 @@ class Format:
 
     @property
     def unit_roundoff(self) -> float:
-        """U = 2**-precision: round to nearest errs by at most u relative to the exact value."""
+        """u = 2**-precision: round to nearest errs by at most u relative to the exact value."""
         return 2.0**-self.precision
 
     @property
@@ -52,7 +52,9 @@ class Format:
 
     def _spacing(self, x: Array) -> Array:
         _, exponent = np.frexp(x)
-        return np.ldexp(1.0, np.maximum(exponent - 1, self.emin) - self.precision + 1)
+        binade = np.where(x == 0.0, self.emin, np.clip(exponent - 1, self.emin, None))
+        spacing: Array = np.ldexp(1.0, binade - self.precision + 1)
+        return spacing
 
     def ulp(self, x: Any) -> Array:
         """Distance between the neighbouring numbers of the format in the binade of x; NaN where x is not finite."""
@@ -73,10 +75,11 @@ class Format:
         finite = np.isfinite(values)
         safe = np.where(finite, values, 0.0)
         spacing = self._spacing(safe)
-        # The quotient is exact, except that float64's own subnormals may vanish in it: no other format reaches them.
+        # Exact: the spacing is a power of two, and the quotient of a normal or subnormal number is below 2**53.
         scaled = safe / spacing
         step = {"nearest": np.rint, "truncate": np.trunc, "up": np.ceil, "down": np.floor}[rounding](scaled)
-        rounded = np.copysign(step * spacing, safe)
+        with np.errstate(over="ignore"):  # next to float64's largest number the product may be 2**1024
+            rounded = step * spacing
         return np.where(finite, self._overflow(rounded, safe, rounding), self._special(values))
 
     def _overflow(self, rounded: Array, exact: Array, rounding: Rounding) -> Array:
@@ -102,30 +105,38 @@ class Format:
         high + low is first rounded to odd in float64 (Boldo and Melquiond, "Emulation of FMA and correctly rounded
         sums", theorem 1), which is harmless as every narrower format here has at most 51 bits.
         """
-        head, tail = np.broadcast_arrays(np.asarray(high, np.float64), np.asarray(low, np.float64))
+        head, tail = (
+            np.array(part) for part in np.broadcast_arrays(np.asarray(high, np.float64), np.asarray(low, np.float64))
+        )
         if self.precision == 53:
-            return head.copy()
-        even = (np.ascontiguousarray(head).view(np.int64) & 1) == 0
+            return head
+        even = (head.view(np.int64) & 1) == 0
         nudge = np.isfinite(head) & (tail != 0) & even
-        odd = np.where(nudge, np.nextafter(head, np.where(tail > 0, np.inf, -np.inf)), head)
+        odd = np.where(nudge, _next_float64(head, np.where(tail > 0, np.inf, -np.inf)), head)
         return self.round(odd)
 
     def contains(self, x: Any) -> NDArray[np.bool_]:
         """True where x is a number of the format (NaN counts as one)."""
         values = np.asarray(x, dtype=np.float64)
-        rounded = self.round(values)
-        return (rounded == values) | np.isnan(values)
+        inside: NDArray[np.bool_] = (self.round(values) == values) | np.isnan(values)
+        return inside
 
     def next_up(self, x: Any) -> Array:
         """The smallest number of the format greater than x, a number of the format."""
         values = np.asarray(x, dtype=np.float64)
         if self.precision == 53:
-            return np.nextafter(values, np.inf)
-        return self.round(np.nextafter(values, np.inf), "up")
+            return _next_float64(values, np.inf)
+        return self.round(_next_float64(values, np.inf), "up")
 
     def next_down(self, x: Any) -> Array:
         """The greatest number of the format smaller than x, a number of the format."""
-        return -self.next_up(-np.asarray(x, dtype=np.float64))
+        return np.negative(self.next_up(np.negative(np.asarray(x, dtype=np.float64))))
+
+
+def _next_float64(x: Any, towards: Any) -> Array:
+    with np.errstate(over="ignore", under="ignore"):  # the neighbour of the largest number is infinity, as wanted
+        neighbour: Array = np.nextafter(x, towards)
+    return neighbour
 
 
 def _ieee(name: str, precision: int, emax: int, storage: Any) -> Format:
@@ -166,7 +177,7 @@ def get(name: Any) -> Format:
         return name
     text = name if isinstance(name, str) else str(getattr(name, "name", name))
     found = _ALIASES.get(text.removeprefix("torch."))
-    if found is None and not isinstance(name, str):
+    if found is None and name is not None and not isinstance(name, str):
         try:
             found = _ALIASES.get(np.dtype(name).name)
         except TypeError:

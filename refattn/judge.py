@@ -5,6 +5,7 @@ May import: refattn.cases; the numbers come from refattn.comparison and refattn.
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -70,12 +71,12 @@ class Finding:
     expected: str | None = None
     unexpected_pass: bool = False
 
-    @property
+    @builtins.property  # the field above hides the name
     def bad(self) -> bool:
         """True if the kernel did not satisfy the property."""
         return self.verdict in (Verdict.SUSPECT, Verdict.VIOLATES, Verdict.ERROR)
 
-    @property
+    @builtins.property  # the field above hides the name
     def fails(self) -> bool:
         """True if this finding makes the run fail."""
         return self.unexpected_pass or (self.bad and self.gating and self.expected is None)

@@ -43,10 +43,11 @@ class Arithmetic:
     dot            accumulation of Q K^T
     scale_query    True if Q is multiplied by the scale and rounded to `inputs` before the product
     scores         format in which scores are held while scale, softcap and bias are applied, and the maximum subtracted
-    exponent       "subtract": exp(fl(s - m)); "fma": exp2(fma(s, c, -fl(m c))) with c = scale * log2(e), whose argument
-                   errs in proportion to |m|, not to |s - m|
+    exponent       "subtract": exp(fl(s - m)); "subtract_exp2": exp2(fl(fl(s - m) log2(e))); "fma": exp2(fma(s, c, -fl(m c)))
+                   with c = scale * log2(e), whose argument errs in proportion to |m|, not to |s - m|
     exp_ulps       error of the exponential in ulps of `scores.format`
     exp_relative   relative error of a polynomial exponential, on top of exp_ulps
+    tanh_ulps      error of the softcap's tanh in ulps of `scores.format`
     normaliser     accumulation of the row sum
     probabilities  format of P as the operand of P V
     cast           whether P is cast "before" or "after" it is divided by the row sum
@@ -55,6 +56,8 @@ class Arithmetic:
     output         format of the result
     lse            format in which the log-sum-exp is computed and returned; log_ulps is the logarithm's error there
     tile           keys taken at a time, after each of which the accumulator may be rescaled; None is all at once
+    group_sum      format in which dK and dV of the query heads that share a key-value head are added up
+    splits         parts into which the keys may be divided, each with its own log-sum-exp, to be combined at the end
     flush_to_zero  subnormal results of every stage may be replaced by zero
     """
 
@@ -67,20 +70,25 @@ class Arithmetic:
     accumulator: Stage
     output: Stage
     lse: Stage
+    group_sum: Stage
     scale_query: bool = False
-    exponent: Literal["subtract", "fma"] = "subtract"
+    exponent: Literal["subtract", "subtract_exp2", "fma"] = "subtract"
     exp_ulps: float = 1.0
     exp_relative: float = 0.0
+    tanh_ulps: float = 4.0
     log_ulps: float = 2.0
     cast: Literal["before", "after"] = "before"
     sum_of_cast: bool = False
     tile: int | None = 64
+    splits: int = 1
     flush_to_zero: bool = False
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile < 1:
             raise InvalidValue(f"tile is {self.tile!r}: expected a positive number of keys or None")
-        for name in ("exp_ulps", "exp_relative", "log_ulps"):
+        if self.splits < 1:
+            raise InvalidValue(f"splits is {self.splits!r}: expected a positive number")
+        for name in ("exp_ulps", "exp_relative", "tanh_ulps", "log_ulps"):
             value = getattr(self, name)
             if not 0.0 <= value < float("inf"):
                 raise InvalidValue(f"{name} is {value!r}: expected a finite number of at least 0")
@@ -103,6 +111,7 @@ class Arithmetic:
             accumulator=wide,
             output=narrow,
             lse=wide,
+            group_sum=wide,
         )
         return base.replace(**changes)
 

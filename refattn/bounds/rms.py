@@ -1,0 +1,119 @@
+"""Root mean square errors when every rounding errs independently with a log-uniform significand.
+
+A model, not a theorem: it says how large the error of a good kernel usually is, and what is much larger, or biased, needs
+another explanation. May import: numpy, refattn.arithmetic, refattn.bounds.stages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refattn.arithmetic import Arithmetic
+from refattn.bounds.stages import argument_mean_square, exp_mean_square
+
+if TYPE_CHECKING:
+    from refattn.bounds.attention import BlockWeights
+
+Array = NDArray[np.float64]
+
+
+def weight_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+    """Mean square log-error of each weight that numerator and normaliser share, (r, n)."""
+    distance = np.where(np.isfinite(found.distance), found.distance, 0.0)
+    # exp(0) = 1 exactly in every implementation: the weight of the maximum has no error of its own.
+    own = np.where(found.distance > 0, exp_mean_square(arithmetic), 0.0)
+    return np.asarray(found.score_square + argument_mean_square(distance, arithmetic) + own)
+
+
+def total_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+    """Mean square relative error of the row sum, (r,)."""
+    independent = (found.weights**2 * weight_mean_square(found, arithmetic)).sum(axis=1)
+    return np.asarray(independent + _shared_shift(found, None, None, arithmetic) + _summation(found, arithmetic))
+
+
+def _tiles(keys: int, arithmetic: Arithmetic) -> list[slice]:
+    step = arithmetic.tile or max(keys, 1)
+    return [slice(start, start + step) for start in range(0, keys, step)]
+
+
+def _summation(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+    """Mean square of the roundings of sum_j w_j: within a tile one after the other, then tile after tile."""
+    square = np.zeros(len(found.total))
+    running = np.zeros(len(found.total))
+    for tile in _tiles(found.weights.shape[1], arithmetic):
+        weights = found.weights[:, tile]
+        inside = weights.sum(axis=1)
+        running = running + inside
+        square += weights.shape[1] / 3 * inside**2 + running**2
+    return np.asarray(square * arithmetic.normaliser.mean_square)
+
+
+def output_mean_square(
+    found: BlockWeights, value: Array, kept: Array | None, gain: float, out: Array, arithmetic: Arithmetic
+) -> Array:
+    """Mean square error of the output, (r, Dv).
+
+    Errors of weights enter as w_j e_j (v_j - O), because numerator and normaliser share them; the cast of P, and the
+    accumulator's roundings, only enter the numerator.
+    """
+    weights = found.weights if kept is None else found.weights * kept * gain
+    values = np.concatenate([value**2, value], axis=1)
+    shared = weight_mean_square(found, arithmetic)
+    columns = value.shape[1]
+    moments = (weights**2 * shared) @ values
+    bare = (found.weights**2 * shared).sum(axis=1)[:, None]
+    cross = ((weights * found.weights) * shared) @ value
+    square = moments[:, :columns] - 2 * out * cross + out**2 * bare
+    square = np.maximum(square, 0.0)
+    cast = np.where(found.distance > 0, cast_mean_square(found, arithmetic), 0.0)
+    square += (weights**2 * cast) @ value**2
+    square += _accumulation(weights, value, arithmetic)
+    square += out**2 * (_summation(found, arithmetic)[:, None] + 2 * arithmetic.accumulator.mean_square)
+    square += _shared_shift(found, weights, value, arithmetic, out)
+    if arithmetic.output.format.precision < arithmetic.accumulator.format.precision:
+        square += arithmetic.output.format.ulp(out) ** 2 / 12
+    return np.asarray(square)
+
+
+def cast_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+    """Mean square relative error of casting P, (r, n), gradual underflow included."""
+    stage = arithmetic.probabilities
+    if stage.format.precision >= arithmetic.scores.format.precision:
+        return np.zeros_like(found.weights)
+    cast = found.weights if arithmetic.cast == "after" else np.exp(-found.distance)
+    coarse = (stage.format.smallest_subnormal**2 / 12) / np.maximum(cast, 1e-150) ** 2
+    return np.where(cast < stage.format.smallest_normal, coarse, stage.mean_square)
+
+
+def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array:
+    """Mean square of the accumulator's roundings: the bridge within each tile, then the running sum after each."""
+    running = np.zeros((weights.shape[0], value.shape[1]))
+    square = np.zeros_like(running)
+    for tile in _tiles(weights.shape[1], arithmetic):
+        inside = weights[:, tile] @ value[tile]
+        running = running + inside
+        length = weights[:, tile].shape[1]
+        spread = weights[:, tile] ** 2 @ value[tile] ** 2
+        square += length / 3 * inside**2 + length / 6 * spread + running**2
+    return np.asarray(square * arithmetic.accumulator.mean_square)
+
+
+def _shared_shift(
+    found: BlockWeights, weights: Array | None, value: Array | None, arithmetic: Arithmetic, out: Array | None = None
+) -> Array:
+    """Mean square of the rounding of m c, which all keys of a tile share, so that it does not average out there."""
+    if arithmetic.exponent != "fma":
+        shape = (len(found.total),) if out is None else out.shape
+        return np.zeros(shape)
+    shift = arithmetic.scores.mean_square * found.maximum**2
+    if weights is None or value is None or out is None:
+        return np.asarray(
+            sum(found.weights[:, t].sum(axis=1) ** 2 for t in _tiles(found.weights.shape[1], arithmetic)) * shift
+        )
+    square = np.zeros_like(out)
+    for tile in _tiles(weights.shape[1], arithmetic):
+        square += (weights[:, tile] @ value[tile] - out * found.weights[:, tile].sum(axis=1)[:, None]) ** 2
+    return square * shift[:, None]

@@ -1,0 +1,174 @@
+"""Budgets of softmax, log-softmax and log-sum-exp along an axis.
+
+May import: numpy, refattn.arithmetic, refattn.roundoff, refattn.spec, refattn.bounds.budget, refattn.bounds.stages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refattn.arithmetic import Arithmetic
+from refattn.bounds.budget import ErrorBudget
+from refattn.bounds.stages import argument_error, argument_mean_square, exp_mean_square, rescales, underflow_unit
+from refattn.roundoff import gamma
+from refattn.spec import SoftmaxSpec
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """Exact weights of rows (r, n) and the errors of their normalisers (r, 1)."""
+
+    weights: Array
+    distance: Array
+    maximum: Array
+    logarithm: Array
+    log_error: Array
+    log_error_square: Array
+    total_exp: Array
+    total_adding: Array
+    total_square: Array
+
+
+def softmax(x: Array, spec: SoftmaxSpec, arithmetic: Arithmetic) -> ErrorBudget:
+    """Budget of softmax, log_softmax or logsumexp of a float64 array without NaN or +inf (theorem softmax_error)."""
+    moved = np.moveaxis(x, spec.axis, -1)
+    rows = moved.reshape(-1, moved.shape[-1])
+    with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
+        row = _row(rows, arithmetic)
+        compute = {"softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _log_sum_exp}[spec.kind]
+        parts, square = compute(rows, row, arithmetic)
+    certified = np.asarray(sum(parts.values()))
+    blank = np.isneginf(rows.max(axis=1, initial=-np.inf))[:, None]
+    exact = blank | (np.isneginf(rows) if spec.kind != "logsumexp" else False)
+
+    def restored(array: Array) -> Array:
+        cleared = np.where(exact, 0.0, array)
+        if spec.kind == "logsumexp":
+            return cleared.reshape(moved.shape[:-1])
+        return np.moveaxis(cleared.reshape(moved.shape), -1, spec.axis)
+
+    return ErrorBudget(
+        restored(np.where(np.isnan(certified), np.inf, certified)),
+        np.sqrt(restored(square)),
+        {name: restored(part) for name, part in parts.items()},
+    )
+
+
+def _row(rows: Array, arithmetic: Arithmetic) -> Row:
+    n = rows.shape[1]
+    hidden = np.isneginf(rows)
+    maximum = rows.max(axis=1, initial=-np.inf)
+    maximum = np.where(np.isneginf(maximum), 0.0, maximum)
+    distance = np.where(hidden, np.inf, maximum[:, None] - rows)
+    unnormalised = np.exp(-distance)
+    total = unnormalised.sum(axis=1, keepdims=True)
+    total = np.where(total > 0, total, 1.0)
+    weights = unnormalised / total
+    finite = np.where(hidden, 0.0, distance)
+    changes = rescales(n, arithmetic)
+    visible = np.where(hidden, maximum[:, None], rows)
+    log_error = argument_error(visible, maximum, arithmetic) + (1 + changes) * arithmetic.exp_error
+    eta = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+    excess = np.where(log_error < 1e-3, weights * np.expm1(np.minimum(log_error, 1e-3)), 0.0)
+    grown = np.exp(np.minimum(log_error - distance, 700.0)) / total - weights
+    excess = np.where(log_error < 1e-3, excess, grown).sum(axis=1, keepdims=True)
+    adding = gamma(n + changes, arithmetic.normaliser.unit)
+    own = np.where(distance > 0, exp_mean_square(arithmetic), 0.0)
+    square = argument_mean_square(finite, arithmetic) + own
+    return Row(
+        weights=weights,
+        distance=finite,
+        maximum=maximum[:, None],
+        logarithm=np.log(total),
+        log_error=log_error,
+        log_error_square=square,
+        total_exp=np.log1p(excess),
+        total_adding=-np.log1p(-min(adding, 1.0)) + 2 * (n + changes) * eta / total,
+        total_square=(weights**2 * square).sum(axis=1, keepdims=True) + _summation(weights, arithmetic),
+    )
+
+
+def _summation(weights: Array, arithmetic: Arithmetic) -> Array:
+    """Mean square relative error of adding up: one after the other within a tile, then tile after tile."""
+    n = weights.shape[1]
+    step = arithmetic.tile or max(n, 1)
+    square = np.zeros((len(weights), 1))
+    running = np.zeros((len(weights), 1))
+    for start in range(0, n, step):
+        tile = weights[:, start : start + step]
+        inside = tile.sum(axis=1, keepdims=True)
+        running = running + inside
+        square += tile.shape[1] / 3 * inside**2 + running**2
+    return np.asarray(square * arithmetic.normaliser.mean_square)
+
+
+def _softmax(rows: Array, row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+    y = row.weights
+    unit = arithmetic.normaliser.unit
+    total = row.total_exp + row.total_adding
+    grown = np.expm1(row.log_error + total + 2 * unit)
+    parts = {
+        "exp": y * np.maximum(grown - np.expm1(row.total_adding + 2 * unit), 0.0),
+        "normaliser": y * np.expm1(row.total_adding + 2 * unit),
+        "output": arithmetic.output.unit * y * (1 + grown),
+        "underflow": np.where(
+            np.isneginf(rows),
+            0.0,
+            2 * underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+            + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
+        ),
+    }
+    # The weight's own error appears in its numerator and, with weight y, in the normaliser: a factor (1 - y).
+    shared = row.log_error_square * (1 - 2 * y) + row.total_square
+    square = y**2 * (np.maximum(shared, 0.0) + 2 * arithmetic.normaliser.mean_square)
+    if arithmetic.output.format.precision < arithmetic.normaliser.format.precision:
+        square = square + arithmetic.output.format.ulp(y) ** 2 / 12
+    return parts, square
+
+
+def _lse_rounding(row: Row, arithmetic: Arithmetic) -> Array:
+    return arithmetic.log_error * np.abs(row.logarithm) + arithmetic.lse.unit * np.abs(row.maximum + row.logarithm)
+
+
+def _log_sum_exp(rows: Array, row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+    lse = row.maximum + row.logarithm
+    output = arithmetic.output.unit * np.abs(lse) + underflow_unit(arithmetic.output, arithmetic.flush_to_zero)
+    parts = {
+        "exp": row.total_exp,
+        "normaliser": row.total_adding,
+        "output": _lse_rounding(row, arithmetic) + arithmetic.log_error * (row.total_exp + row.total_adding) + output,
+    }
+    square = row.total_square + _lse_square(row, lse, arithmetic)
+    return parts, square
+
+
+def _lse_square(row: Row, lse: Array, arithmetic: Arithmetic) -> Array:
+    log_square = (2 * arithmetic.log_ulps * arithmetic.lse.format.unit_roundoff) ** 2 / 12 * row.logarithm**2
+    return np.asarray(log_square + (arithmetic.lse.format.ulp(lse) ** 2 + arithmetic.output.format.ulp(lse) ** 2) / 12)
+
+
+def _log_softmax(rows: Array, row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+    """x - m - log l: the largest intermediate is |x - m|, never |m|."""
+    y = -row.distance - row.logarithm
+    size = row.distance + np.abs(row.logarithm)
+    unit = arithmetic.lse.unit
+    total = row.total_exp + row.total_adding
+    before = total + arithmetic.log_error * (np.abs(row.logarithm) + total) + 2 * unit * size
+    parts = {
+        "exp": np.broadcast_to(row.total_exp, y.shape),
+        "normaliser": np.broadcast_to(row.total_adding, y.shape),
+        "output": before
+        - total
+        + arithmetic.output.unit * (np.abs(y) + before)
+        + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
+    }
+    log_square = (2 * arithmetic.log_ulps * arithmetic.lse.format.unit_roundoff) ** 2 / 12 * row.logarithm**2
+    square = row.total_square + log_square + arithmetic.lse.mean_square * (row.distance**2 + y**2)
+    if arithmetic.output.format.precision < arithmetic.lse.format.precision:
+        square = square + arithmetic.output.format.ulp(y) ** 2 / 12
+    return parts, square

@@ -55,7 +55,7 @@ class AttentionSpec:
                      and offset count inside the document (packed variable-length batches)
     kept_keys        boolean, broadcastable to (B, H, Nk): a dropped key is absent
     kept_queries     boolean, broadcastable to (B, H, Nq): a dropped query is an empty row
-    buckets          (query buckets, key buckets), integers broadcastable to (B, H, N): only equal buckets see each other
+    buckets          (query buckets, key buckets), integers broadcastable to (B, H, N): only equal ones see each other
     key_positions    (Nk,) or (B, Nk): the logical position of each stored key (a paged cache); -1 is an unused slot
     keep, dropout    boolean keep-mask broadcastable to (B, H, Nq, Nk) and rate p: weights are multiplied by
                      keep / (1 - p) after normalising; the log-sum-exp does not see it
@@ -89,11 +89,14 @@ class AttentionSpec:
         _finite_or_none("softcap", self.softcap)
         if self.softcap is not None and self.softcap <= 0:
             raise InvalidValue(f"softcap is {self.softcap!r}: expected a positive number or None")
+        _boolean("causal", self.causal)
+        _boolean("strict", self.strict)
         if self.strict and not self.causal:
             raise InvalidValue("strict is True while causal is False: expected causal=True with strict=True")
         _one_of("alignment", self.alignment, ("bottom_right", "top_left"))
         _one_of("empty_rows", self.empty_rows, ("zero", "nan"))
         object.__setattr__(self, "window", _checked_window(self.window))
+        _number("dropout", self.dropout, "a rate in [0, 1)")
         if not 0.0 <= self.dropout < 1.0:
             raise InvalidValue(f"dropout is {self.dropout!r}: expected a rate in [0, 1)")
         if self.dropout and self.keep is None:
@@ -107,12 +110,12 @@ class AttentionSpec:
         self._store("key_positions", _integers("key_positions", self.key_positions))
         for name in ("documents", "buckets"):
             self._store(name, _integer_pair(name, getattr(self, name)))
-        for name in ("alibi_slopes", "sinks"):
+        if self.alibi_slopes is not None and not np.isfinite(self.alibi_slopes).all():
+            raise InvalidValue("alibi_slopes holds NaN or an infinity: expected finite numbers")
+        for name in ("bias", "sinks"):
             values = getattr(self, name)
             if values is not None and np.isposinf(values).any():
-                raise InvalidValue(f"{name} holds +inf: expected finite numbers")
-        if self.bias is not None and np.isposinf(self.bias).any():
-            raise InvalidValue("bias holds +inf: expected finite numbers or -inf")
+                raise InvalidValue(f"{name} holds +inf: expected finite numbers or -inf")
 
     def _store(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
@@ -155,6 +158,8 @@ def problem_shape(q: Any, k: Any, v: Any, spec: AttentionSpec) -> Shape:
     Takes anything with a `shape`. Raises InvalidValue, naming the argument and what was expected.
     """
     for name, array in (("q", q), ("k", k), ("v", v)):
+        if not hasattr(array, "shape"):
+            raise InvalidType(f"{name} is a {type(array).__name__}: expected an array with axes (B, H, N, D)")
         if len(array.shape) != 4:
             raise InvalidValue(f"{name} has shape {tuple(array.shape)}: expected four axes (B, H, N, D)")
     batch, heads, queries, d_qk = (int(n) for n in q.shape)
@@ -197,8 +202,8 @@ def _check_arrays(spec: AttentionSpec, shape: Shape) -> None:
         _per_token("key_positions", spec.key_positions, shape.batch, shape.keys)
         for row in np.atleast_2d(spec.key_positions):
             used = np.sort(row[row >= 0])
-            if not np.array_equal(used, np.arange(used.size)):
-                raise InvalidValue("key_positions is not 0..n-1 in some order, with -1 for unused slots")
+            if not np.array_equal(used, np.arange(used.size)) or (row < -1).any():
+                raise InvalidValue("key_positions holds other numbers: expected 0..n-1 in some order, -1 where unused")
 
 
 def _per_token(name: str, array: Any, batch: int, n: int) -> None:
@@ -218,15 +223,24 @@ def _fits(name: str, array: Any, full: tuple[int, ...]) -> None:
 
 
 def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise InvalidValue(f"{name} is {value!r}: expected one of {', '.join(map(repr, choices))}")
+
+
+def _number(name: str, value: Any, expected: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        raise InvalidType(f"{name} is {value!r}: expected {expected}")
+
+
+def _boolean(name: str, value: Any) -> None:
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidType(f"{name} is {value!r}: expected True or False")
 
 
 def _finite_or_none(name: str, value: Any) -> None:
     if value is None:
         return
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise InvalidType(f"{name} is {value!r}: expected a number or None")
+    _number(name, value, "a number or None")
     if not np.isfinite(value):
         raise InvalidValue(f"{name} is {value!r}: expected a finite number or None")
 
@@ -254,7 +268,8 @@ def _floats(name: str, value: Any) -> Any:
     if value is None:
         return None
     array = _array(name, value)
-    if array.dtype.kind == "b" or array.dtype.kind not in "iufV":
+    # ml_dtypes' formats are of kind V, and so are records.
+    if array.dtype.kind not in "iufV" or array.dtype.names is not None:
         raise InvalidType(f"{name} has dtype {array.dtype}: expected floating-point numbers")
     return array.astype(np.float64)
 
@@ -263,16 +278,16 @@ def _booleans(name: str, value: Any) -> Any:
     if value is None:
         return None
     array = _array(name, value)
-    if array.dtype != np.bool_:
+    if array.size and array.dtype != np.bool_:
         raise InvalidType(f"{name} has dtype {array.dtype}: expected booleans")
-    return array
+    return array.astype(np.bool_)
 
 
 def _integers(name: str, value: Any) -> Any:
     if value is None:
         return None
     array = _array(name, value)
-    if array.dtype.kind not in "iu":
+    if array.size and array.dtype.kind not in "iu":
         raise InvalidType(f"{name} has dtype {array.dtype}: expected integers")
     return array.astype(np.int64)
 

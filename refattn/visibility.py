@@ -6,6 +6,7 @@ May import: numpy, refattn.spec.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,8 @@ Ints = NDArray[np.int64]
 class Visibility:
     """The predicate visible(i, j) of one problem, evaluated a block of queries at a time.
 
-    `query_positions` is (B or 1, Nq), already shifted by the alignment's offset; `key_positions` is (B or 1, Nk), with -1
-    for a slot that holds no key.
+    `query_positions` is (B or 1, Nq), already shifted by the alignment's offset; `key_positions` is (B or 1, Nk), with
+    -1 for a slot that holds no key.
     """
 
     spec: AttentionSpec
@@ -66,7 +67,8 @@ class Visibility:
 
     def distance(self, rows: slice = slice(None)) -> Ints:
         """|position - j| for ALiBi: (B or 1, 1, rows, Nk)."""
-        return np.abs(self.query_positions[:, None, rows, None] - self.key_positions[:, None, None, :])
+        distance: Ints = np.abs(self.query_positions[:, None, rows, None] - self.key_positions[:, None, None, :])
+        return distance
 
     def full(self) -> Bools:
         """visible(i, j) of the whole problem, (B, H, Nq, Nk), read-only."""
@@ -79,17 +81,17 @@ def visible(spec: AttentionSpec, shape: Shape) -> Bools:
     return Visibility.of(spec, shape).full()
 
 
-def block_of(array: NDArray[np.generic], rows: slice) -> NDArray[np.generic]:
+def block_of(array: NDArray[Any], rows: slice) -> NDArray[Any]:
     """The queries `rows` of an array that broadcasts to (B, H, Nq, Nk), with its four axes made explicit."""
     four = array.reshape((1,) * (4 - array.ndim) + array.shape)
     return _rows(four, rows)
 
 
-def _rows(array: NDArray[np.generic], rows: slice) -> NDArray[np.generic]:
+def _rows(array: NDArray[Any], rows: slice) -> NDArray[Any]:
     return array if array.shape[2] == 1 else array[:, :, rows]
 
 
-def _at_least_3d(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _at_least_3d(array: NDArray[Any]) -> NDArray[Any]:
     return array.reshape((1,) * (3 - array.ndim) + array.shape)
 
 

@@ -57,8 +57,8 @@ class TiledKernel:
     key_tile           keys taken at a time; None is the arithmetic's `tile` (which may itself be None: all keys)
     tile_order         order in which the key tiles are visited: "forward", "reverse", or a function from their number
                        to a permutation
-    exp                "exp" exp(s - m); "exp2" exp2(fma(s, c, -m c)) with c = scale * log2(e); "poly" the same with a
-                       polynomial; None is what the arithmetic's `exponent` says
+    exp                "exp" exp(s - m); "exp2" base 2, exp2(fma(s, c, -m c)) with c = scale * log2(e) unless the
+                       arithmetic says "subtract_exp2"; "poly" the same with a polynomial; None is what it says
     degree             degree of that polynomial, 1 to 5
     nan_safe           whether NaN and infinity in an invisible slot are kept out of the products
     """
@@ -89,8 +89,10 @@ class TiledKernel:
         changes: dict[str, Any] = {}
         if self.key_tile is not None:
             changes["tile"] = self.key_tile
-        if self.exp is not None:
-            changes["exponent"] = "subtract" if self.exp == "exp" else "fma"
+        if self.exp == "exp":
+            changes["exponent"] = "subtract"
+        elif self.exp is not None and base.exponent == "subtract":
+            changes["exponent"] = "fma"
         if self.exp == "poly":
             changes["exp_relative"] = exp2.MAX_RELATIVE_ERROR[self.degree]
             changes["exp_ulps"] = exp2.EVALUATION_ULPS
@@ -172,17 +174,25 @@ class TiledKernel:
         return folds and plain and self.scale(problem) > 0
 
     def scores(self, problem: Problem, tile: Tile) -> Array:
-        """The masked scores of a tile: scale, softcap, bias and ALiBi applied, unless the scale is folded."""
+        """The masked scores of a tile."""
+        return self.mask(self.biased_scores(problem, tile, self.capped_scores(problem, tile)), tile)
+
+    def capped_scores(self, problem: Problem, tile: Tile) -> Array:
+        """softcap(scale * Q K^T); Q K^T alone if the scale is folded."""
         s = self.dot(problem, self.load_queries(problem, tile.rows), self.load_keys(problem, tile.columns))
         if not (problem.arithmetic.scale_query or self.folds_scale(problem)):
             s = problem.stages.scores(s * self.scale(problem))
         if problem.spec.softcap is not None:
             s = self.softcap(problem, s)
+        return s
+
+    def biased_scores(self, problem: Problem, tile: Tile, s: Array) -> Array:
+        """The scores with bias and ALiBi."""
         if problem.spec.bias is not None:
             s = problem.stages.scores(s + self.bias(problem, tile))
         if problem.spec.alibi_slopes is not None:
             s = problem.stages.scores(s + self.alibi(problem, tile))
-        return self.mask(s, tile)
+        return s
 
     def dot(self, problem: Problem, q: Array, k: Array) -> Array:
         """Q K^T, stored in the scores' format."""
@@ -217,12 +227,14 @@ class TiledKernel:
         if problem.arithmetic.exponent == "subtract":
             return rounded(np.exp(rounded(s - reference)))
         c = self.exponent_factor(problem)
+        if problem.arithmetic.exponent == "subtract_exp2":
+            return self.exponential_base_2(problem, rounded(rounded(s - reference) * c))
         # The offset is rounded once for the whole row: at the maximum it does not cancel exactly.
-        return self.exponential_base_2(problem, problem.stages.scores.fma(s, c, -rounded(reference * c)))
+        return self.exponential_base_2(problem, rounded.fma(s, c, -rounded(reference * c)))
 
     def exponential_of_change(self, problem: Problem, old: Array, new: Array) -> Array:
         """e**(old - new) for two references: exactly 1 where nothing changed."""
-        if problem.arithmetic.exponent == "subtract":
+        if problem.arithmetic.exponent != "fma":
             return self.exponential(problem, old, new)
         rounded = problem.stages.scores
         return self.exponential_base_2(problem, rounded(rounded(old - new) * self.exponent_factor(problem)))
@@ -239,10 +251,28 @@ class TiledKernel:
         return float(problem.stages.constant(scale * math.log2(math.e)))
 
     def guarded(self, maximum: Array) -> Array:
-        """The maximum to subtract: 0 where nothing has been seen, as (-inf) - (-inf) would be NaN."""
-        return np.where(np.isneginf(maximum), 0.0, maximum)
+        """The maximum to subtract: 0 where it is infinite.
 
-    # Products
+        Where nothing has been seen, (-inf) - (-inf) would be NaN; and a score of +inf must make the log-sum-exp +inf.
+        """
+        return np.where(np.isinf(maximum), 0.0, maximum)
+
+    # Dropout and products
+
+    def kept(self, problem: Problem, tile: Tile) -> Array:
+        """The keep-mask of a tile as 0 and 1, with whatever axes of size 1 it has."""
+        block = block_of(problem.spec.keep, tile.rows)
+        return (block if block.shape[3] == 1 else block[..., tile.columns]).astype(np.float64)
+
+    def dropout_factor(self, problem: Problem) -> float:
+        """1 / (1 - p)."""
+        return float(problem.stages.constant(1.0 / (1.0 - problem.spec.dropout)))
+
+    def cast_operand(self, problem: Problem, x: Array) -> Array:
+        """P or dS as it enters a product; a format without infinity saturates, as the hardware's conversion does."""
+        format = problem.arithmetic.probabilities.format
+        largest = math.inf if format.has_infinity else format.max_finite
+        return problem.stages.probabilities(np.clip(x, -largest, largest))
 
     def visible_product(self, weights: Array, values: Array, seen: Bools, accumulate: Rounder) -> Array:
         """weights @ values, in which what is not seen(i, j) adds nothing, whatever values[j] holds.

@@ -113,6 +113,7 @@ class Stages:
     accumulator: Rounder
     output: Rounder
     lse: Rounder
+    group_sum: Rounder
     constant: Rounder
 
     @staticmethod
@@ -130,6 +131,7 @@ class Stages:
             accumulator=Rounder(arithmetic.accumulator, flush),
             output=Rounder(arithmetic.output, flush),
             lse=Rounder(arithmetic.lse, flush),
+            group_sum=Rounder(arithmetic.group_sum, flush),
             constant=Rounder(Stage(wide)),
         )
 

@@ -3,27 +3,29 @@
 For each tile of queries the keys are visited a tile at a time. The state of a row is (m, l, acc): a reference m close
 to the largest score so far, the normaliser l = sum exp(s - m), and the unnormalised output acc = sum exp(s - m) v. A
 larger score moves m, and multiplies l and acc by exp(m_old - m_new). (Milakov and Gimelshein, 2018; Dao et al.,
-FlashAttention, 2022, algorithm 1.) May import: numpy, refattn.errors, refattn.formats, refattn.spec,
-refattn.visibility, refattn.models.
+FlashAttention, 2022, algorithm 1.) May import: numpy, refattn.arithmetic, refattn.errors,
+refattn.formats, refattn.spec, refattn.visibility, refattn.models.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
+from refattn.arithmetic import Arithmetic
 from refattn.errors import InvalidValue
 from refattn.formats import Array
 from refattn.models import splits
+from refattn.models.backward import Gradients, TiledBackward
 from refattn.models.kernel import Problem, Tile, TiledKernel
 from refattn.models.splits import Partial
 from refattn.models.state import State
 from refattn.spec import AttentionSpec
-from refattn.visibility import Bools, block_of
+from refattn.visibility import Bools
 
 NO_SPEC = AttentionSpec()
 
@@ -53,6 +55,14 @@ class TiledAttention(TiledKernel):
         if self.splits < 1:
             raise InvalidValue(f"splits is {self.splits!r}: expected a positive number")
 
+    def arithmetic_for(self, format: Any) -> Arithmetic:
+        """The contract that the kernel honours on inputs of a format (a name, a dtype or a Format)."""
+        found = super().arithmetic_for(format)
+        # A stale reference lies up to that many powers of two below the maximum: so much longer are the exponents,
+        # whose rounding grows by u for each nat, half an ulp.
+        stale = self.rescale_threshold * math.log(2.0) / 2
+        return found.replace(exp_ulps=found.exp_ulps + stale, splits=max(self.splits, found.splits))
+
     def __call__(self, q: Any, k: Any, v: Any, *, spec: AttentionSpec = NO_SPEC) -> tuple[Any, Any]:
         """out (B, H, Nq, Dv) in q's dtype, and the natural log-sum-exp (B, H, Nq) in the arithmetic's format.
 
@@ -64,6 +74,17 @@ class TiledAttention(TiledKernel):
             out, lse = self.forward(problem)
         arithmetic = problem.arithmetic
         return out.astype(arithmetic.output.format.storage), lse.astype(arithmetic.lse.format.storage)
+
+    def backward(
+        self, q: Any, k: Any, v: Any, do: Any, *, spec: AttentionSpec = NO_SPEC, dlse: Any = None
+    ) -> Gradients:
+        """The gradients of sum(do * out) + sum(dlse * lse): the forward pass, then the backward pass on its results."""
+        out, lse = self(q, k, v, spec=spec)
+        return self.backward_kernel()(q, k, v, out, lse, do, spec=spec, dlse=dlse)
+
+    def backward_kernel(self) -> TiledBackward:
+        """The backward pass that goes with this forward pass: the same tiles, the same arithmetic."""
+        return TiledBackward(**{shared.name: getattr(self, shared.name) for shared in fields(TiledKernel)})
 
     def check(self, problem: Problem) -> None:
         """Refuse to divide P by the row sum before its cast when that sum is not complete then."""
@@ -94,7 +115,7 @@ class TiledAttention(TiledKernel):
                     state = self.absorb(problem, tile, state)
             partials.append(self.finalize(problem, state))
         out, lse = partials[0] if len(partials) == 1 else self.combine_splits(problem, partials)
-        return problem.stages.output(self.fill_empty_rows(problem, seen, out)), lse
+        return problem.stages.output(self.fill_empty_rows(problem, seen, out, lse)), lse
 
     def shares(self, problem: Problem) -> list[list[slice]]:
         """The key tiles of each split."""
@@ -120,11 +141,11 @@ class TiledAttention(TiledKernel):
         maximum = self.new_maximum(problem, state.maximum, self.tile_maximum(s))
         factor = self.rescale_factor(problem, state.maximum, maximum)
         p = self.probabilities(problem, s, maximum)
-        operand = self.cast_probabilities(problem, p)
+        operand = self.cast_operand(problem, p)
         summed = operand if problem.arithmetic.sum_of_cast else p
         normaliser = self.accumulate_normaliser(problem, state.normaliser, factor, summed)
         if problem.arithmetic.cast == "after":
-            operand = self.cast_probabilities(problem, self.normalised(problem, p, normaliser))
+            operand = self.cast_operand(problem, self.normalised(problem, p, normaliser))
         operand = self.dropout(problem, tile, operand)
         accumulator = self.accumulate_values(problem, tile, state.accumulator, factor, operand)
         return State(maximum, normaliser, accumulator)
@@ -155,21 +176,13 @@ class TiledAttention(TiledKernel):
         rounded = problem.stages.normaliser
         return rounded(rounded(old * factor) + rounded.sum(p))
 
-    def cast_probabilities(self, problem: Problem, p: Array) -> Array:
-        """P as it enters P V; a format without infinity saturates, as the hardware's conversion does."""
-        format = problem.arithmetic.probabilities.format
-        return problem.stages.probabilities(p if format.has_infinity else np.minimum(p, format.max_finite))
-
     def normalised(self, problem: Problem, p: Array, normaliser: Array) -> Array:
         """P divided by its row sum, for kernels that cast after normalising."""
         return problem.stages.scores(p / np.where(normaliser == 0.0, 1.0, normaliser)[..., None])
 
     def dropout(self, problem: Problem, tile: Tile, operand: Array) -> Array:
         """P without the dropped weights; the factor 1 / (1 - p) is applied in the end."""
-        if problem.spec.keep is None:
-            return operand
-        keep = block_of(problem.spec.keep, tile.rows)
-        return np.where(keep if keep.shape[3] == 1 else keep[..., tile.columns], operand, 0.0)
+        return operand if problem.spec.keep is None else operand * self.kept(problem, tile)
 
     def accumulate_values(self, problem: Problem, tile: Tile, old: Array, factor: Array, operand: Array) -> Array:
         """acc = acc * factor + P V."""
@@ -204,7 +217,7 @@ class TiledAttention(TiledKernel):
         if problem.arithmetic.cast == "before":
             out = rounded(out / np.where(empty, 1.0, state.normaliser)[..., None])
         if problem.spec.dropout:
-            out = rounded(out * float(problem.stages.constant(1.0 / (1.0 - problem.spec.dropout))))
+            out = rounded(out * self.dropout_factor(problem))
         return np.where(empty[..., None], 0.0, out), self.log_sum_exp(problem, state)
 
     def log_sum_exp(self, problem: Problem, state: State) -> Array:
@@ -223,11 +236,11 @@ class TiledAttention(TiledKernel):
         """A split's result as it is written to scratch memory, in the accumulator's and the log-sum-exp's formats."""
         return problem.stages.accumulator(out), problem.stages.lse(lse)
 
-    def fill_empty_rows(self, problem: Problem, seen: Bools, out: Array) -> Array:
-        """What the spec wants in rows that see no key."""
-        if problem.spec.empty_rows == "zero":
-            return out
-        return np.where(seen.any(axis=-1, keepdims=True), out, np.nan)
+    def fill_empty_rows(self, problem: Problem, seen: Bools, out: Array, lse: Array) -> Array:
+        """What the spec wants in rows that see no key, and 0 / 0 in rows that see none but scores of -inf."""
+        sees = seen.any(axis=-1, keepdims=True)
+        out = np.where(sees & np.isneginf(lse)[..., None], np.nan, out)
+        return out if problem.spec.empty_rows == "zero" else np.where(sees, out, np.nan)
 
 
 def tiled_attention(q: Any, k: Any, v: Any, *, spec: AttentionSpec = NO_SPEC) -> tuple[Any, Any]:

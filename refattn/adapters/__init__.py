@@ -1,1 +1,104 @@
-"""adapters: see the modules."""
+"""How to call a kernel: one adapter for each calling convention.
+
+May import: refattn.errors, refattn.adapters.*.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from refattn.adapters.base import CLAIMS, Adapter, checked_claims
+from refattn.adapters.flash_attn import FlashAttn, VarLen
+from refattn.adapters.jax_attention import JaxAttention
+from refattn.adapters.memory import LAYOUTS
+from refattn.adapters.native import Backward, Decode, Native
+from refattn.adapters.sdpa import SDPA
+from refattn.adapters.session import CallFailure, Outcome
+from refattn.adapters.softmax import Softmax
+from refattn.errors import InvalidType, InvalidValue
+
+__all__ = [
+    "CLAIMS",
+    "LAYOUTS",
+    "Adapter",
+    "CallFailure",
+    "Outcome",
+    "checked_claims",
+    "get",
+    "guess",
+    "names",
+    "register",
+]
+
+_ADAPTERS: dict[str, type[Adapter]] = {
+    adapter.name: adapter for adapter in (Native, Decode, Backward, SDPA, FlashAttn, VarLen, JaxAttention, Softmax)
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names of the conventions, the adopter's own included."""
+    return tuple(_ADAPTERS)
+
+
+def get(name: str | Adapter, library: str | None = None) -> Adapter:
+    """The adapter of a convention; library ("numpy", "torch", "jax") overrides whose arrays the kernel is given.
+
+    Raises InvalidValue, naming the choices.
+    """
+    if isinstance(name, Adapter):
+        return name
+    if name not in _ADAPTERS:
+        raise InvalidValue(f"call is {name!r}: expected one of {', '.join(_ADAPTERS)}")
+    return _ADAPTERS[name](library)
+
+
+def register(adapter: type[Adapter]) -> type[Adapter]:
+    """Add one's own convention (a decorator of the class). Raises InvalidType when it is not an Adapter with a name."""
+    if not (isinstance(adapter, type) and issubclass(adapter, Adapter)) or not getattr(adapter, "name", ""):
+        raise InvalidType(f"adapter is {adapter!r}: expected a subclass of Adapter with a name")
+    _ADAPTERS[adapter.name] = adapter
+    return adapter
+
+
+def guess(target: str, kernel: Callable[..., Any]) -> str:
+    """The name of the convention that a kernel seems to follow; "native" when nothing says otherwise.
+
+    An attribute `refattn_call` of the kernel decides; then its name, as in the string `target` that the user gave; then
+    the names of its parameters.
+    """
+    declared = getattr(kernel, "refattn_call", None)
+    if declared is not None:
+        return get(declared).name
+    path = target.lower()
+    function = path.replace(":", ".").rpartition(".")[2] or str(getattr(kernel, "__name__", "")).lower()
+    if function.endswith(("softmax", "logsumexp")):
+        return "softmax"
+    if "scaled_dot_product_attention" in function:
+        return "sdpa"
+    if "flash_attn_varlen" in function:
+        return "varlen"
+    if "flash_attn" in function:
+        return "flash_attn"
+    if path.startswith("jax.") and "attention" in function:
+        return "jax"
+    return _by_parameters(kernel)
+
+
+def _by_parameters(kernel: Callable[..., Any]) -> str:
+    try:
+        parameters = list(inspect.signature(kernel).parameters)
+    except (TypeError, ValueError):
+        return "native"
+    if "spec" in parameters:
+        return "backward" if "do" in parameters else "native"
+    for name, marks in (
+        ("varlen", {"cu_seqlens_q"}),
+        ("sdpa", {"attn_mask", "is_causal"}),
+        ("jax", {"local_window_size", "is_causal"}),
+        ("flash_attn", {"softmax_scale", "causal"}),
+    ):
+        if marks <= set(parameters):
+            return name
+    return "softmax" if parameters and set(parameters[1:2]) & {"dim", "axis"} else "native"

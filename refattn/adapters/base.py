@@ -1,0 +1,178 @@
+"""What an adapter is: one calling convention, with what its kernels usually claim and how they usually compute.
+
+May import: refattn.errors, arithmetic, formats, spec, adapters.libraries, adapters.memory, adapters.session.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from refattn import formats
+from refattn.adapters.libraries import Library, library
+from refattn.adapters.memory import Layout
+from refattn.adapters.session import CallFailure, Outcome, Session
+from refattn.arithmetic import Arithmetic
+from refattn.errors import InvalidType, InvalidValue
+from refattn.formats import Format
+from refattn.spec import Alignment
+
+Kernel = Callable[..., Any]
+Quantity = Literal["attention", "softmax", "gradients"]
+
+CLAIMS: dict[str, str] = {
+    "causal": "a causal mask",
+    "strict_causal": "a causal mask without the diagonal",
+    "window": "a sliding window",
+    "softcap": "soft-capped scores",
+    "alibi": "ALiBi slopes",
+    "bias": "an additive bias",
+    "mask": "a boolean mask",
+    "sinks": "attention sinks",
+    "gqa": "fewer key-value heads than query heads",
+    "cross": "another number of keys than of queries",
+    "dv": "another head dimension of V than of Q and K",
+    "scale": "a given scale",
+    "lse": "returns the log-sum-exp",
+    "backward": "gradients",
+    "empty_rows": "rows that see no key give what the spec says",
+    "ragged": "any length, not only multiples of a tile",
+    "varlen": "documents packed in one sequence",
+    "paged": "keys stored in any order",
+    "sparse": "kept keys and queries, hash buckets",
+    "dropout": "a given dropout mask",
+    "deterministic": "the same call gives the same bits",
+    "batch_invariant": "the rest of the batch changes no bit",
+    "nan_safe": "NaN and inf in invisible slots reach no output",
+    "ieee": "visible infinities are handled as IEEE arithmetic reads",
+    "zero_length": "no keys, or no queries",
+}
+
+
+def checked_claims(claims: Iterable[str]) -> frozenset[str]:
+    """The claims as a set. Raises InvalidValue, naming the first that is not in CLAIMS."""
+    found = frozenset(claims)
+    for claim in sorted(found - CLAIMS.keys()):
+        raise InvalidValue(f"claim {claim!r} is not known: expected some of {', '.join(CLAIMS)}")
+    return found
+
+
+class Adapter(ABC):
+    """A calling convention.
+
+    A kernel may carry attributes that override what its convention usually implies: refattn_claims (names),
+    refattn_formats (names), refattn_arithmetic or arithmetic_for (an Arithmetic, a dict by format, or a function of the
+    format), refattn_library ("numpy", "torch", "jax") and refattn_device (a torch device).
+
+    alignment    of causal masks and windows when the numbers of queries and keys differ
+    queries      the only number of queries that the convention takes, or None for any
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    quantity: ClassVar[Quantity] = "attention"
+    alignment: ClassVar[Alignment] = "bottom_right"
+    queries: ClassVar[int | None] = None
+    usual_library: ClassVar[str] = "numpy"
+    usual_formats: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16", "fp64")
+
+    def __init__(self, library: str | None = None) -> None:
+        self._library = library
+
+    # What is known of a kernel without calling it
+
+    def library(self, kernel: Kernel) -> Library:
+        """The library whose arrays the kernel takes."""
+        name = self._library or getattr(kernel, "refattn_library", None) or self.library_name(kernel)
+        return library(name, str(getattr(kernel, "refattn_device", "cpu")))
+
+    def library_name(self, kernel: Kernel) -> str:
+        """The library that the convention, or the kernel's origin, implies."""
+        del kernel
+        return self.usual_library
+
+    def formats(self, kernel: Kernel) -> tuple[Format, ...]:
+        """The formats of inputs that the kernel can be fed."""
+        names = getattr(kernel, "refattn_formats", None)
+        declared = getattr(kernel, "refattn_arithmetic", None)
+        if names is None and isinstance(declared, Mapping):
+            names = tuple(declared)
+        return tuple(formats.get(name) for name in (self.usual_formats if names is None else names))
+
+    def default_claims(self, kernel: Kernel) -> frozenset[str]:
+        """What the kernel says that it can do: its own attribute, or the usual claims of the convention."""
+        declared = getattr(kernel, "refattn_claims", None)
+        return self.usual_claims(kernel) if declared is None else checked_claims(declared)
+
+    def arithmetic(self, kernel: Kernel, format: Format, spec: Any = None, shape: Any = None) -> Arithmetic:
+        """The contract of the kernel: its own declaration, or the usual one of the convention.
+
+        spec and shape refine it where a kernel takes different paths; without them it is that of the common path.
+        Raises InvalidType or InvalidValue when the kernel's declaration is of no use.
+        """
+        declared = getattr(kernel, "arithmetic_for", None) or getattr(kernel, "refattn_arithmetic", None)
+        if declared is None:
+            return self.usual_arithmetic(kernel, format, spec, shape)
+        return _resolved(declared, format)
+
+    @abstractmethod
+    def usual_claims(self, kernel: Kernel) -> frozenset[str]:
+        """The claims of a kernel that declares none."""
+
+    @abstractmethod
+    def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
+        """The contract of a kernel that declares none."""
+
+    # Calling it
+
+    def call(
+        self,
+        kernel: Kernel,
+        case: Any,
+        *,
+        want_lse: bool = False,
+        want_gradients: bool = False,
+        layout: Layout = "contiguous",
+        output: Format | None = None,
+    ) -> Outcome:
+        """Give the case to the kernel, in fresh memory of the wanted layout.
+
+        output is the format expected of the result; None asks the kernel's arithmetic. Raises CallFailure.
+        """
+        refusal = self.refuses(kernel, case, want_lse=want_lse, want_gradients=want_gradients)
+        if refusal is not None:
+            raise CallFailure("signature", refusal)
+        if output is None:
+            output = self.arithmetic(kernel, case.format, case.spec, case.shape).output.format
+        session = Session(self.library(kernel), case.format, layout)
+        with session.library.recording(want_gradients):
+            self.exchange(kernel, case, session, output, want_lse, want_gradients)
+        return session.finish()
+
+    def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
+        """Why the convention cannot express the case, in one sentence; None if it can."""
+        del kernel, want_lse, want_gradients
+        if self.queries is not None and case.shape.queries != self.queries:
+            return f"the {self.name} convention takes {self.queries} query: the case has {case.shape.queries}"
+        return None
+
+    @abstractmethod
+    def exchange(
+        self, kernel: Kernel, case: Any, session: Session, output: Format, want_lse: bool, want_gradients: bool
+    ) -> None:
+        """Give the inputs, invoke the kernel, receive its results."""
+
+
+def _resolved(declared: Any, format: Format) -> Arithmetic:
+    found = declared
+    if isinstance(declared, Mapping):
+        by_format = {formats.get(name): value for name, value in declared.items()}
+        if format not in by_format:
+            raise InvalidValue(f"refattn_arithmetic has no entry for {format.name}: expected one for each format")
+        found = by_format[format]
+    elif callable(declared):
+        found = declared(format)
+    if not isinstance(found, Arithmetic):
+        raise InvalidType(f"the kernel declares {type(found).__name__} as its arithmetic: expected an Arithmetic")
+    return found

@@ -1,0 +1,178 @@
+"""refattn's own conventions: kernel(q, k, v, *, spec), and kernels of gradients and of decoding in the same style.
+
+May import: refattn.arithmetic, refattn.cases (types), refattn.formats, refattn.adapters.*.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from refattn import formats
+from refattn.adapters import autograd
+from refattn.adapters.base import Adapter, Kernel, Quantity
+from refattn.adapters.session import CallFailure, Session
+from refattn.arithmetic import Arithmetic
+from refattn.formats import Format
+
+if TYPE_CHECKING:
+    from refattn.cases import AttentionCase
+
+
+class Native(Adapter):
+    """kernel(q, k, v, *, spec) -> out or (out, lse), arrays (B, H, N, D) and (B, H, Nq).
+
+    The kernel takes NumPy arrays, or those of its `refattn_library`; spec is the AttentionSpec, with NumPy arrays.
+    Gradients come from an attribute kernel.backward(q, k, v, do, *, spec, dlse=None), which returns
+    (dq, dk, dv[, dbias[, dsinks]]), or by automatic differentiation of a torch kernel.
+    """
+
+    name = "native"
+    summary = "kernel(q, k, v, *, spec) -> out or (out, lse), arrays (B, H, N, D)"
+
+    def usual_claims(self, kernel: Kernel) -> frozenset[str]:
+        """What any attention kernel is expected to do; everything else must be claimed."""
+        backward = {"backward"} if callable(getattr(kernel, "backward", None)) else set()
+        return frozenset({"causal", "cross", "dv", "ragged", "scale"} | backward)
+
+    def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
+        """A tiled kernel with fp32 sums."""
+        del kernel, spec, shape
+        return Arithmetic.flash(format)
+
+    def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
+        """Gradients need an upstream one, and a way to compute them."""
+        if want_gradients and case.do is None:
+            return "the case has no upstream gradient do: expected one where gradients are wanted"
+        if want_gradients and not hasattr(kernel, "backward") and self.library(kernel).name != "torch":
+            return "the kernel has no attribute backward: expected backward(q, k, v, do, *, spec, dlse=None)"
+        return super().refuses(kernel, case, want_lse=want_lse, want_gradients=want_gradients)
+
+    def exchange(
+        self,
+        kernel: Kernel,
+        case: AttentionCase,
+        session: Session,
+        output: Format,
+        want_lse: bool,
+        want_gradients: bool,
+    ) -> None:
+        """Forward, and then backward in either of the two ways."""
+        given = {name: session.give(name, getattr(case, name)) for name in ("q", "k", "v")}
+        watch_spec(session, case)
+        backward = getattr(kernel, "backward", None)
+        differentiates = want_gradients and backward is None
+        if differentiates:
+            given = autograd.leaves(given)
+        results = receive_outputs(
+            session, case, session.invoke(kernel, *given.values(), spec=case.spec), output, want_lse=want_lse
+        )
+        if differentiates:
+            upstream = {"do": session.give("do", array_of(case.do))}
+            if case.dlse is not None:
+                upstream["dlse"] = session.give("dlse", case.dlse, lse_format(case))
+            named = {"out": upstream["do"]} | ({"lse": upstream["dlse"]} if "dlse" in upstream else {})
+            receive_gradients(session, case, tuple(autograd.pull_back(session, results, named, given).values()))
+        elif want_gradients:
+            invoke_backward(session, case, backward, given)
+
+
+class Decode(Native):
+    """The native convention for kernels of one query at a time: q is (B, H, 1, D)."""
+
+    name = "decode"
+    summary = "kernel(q, k, v, *, spec) -> out or (out, lse), with one query: q is (B, H, 1, D)"
+    queries = 1
+
+
+class Backward(Native):
+    """kernel(q, k, v, do, *, spec[, dlse]) -> (dq, dk, dv[, dbias[, dsinks]]): gradients only."""
+
+    name = "backward"
+    summary = "kernel(q, k, v, do, *, spec) -> (dq, dk, dv[, dbias[, dsinks]])"
+    quantity: ClassVar[Quantity] = "gradients"
+
+    def usual_claims(self, kernel: Kernel) -> frozenset[str]:
+        """As for native kernels, and gradients."""
+        return super().usual_claims(kernel) | {"backward"}
+
+    def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
+        """There is no log-sum-exp, and always a gradient."""
+        del kernel, want_gradients
+        if want_lse:
+            return "the backward convention returns no log-sum-exp"
+        return "the case has no upstream gradient do: expected one" if case.do is None else None
+
+    def exchange(
+        self,
+        kernel: Kernel,
+        case: AttentionCase,
+        session: Session,
+        output: Format,
+        want_lse: bool,
+        want_gradients: bool,
+    ) -> None:
+        """Backward alone."""
+        del output, want_lse, want_gradients
+        given = {name: session.give(name, getattr(case, name)) for name in ("q", "k", "v")}
+        watch_spec(session, case)
+        invoke_backward(session, case, kernel, given)
+
+
+def array_of(values: formats.Array | None) -> formats.Array:
+    """The array that an optional one is known to be."""
+    assert values is not None
+    return values
+
+
+def lse_format(case: AttentionCase) -> Format:
+    """The format of an upstream gradient of the log-sum-exp."""
+    return case.format if case.format.precision > formats.fp32.precision else formats.fp32
+
+
+def watch_spec(session: Session, case: AttentionCase) -> None:
+    """Watch the spec's arrays: the kernel is given the case's own."""
+    for name, value in case.spec.features().items():
+        for array in value if isinstance(value, tuple) else (value,):
+            session.watch(name, array if isinstance(array, np.ndarray) else None)
+
+
+def receive_outputs(
+    session: Session, case: AttentionCase, returned: Any, output: Format, *, want_lse: bool
+) -> dict[str, Any]:
+    """Receive out, or (out, lse); what was returned, by name."""
+    results = {"out": returned}
+    if isinstance(returned, (tuple, list)):
+        if len(returned) not in (1, 2):
+            raise CallFailure("type", f"the kernel returned {len(returned)} values: expected out or (out, lse)")
+        results = {name: value for name, value in zip(("out", "lse"), returned, strict=False) if value is not None}
+    if want_lse and "lse" not in results:
+        raise CallFailure("type", "the kernel returned no log-sum-exp: expected (out, lse)")
+    rows = case.q.shape[:3]
+    session.receive("out", results.get("out"), (*rows, case.v.shape[3]), (output,))
+    if "lse" in results:
+        session.receive("lse", results["lse"], rows, session.wider())
+    return results
+
+
+def invoke_backward(session: Session, case: AttentionCase, function: Any, given: dict[str, Any]) -> None:
+    """Invoke a kernel of gradients and receive them."""
+    keywords: dict[str, Any] = {"spec": case.spec}
+    do = session.give("do", array_of(case.do))
+    if case.dlse is not None:
+        keywords["dlse"] = session.give("dlse", case.dlse, lse_format(case))
+    receive_gradients(session, case, session.invoke(function, *given.values(), do, **keywords))
+
+
+def receive_gradients(session: Session, case: AttentionCase, returned: Any) -> None:
+    """Receive (dq, dk, dv[, dbias[, dsinks]])."""
+    count = len(returned) if isinstance(returned, (tuple, list)) else 0
+    if count not in (3, 4, 5):
+        raise CallFailure("type", "the kernel returned no (dq, dk, dv[, dbias[, dsinks]]): expected a tuple of these")
+    shapes = {"dq": case.q.shape, "dk": case.k.shape, "dv": case.v.shape}
+    for name, array in (("dbias", case.spec.bias), ("dsinks", case.spec.sinks)):
+        shapes[name] = () if array is None else array.shape
+    for (name, shape), value in zip(shapes.items(), returned, strict=False):
+        if value is not None:
+            session.receive(name, value, shape, session.wider())

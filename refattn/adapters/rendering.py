@@ -1,0 +1,73 @@
+"""Saying a spec in another convention's terms: what it cannot say, and what becomes a boolean mask or a bias.
+
+May import: numpy, refattn.cases (types), formats, spec, visibility, adapters.session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refattn import formats
+from refattn.adapters.session import CallFailure
+from refattn.formats import Array, Format
+from refattn.spec import AttentionSpec
+from refattn.visibility import visible
+
+if TYPE_CHECKING:
+    from refattn.cases import AttentionCase
+
+VISIBILITY = frozenset(
+    {"causal", "strict", "alignment", "window", "mask", "documents", "kept_keys", "kept_queries", "buckets"}
+    | {"key_positions", "empty_rows"}
+)
+
+
+def foreign_feature(spec: AttentionSpec, known: Iterable[str], convention: str) -> str | None:
+    """Why a convention that knows only some fields cannot say the spec; None if it can."""
+    names = set(known)
+    found = next((name for name in spec.features() if name not in names), None)
+    return None if found is None else f"the {convention} convention has no argument for {found}"
+
+
+def aligned(case: AttentionCase, alignment: str) -> bool:
+    """True if the alignment of the case's masks is the given one, or makes no difference."""
+    return case.spec.alignment == alignment or case.shape.queries == case.shape.keys
+
+
+def only(spec: AttentionSpec, *fields: str) -> bool:
+    """True if, of the fields that decide what is visible, the spec uses no others than these."""
+    used = VISIBILITY & spec.features().keys()
+    return used <= {*fields, "alignment", "empty_rows"}
+
+
+def mask_of(case: AttentionCase) -> NDArray[np.bool_] | None:
+    """The boolean mask that says all of the spec's visibility but the bias, four axes; None if every key is visible."""
+    spec = case.spec
+    if only(spec):
+        return None
+    if only(spec, "mask"):
+        return four_axes(spec.mask)
+    return np.array(visible(spec.replace(bias=None), case.shape))
+
+
+def bias_of(case: AttentionCase) -> tuple[Array, Format] | None:
+    """The bias, four axes, and the narrowest of the inputs' format and fp32 that holds it exactly; None without one.
+
+    Raises CallFailure when neither does.
+    """
+    if case.spec.bias is None:
+        return None
+    bias = four_axes(case.spec.bias)
+    for format in (case.format, formats.fp32):
+        if format.contains(bias).all():
+            return bias, format
+    raise CallFailure("signature", f"bias holds numbers that neither {case.format.name} nor fp32 represents exactly")
+
+
+def four_axes(array: NDArray[Any]) -> NDArray[Any]:
+    """The array with leading axes of size 1."""
+    return array.reshape((1,) * (4 - array.ndim) + array.shape)

@@ -1,0 +1,80 @@
+"""From "package.module:callable" to the callable.
+
+May import: refattn.errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from refattn.errors import TargetError
+
+FORM = "package.module:callable"
+
+
+def import_target(target: str) -> Callable[..., Any]:
+    """The callable that a string such as "package.module:function" or "module:Class.method" names.
+
+    The current directory is importable, as it is for pytest. Raises TargetError, in one sentence, when the string is
+    malformed, the module is not found or fails while it is imported, an attribute is missing, or the thing found cannot
+    be called.
+    """
+    if not isinstance(target, str):
+        raise TargetError(f"target is {type(target).__name__}: expected a string of the form {FORM}")
+    module_name, colon, path = target.strip().partition(":")
+    if not colon or not _dotted(module_name) or not _dotted(path):
+        raise TargetError(f"target {target!r} is malformed: expected {FORM}")
+    found: Any = _module(module_name)
+    walked = module_name
+    for name in path.split("."):
+        found = _attribute(found, name, walked)
+        walked = f"{walked}{':' if walked == module_name else '.'}{name}"
+    if not callable(found):
+        raise TargetError(f"target {target!r} is {type(found).__name__} and cannot be called: expected a function")
+    kernel: Callable[..., Any] = found
+    return kernel
+
+
+def _dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def _module(name: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, ModuleNotFoundError) and _is_part(error.name, name):
+            raise TargetError(
+                f"module {error.name!r} is not found: expected one that can be imported from {here}"
+            ) from None
+        raise TargetError(f"importing {name!r} failed with {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _is_part(missing: str | None, name: str) -> bool:
+    """True if the missing module is the target itself or a package that holds it, not something that it imports."""
+    return missing is not None and (name == missing or name.startswith(f"{missing}."))
+
+
+def _attribute(owner: Any, name: str, path: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        near = difflib.get_close_matches(name, [n for n in dir(owner) if not n.startswith("__")], n=3)
+        hint = f": did you mean {' or '.join(near)}?" if near else f": expected {FORM}"
+        raise TargetError(f"{path!r} has no attribute {name!r}{hint}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -38,7 +38,7 @@ def score(q: np.ndarray, k: np.ndarray, spec: AttentionSpec, bias: float) -> flo
 def expected_row(scores: list[float], values: list[float], kept: list[bool], sink: float) -> tuple[float, float]:
     """Special value of one output element and of its log-sum-exp; 0 where the value is an ordinary number."""
     if any(math.isnan(s) for s in scores) or math.isnan(sink):
-        return math.nan, math.nan
+        return math.nan if scores else 0.0, math.nan
     if any(s == math.inf for s in scores):
         return math.nan, math.inf
     if not scores:

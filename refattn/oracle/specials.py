@@ -9,7 +9,7 @@ The reading, for a visible pair (i, j):
   log-sum-exp is -inf.
 - v[j, c] touches column c only and never the log-sum-exp: NaN gives NaN, whatever its weight; an infinity of positive
   weight gives that infinity, both infinities NaN, and an infinity of weight 0 (score -inf, or dropped out) NaN.
-- A sink of NaN makes every row of its head and their log-sum-exps NaN.
+- A sink of NaN makes every row of its head that sees a key NaN, and all their log-sum-exps.
 
 An invisible pair has no influence whatever it holds. May import: numpy, refattn.spec, refattn.visibility,
 refattn.oracle.enclosure, .truth.
@@ -162,7 +162,7 @@ class _Work:
         plus: Bools = seen & np.isposinf(scores)
         minus: Bools = seen & np.isneginf(scores)
         row_nan: Bools = np.asarray((seen & nan).any(axis=-1))
-        row_plus = plus.any(axis=-1)
+        row_plus: Bools = np.asarray(plus.any(axis=-1))
         nothing_left: Bools = np.asarray(seen.any(axis=-1) & ~(seen & ~minus).any(axis=-1))
         if spec.sinks is not None:
             sinks = spec.sinks[None, :, None]
@@ -173,6 +173,7 @@ class _Work:
         self.lse.put(nothing_left, -np.inf, rows=rows)
         self.lse.put(row_plus, np.inf, rows=rows)
         self.lse.put(row_nan, np.nan, rows=rows)
+        row_nan &= seen.any(axis=-1)
         self.out.put((nothing_left | row_plus | row_nan)[..., None], np.nan, rows=rows)
         if minus.any():
             if self.dropped is None:

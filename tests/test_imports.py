@@ -28,6 +28,7 @@ LAYERS = [
     {"judge"},
     {"comparison", "regimes", "reports", "xfails"},
     {"adapters", "strategies", "assertions"},
+    {"target"},
     {"properties"},
     {"suite"},
     {"cli", "pytest_plugin", "conformance"},

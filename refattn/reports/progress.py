@@ -1,0 +1,66 @@
+"""What a person sees while a check runs: a bar on stderr, and the first violation the moment it is found.
+
+May import: rich, refattn.judge, refattn.reports.terminal.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from refattn.judge import Finding, Report
+from refattn.reports import terminal
+
+
+class LiveProgress:
+    """An observer for refattn.suite.check. The bar is drawn on a terminal only, and vanishes at the end."""
+
+    def __init__(self, out: Console | None = None) -> None:
+        self._out = out or terminal.console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self._out,
+            transient=True,
+            disable=not self._out.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._has_found = False
+
+    def __enter__(self) -> LiveProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def started(self, total_steps: int, dtype: str) -> None:
+        """The properties of one format begin, `total_steps` of them."""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(dtype, total=total_steps)
+
+    def stepped(self, property: str, dtype: str) -> None:
+        """One property is done, or one step of it."""
+        if self._task is not None:
+            self._bar.update(self._task, advance=1, description=f"{dtype} {property}")
+
+    def found(self, finding: Finding) -> None:
+        """A finding is complete; the first that fails is printed at once, and its evidence comes with the report."""
+        if not finding.fails or self._has_found:
+            return
+        self._has_found = True
+        message = f"\n  {terminal.printable(finding.message)}" if finding.message else ""
+        self._out.print(Text.assemble(terminal.headline(finding), message))
+
+    def finished(self, report: Report) -> None:
+        """Everything is done."""
+        del report
+        self._bar.stop()

@@ -1,0 +1,185 @@
+"""A report for a person at a terminal: a table of what was checked, then each failure with its evidence.
+
+Colours follow NO_COLOR and disappear when the output is not a terminal. May import: rich, refattn.judge.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from refattn.judge import Finding, Report, Verdict, Worst
+
+# Widths of a terminal from which there is room for the worst case, and for the statistics.
+ROOM_FOR_WORST = 110
+ROOM_FOR_STATISTICS = 80
+_FILE_WIDTH = 120
+_STYLES = {
+    Verdict.CONFORMS: "green",
+    Verdict.SUSPECT: "yellow",
+    Verdict.VIOLATES: "bold red",
+    Verdict.ERROR: "bold magenta",
+    Verdict.NOT_CLAIMED: "dim",
+}
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that keeps its width when the output goes to a file, and prints what it is given as it is."""
+    plain = Console(stderr=stderr, highlight=False, markup=False, emoji=False, legacy_windows=False)
+    if not plain.is_terminal and "COLUMNS" not in os.environ:
+        plain.width = _FILE_WIDTH
+    return plain
+
+
+def render(report: Report, out: Console, quiet: bool = False) -> None:
+    """Print a report; `quiet` leaves out the table and everything but failures, warnings and the closing line."""
+    checked = [finding for finding in report.findings if finding.verdict is not Verdict.NOT_CLAIMED]
+    if not quiet:
+        out.print(Text.assemble((report.target, "bold"), f"  ({report.call}, {report.profile}, seed {report.seed})"))
+        for dtype, arithmetic in report.arithmetics.items():
+            out.print(Text(f"{dtype} is held to {arithmetic}", style="dim"))
+        if checked:
+            out.print()
+            out.print(table(checked, out.width))
+            out.print()
+        for line in not_claimed(report):
+            out.print(Text(line, style="dim"))
+    for finding in checked:
+        if finding.fails or (finding.bad and not quiet):
+            _evidence(finding, out)
+    if any(finding.bad for finding in checked) and not quiet:
+        out.print()
+    for warning in report.warnings:
+        out.print(Text(f"warning: {warning}", style="yellow"))
+    out.print(closing(report))
+
+
+def table(findings: list[Finding], width: int) -> Table:
+    """One row for each property and format; the narrower the terminal, the fewer columns."""
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    statistics, worst = width >= ROOM_FOR_STATISTICS, width >= ROOM_FOR_WORST
+    grid.add_column("property", overflow="fold")
+    grid.add_column("format")
+    grid.add_column("verdict", overflow="fold")
+    grid.add_column("bound used", justify="right")
+    if statistics:
+        for heading in ("rms z", "max z", "cases", "seconds"):
+            grid.add_column(heading, justify="right")
+    if worst:
+        grid.add_column("worst case", overflow="fold")
+    for finding in findings:
+        cells: list[Text | str] = [finding.property, finding.dtype, verdict(finding), share(finding.share)]
+        if statistics:
+            cells += [
+                _figure(finding.rms_z),
+                _figure(finding.max_z),
+                str(finding.cases or ""),
+                f"{finding.seconds:.1f}",
+            ]
+        if worst:
+            cells.append(_in_short(finding))
+        grid.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
+    return grid
+
+
+def verdict(finding: Finding) -> Text:
+    """The verdict in words and colour, with what an xfails file makes of it."""
+    if finding.unexpected_pass:
+        return Text("passes unexpectedly", style="bold red")
+    if finding.bad and finding.expected is not None:
+        return Text(f"{finding.verdict.value} as expected", style="cyan")
+    if finding.bad and not finding.gating:
+        return Text(f"{finding.verdict.value} (not gating)", style="yellow")
+    return Text(finding.verdict.value, style=_STYLES[finding.verdict])
+
+
+def share(value: float | None) -> str:
+    """A share of the bound: a percentage while inside it, times the bound beyond."""
+    if value is None:
+        return ""
+    if value <= 1.0:
+        return f"{value:.0%}"
+    return f"{value:.3g}x" if value < float("inf") else "beyond"
+
+
+def not_claimed(report: Report) -> list[str]:
+    """One line for each set of formats that leaves the same properties unclaimed."""
+    formats_of = defaultdict(list)
+    for finding in report.findings:
+        if finding.verdict is Verdict.NOT_CLAIMED:
+            formats_of[finding.property].append(finding.dtype)
+    groups = defaultdict(list)
+    for name, dtypes in formats_of.items():
+        groups[tuple(dtypes)].append(name)
+    lines = []
+    for formats, names in groups.items():
+        where = "" if len(formats) == len(report.dtypes) else f" in {', '.join(formats)}"
+        lines.append(f"not claimed, so not checked{where} ({len(names)}): {', '.join(names)}")
+    return lines
+
+
+def closing(report: Report) -> Text:
+    """One line with the counts and the outcome."""
+    counts = Counter(verdict(finding).plain for finding in report.findings)
+    text = ", ".join(f"{words} {count}" for words, count in counts.items()) or "nothing was checked"
+    outcome = ("conforms", "bold green") if report.conforms else ("does not conform", "bold red")
+    return Text.assemble(f"{report.target} ", outcome, f": {text}, in {report.seconds:.1f} s")
+
+
+def headline(finding: Finding) -> Text:
+    """Property, format and verdict in one line."""
+    return Text.assemble((f"{finding.property} in {finding.dtype}: ", "bold"), verdict(finding))
+
+
+def worst_element(worst: Worst) -> str:
+    """Where the worst element is, what it holds and what it should."""
+    where = f"{worst.quantity}{list(worst.index)}" if worst.index else worst.quantity
+    part = f", of which the largest part is {worst.part}" if worst.part else ""
+    return (
+        f"{where} is {float(worst.actual)!r}, exactly {float(worst.exact)!r}: "
+        f"error {worst.error:.3g} is {worst.ratio:.3g} times the bound {worst.bound:.3g}{part}"
+    )
+
+
+def _evidence(finding: Finding, out: Console) -> None:
+    out.print()
+    out.print(headline(finding))
+    if finding.unexpected_pass:
+        out.print(_indented("the xfails file expects this property to fail, and it passes"))
+    if finding.expected is not None:
+        out.print(_indented(f"expected: {finding.expected}"))
+    if finding.message:
+        out.print(_indented(finding.message))
+    if finding.worst is not None:
+        out.print(_indented(worst_element(finding.worst)))
+    if finding.case is not None:
+        out.print(_indented(finding.case.describe()))
+    if finding.replay is not None:
+        # Never broken into lines: it is there to be copied.
+        out.print(f"  replay: {finding.replay}", soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which a kernel's own messages may hold."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
+
+
+def _indented(text: str) -> Padding:
+    return Padding(Text(printable(text)), (0, 0, 0, 2), expand=False)
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _in_short(finding: Finding) -> str:
+    if finding.worst is None:
+        return ""
+    where = f"{finding.worst.quantity}{list(finding.worst.index)}" if finding.worst.index else finding.worst.quantity
+    return where if finding.case is None else f"{where}, {finding.case.regime}"

@@ -30,7 +30,7 @@ LAYERS = [
     {"adapters", "strategies", "assertions"},
     {"target"},
     {"properties"},
-    {"suite"},
+    {"suite", "options"},
     {"cli", "pytest_plugin", "conformance"},
     {"__main__"},
 ]

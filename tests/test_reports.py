@@ -179,11 +179,10 @@ def test_a_share_is_a_percentage_inside_the_bound_and_a_factor_beyond(value: flo
 
 def observe(out: Console) -> None:
     with LiveProgress(out) as progress:
-        progress.started(3, "bf16")
+        progress.started(4, "bf16, fp32")
         for finding in full_report().findings[:4]:
             progress.stepped(finding.property, finding.dtype)
             progress.found(finding)
-        progress.started(1, "fp32")
         progress.finished(full_report())
 
 
@@ -196,7 +195,8 @@ def test_progress_off_a_terminal_is_silent_but_for_the_first_violation() -> None
 def test_progress_on_a_terminal_shows_the_property_at_work() -> None:
     stream = io.StringIO()
     observe(Console(file=stream, width=200, force_terminal=True, highlight=False, markup=False))
-    assert "bf16" in stream.getvalue()
+    assert "fp32 backward/dq" in stream.getvalue()
+    assert "4/4" in stream.getvalue()
     assert "values/needle in bf16: " in stream.getvalue()
 
 

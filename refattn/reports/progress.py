@@ -42,18 +42,18 @@ class LiveProgress:
         self._bar.stop()
 
     def started(self, total_steps: int, dtype: str) -> None:
-        """The properties of one format begin, `total_steps` of them."""
-        if self._task is not None:
-            self._bar.remove_task(self._task)
+        """A run of `total_steps` properties begins, all formats together."""
         self._task = self._bar.add_task(dtype, total=total_steps)
 
     def stepped(self, property: str, dtype: str) -> None:
-        """One property is done, or one step of it."""
+        """A property is about to be examined."""
         if self._task is not None:
-            self._bar.update(self._task, advance=1, description=f"{dtype} {property}")
+            self._bar.update(self._task, description=f"{dtype} {property}")
 
     def found(self, finding: Finding) -> None:
         """A finding is complete; the first that fails is printed at once, and its evidence comes with the report."""
+        if self._task is not None:
+            self._bar.advance(self._task)
         if not finding.fails or self._has_found:
             return
         self._has_found = True

@@ -52,12 +52,26 @@ def render(report: Report, out: Console, quiet: bool = False) -> None:
             out.print(Text(line, style="dim"))
     for finding in checked:
         if finding.fails or (finding.bad and not quiet):
+            out.print()
             _evidence(finding, out)
     if any(finding.bad for finding in checked) and not quiet:
         out.print()
     for warning in report.warnings:
         out.print(Text(f"warning: {warning}", style="yellow"))
     out.print(closing(report))
+
+
+def render_finding(finding: Finding, out: Console) -> None:
+    """Print one finding with its evidence, whatever its verdict."""
+    _evidence(finding, out)
+
+
+def render_properties(rows: list[tuple[str, str, str]], out: Console) -> None:
+    """Print (name, claims needed, summary) of properties as a table."""
+    grid = Table("property", "needs", "what is checked", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    out.print(grid)
 
 
 def table(findings: list[Finding], width: int) -> Table:
@@ -148,7 +162,6 @@ def worst_element(worst: Worst) -> str:
 
 
 def _evidence(finding: Finding, out: Console) -> None:
-    out.print()
     out.print(headline(finding))
     if finding.unexpected_pass:
         out.print(_indented("the xfails file expects this property to fail, and it passes"))

@@ -1,0 +1,223 @@
+"""The command line: `refattn check`, `refattn replay`, `refattn properties`.
+
+Exit codes: 0 the kernel conforms; 1 it does not; 2 an argument cannot be used; 3 the target cannot be imported or
+called. Any other code is a fault of refattn's own. Errors are one sentence on stderr, reports go to stdout.
+May import: click, refattn, refattn.errors, judge, options, reports; the engine inside commands.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import click
+from click.exceptions import Abort, Exit
+
+import refattn
+from refattn import options
+from refattn.errors import MissingExtra, RefattnError, TargetError
+from refattn.judge import Finding, Report, Verdict
+
+CONFORMS, DOES_NOT_CONFORM, BAD_USAGE, NO_TARGET = range(4)
+OWN_FAULT = 70
+INTERRUPTED = 130
+
+
+class _Commands(click.Group):
+    """A group that suggests the command that was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            raise click.UsageError(
+                f"command {name!r} is not known: {options.suggestion(name, self.list_commands(ctx))}"
+            )
+        return super().resolve_command(ctx, args)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line on the given arguments, by default the process's, and return the exit code."""
+    try:
+        code = cli.main(args=None if args is None else list(args), prog_name="refattn", standalone_mode=False)
+    except click.ClickException as error:
+        return _fail(_one_line(error.format_message()), BAD_USAGE)
+    except (TargetError, MissingExtra) as error:
+        return _fail(str(error), NO_TARGET)
+    except RefattnError as error:
+        return _fail(str(error), BAD_USAGE)
+    except (Abort, KeyboardInterrupt):
+        return _fail("interrupted", INTERRUPTED)
+    except Exit as leaving:
+        return leaving.exit_code
+    except Exception:
+        traceback.print_exc()
+        return _fail("this is a fault of refattn, not of the kernel; please report it with the lines above", OWN_FAULT)
+    return code if isinstance(code, int) else CONFORMS
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(refattn.__version__, prog_name="refattn")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Is what an attention kernel returns right, to the last bit that its arithmetic allows?"""
+    if context.invoked_subcommand is None:
+        names = ", ".join(cli.list_commands(context))
+        raise click.UsageError(f"no command is given: expected one of {names} (refattn --help says more)")
+
+
+@cli.command()
+@click.argument("target", default=options.DEFAULT_TARGET)
+@click.option("--call", metavar="CONVENTION", help="How the kernel is called; guessed from it by default.")
+@click.option("--dtype", metavar="LIST", default=options.DEFAULT_FORMATS, show_default=True, help="Input formats.")
+@click.option(
+    "--claim",
+    "claims",
+    metavar="LIST",
+    multiple=True,
+    help="What the kernel can do, if not just what its convention usually can: NAME adds a claim, no-NAME takes one "
+    "away, none takes all away; from left to right.",
+)
+@click.option("--profile", metavar="NAME", default="quick", show_default=True, help="How much to run: quick, ci, deep.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same inputs."
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds for one call of the kernel.",
+)
+@click.option("--only", metavar="PATTERN", help="Only properties whose name matches, such as 'values/*'.")
+@click.option("--xfails", metavar="FILE", help="Failures that are expected: property, format and reason a line.")
+@click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
+@click.option("--junit", "junit_file", metavar="FILE", help="Write the report as JUnit XML.")
+@click.option("--quiet", is_flag=True, help="Print failures and the closing line only.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+def check(
+    target: str,
+    call: str | None,
+    dtype: str,
+    claims: tuple[str, ...],
+    profile: str,
+    seed: int,
+    time_limit: float,
+    only: str | None,
+    xfails: str | None,
+    json_file: str | None,
+    junit_file: str | None,
+    quiet: bool,
+    fail_fast: bool,
+) -> int:
+    """Check the kernel TARGET, package.module:callable; without one, refattn's own tiled model in NumPy."""
+    from refattn.reports import files, terminal
+    from refattn.reports.progress import LiveProgress
+
+    wanted = options.formats(dtype)
+    options.one_of(profile, options.PROFILES, "--profile")
+    outputs = [(path, name) for path, name in ((json_file, "--json"), (junit_file, "--junit")) if path is not None]
+    for path, name in outputs:
+        files.check_writable(path, name)
+    kernel = _imported(target)
+    convention = options.convention(call, target, kernel)
+    chosen = _claims(kernel, convention, claims)
+    from refattn import suite
+
+    options.pattern(only, [each.name for each in suite.properties()])
+    progress = None if quiet else LiveProgress()
+    with progress or nullcontext():
+        report = suite.check(
+            kernel,
+            convention,
+            wanted,
+            chosen,
+            profile,
+            seed=seed,
+            target_name=target,
+            only=only,
+            time_limit=time_limit,
+            xfails=xfails,
+            fail_fast=fail_fast,
+            observer=progress,
+        )
+    terminal.render(report, terminal.console(), quiet=quiet)
+    for path, name in outputs:
+        files.write(path, report.to_json() if name == "--json" else report.to_junit(), name)
+    return _exit_code(report)
+
+
+@cli.command()
+@click.argument("target")
+@click.option("--call", metavar="CONVENTION", help="How the kernel is called; guessed from it by default.")
+@click.option("--case", "token", metavar="TOKEN", required=True, help="The case, as a failure message gives it.")
+@click.option(
+    "--property", "name", metavar="NAME", help="The property; by default, that the values are in their bounds."
+)
+@click.option("--claim", "claims", metavar="LIST", multiple=True, help="As for `check`.")
+def replay(target: str, call: str | None, token: str, name: str | None, claims: tuple[str, ...]) -> int:
+    """Run one case of the kernel TARGET again."""
+    from refattn.reports import terminal
+
+    kernel = _imported(target)
+    convention = options.convention(call, target, kernel)
+    chosen = _claims(kernel, convention, claims)
+    from refattn import suite
+
+    if name is not None:
+        options.one_of(name, [each.name for each in suite.properties()], "--property")
+    finding = suite.replay(kernel, convention, token, name, claims=chosen, target_name=target)
+    terminal.render_finding(finding, terminal.console())
+    return _exit_code_of([finding], fails=finding.fails)
+
+
+@cli.command()
+def properties() -> None:
+    """List the properties, and the claims that each needs."""
+    from refattn import suite
+    from refattn.reports import terminal
+
+    terminal.render_properties(
+        [(each.name, ", ".join(sorted(each.needs)), each.summary) for each in suite.properties()], terminal.console()
+    )
+
+
+def _imported(target: str) -> Any:
+    from refattn.loading import import_target
+
+    return import_target(target)
+
+
+def _claims(kernel: Any, convention: str, changes: tuple[str, ...]) -> tuple[str, ...] | None:
+    from refattn import adapters
+
+    return options.claims(adapters.get(convention).default_claims(kernel), changes) if changes else None
+
+
+def _exit_code(report: Report) -> int:
+    checked = [finding for finding in report.findings if finding.verdict is not Verdict.NOT_CLAIMED]
+    return _exit_code_of(checked, fails=not report.conforms)
+
+
+def _exit_code_of(checked: list[Finding], fails: bool) -> int:
+    """3 when no call of the kernel came back: then nothing is known of its values."""
+    if not fails:
+        return CONFORMS
+    uncallable = all(finding.verdict is Verdict.ERROR and finding.kind == "call" for finding in checked)
+    return NO_TARGET if checked and uncallable else DOES_NOT_CONFORM
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"refattn: {message}", err=True)
+    return code

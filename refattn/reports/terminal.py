@@ -5,6 +5,7 @@ Colours follow NO_COLOR and disappear when the output is not a terminal. May imp
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter, defaultdict
 
@@ -64,6 +65,13 @@ def render(report: Report, out: Console, quiet: bool = False) -> None:
 def render_finding(finding: Finding, out: Console) -> None:
     """Print one finding with its evidence, whatever its verdict."""
     _evidence(finding, out)
+
+
+def evidence(finding: Finding) -> str:
+    """What `render_finding` prints, as plain text."""
+    stream = io.StringIO()
+    render_finding(finding, Console(file=stream, width=_FILE_WIDTH, highlight=False, markup=False, emoji=False))
+    return stream.getvalue().rstrip()
 
 
 def render_properties(rows: list[tuple[str, str, str]], out: Console) -> None:

@@ -1,0 +1,74 @@
+"""From a regime to a case: sizes and features drawn, inputs built, upstream gradients added.
+
+May import: refattn.cases, formats, sources, spec; refattn.regimes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from refattn import formats
+from refattn.cases import AttentionCase, SoftmaxCase
+from refattn.formats import Format
+from refattn.regimes.regime import Regime, SoftmaxRegime
+from refattn.regimes.sizes import Limits
+from refattn.regimes.specs import EVERY_CLAIM, draw_spec, has_empty_rows
+from refattn.sources import Source
+from refattn.spec import Alignment, AttentionSpec, SoftmaxSpec
+
+
+def make_case(
+    regime: Regime,
+    source: Source,
+    format: Format,
+    *,
+    claims: Iterable[str] = EVERY_CLAIM,
+    limits: Limits | None = None,
+    alignment: Alignment = "bottom_right",
+    features: Iterable[str] | None = None,
+) -> AttentionCase:
+    """A case of the regime with sizes, and with features of the spec, drawn from the source.
+
+    `features` names the features to be used, besides those that the regime is about; None draws some. Where a row would
+    see no key and "empty_rows" is not claimed, only the regime's own features are kept.
+    """
+    claimed, within = frozenset(claims), limits or Limits()
+    sizes = regime.sizes(source, within, claimed)
+    wanted = None if features is None else frozenset(features)
+    spec = draw_spec(source, sizes, claimed - regime.excludes, alignment, wanted, format=format)
+    case = regime.build(source, sizes, format, spec)
+    if "empty_rows" in claimed or not has_empty_rows(case.spec, sizes):
+        return case
+    plain = AttentionSpec(alignment=alignment)
+    case = regime.build(source, sizes, format, plain)
+    if not has_empty_rows(case.spec, sizes):
+        return case
+    # With at least as many keys as queries, the regime alone leaves a key to each row.
+    enough = sizes._replace(queries=min(sizes.queries, sizes.keys), keys=max(sizes.queries, sizes.keys))
+    return regime.build(source, enough, format, plain)
+
+
+def make_softmax_case(
+    regime: SoftmaxRegime,
+    source: Source,
+    format: Format,
+    *,
+    spec: SoftmaxSpec | None = None,
+    limits: Limits | None = None,
+) -> SoftmaxCase:
+    """A case of the regime; x has at most three axes, or as many as the spec's axis asks for."""
+    asked, within = spec or SoftmaxSpec(), limits or Limits()
+    fewest = asked.axis + 1 if asked.axis >= 0 else -asked.axis
+    rank = source.integer(fewest, max(3, fewest))
+    n = regime.length(source, within)
+    sizes = [source.integer(1, 3) for _ in range(rank)]
+    sizes[asked.axis] = n
+    return regime.build(source, tuple(sizes), format, asked)
+
+
+def with_upstream(case: AttentionCase, source: Source, *, dlse: bool = True) -> AttentionCase:
+    """The case with normal upstream gradients: do in the case's format, and dlse in fp32 or the format if wider."""
+    b, h, _, nq, _, _, d_v = case.shape
+    wide = case.format if case.format.precision > formats.fp32.precision else formats.fp32
+    do = case.format.round(source.normal((b, h, nq, d_v)))
+    return case.replace(do=do, dlse=wide.round(source.normal((b, h, nq))) if dlse else None)

@@ -1,0 +1,102 @@
+"""How large a case is: limits, and drawing sizes within them that a kernel's claims allow.
+
+May import: refattn.errors, sources, spec.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from refattn.errors import InvalidValue
+from refattn.sources import Source
+from refattn.spec import Shape
+
+Claims = frozenset[str]
+_LARGEST = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of the sizes of cases.
+
+    length     queries and keys of an ordinary case
+    long       keys of a case with few queries, and columns of a softmax: for what only long rows show
+    batch, heads
+    head_dims  the head dimensions that the kernel takes, simplest first
+    multiple   lengths are multiples of this when the kernel does not claim "ragged"
+    pairs      an ordinary case has at most so many (batch, head, query, key), as far as the multiple allows
+
+    Raises InvalidValue.
+    """
+
+    length: int = 8
+    long: int = 8
+    batch: int = 2
+    heads: int = 4
+    head_dims: tuple[int, ...] = (1, 2, 3, 4)
+    multiple: int = 64
+    pairs: int = 1 << 18
+
+    def __post_init__(self) -> None:
+        for name in ("length", "long", "batch", "heads", "multiple", "pairs"):
+            value = getattr(self, name)
+            if not 1 <= value <= _LARGEST:
+                raise InvalidValue(f"{name} is {value!r}: expected an integer from 1 to {_LARGEST}")
+        if not self.head_dims or not all(1 <= d <= _LARGEST for d in self.head_dims):
+            raise InvalidValue(f"head_dims is {self.head_dims!r}: expected at least one positive integer")
+
+
+def fitting_length(n: int, limits: Limits, claims: Claims) -> int:
+    """N, or the next multiple that a kernel without "ragged" takes."""
+    return n if "ragged" in claims else -(-n // limits.multiple) * limits.multiple
+
+
+def draw_length(source: Source, limits: Limits, claims: Claims, low: int = 1, high: int | None = None) -> int:
+    """A length between low and high (the limits' length if not given), rounded up as the claims demand."""
+    top = limits.length if high is None else high
+    return fitting_length(source.integer(min(low, top), top), limits, claims)
+
+
+def draw_shape(
+    source: Source,
+    limits: Limits,
+    claims: Claims,
+    *,
+    queries: int | None = None,
+    keys: int | None = None,
+    d_qk: int | None = None,
+    d_v: int | None = None,
+    group: int | None = None,
+    kv_heads: int | None = None,
+) -> Shape:
+    """Sizes within the limits that the claims allow; those given are kept.
+
+    Without "cross" there are as many keys as queries, without "dv" V is as wide as K, without "gqa" each query head has
+    its own keys.
+    """
+    if group is None:
+        group = source.integer(1, min(8, limits.heads)) if "gqa" in claims else 1
+    if kv_heads is None:
+        # Drawn from a range that no other draw moves, or Hypothesis could not lower the group alone.
+        kv_heads = min(source.integer(1, limits.heads), max(1, limits.heads // group))
+    drawn = (queries is None, keys is None)
+    if queries is None:
+        queries = draw_length(source, limits, claims) if keys is None or "cross" in claims else keys
+    if keys is None:
+        keys = draw_length(source, limits, claims) if "cross" in claims else queries
+    if d_qk is None:
+        d_qk = source.choice(limits.head_dims)
+    if d_v is None:
+        d_v = source.choice(limits.head_dims) if "dv" in claims else d_qk
+    batch = source.integer(1, limits.batch)
+    while batch > 1 and batch * group * kv_heads * queries * keys > limits.pairs:
+        batch -= 1
+    while kv_heads > 1 and group * kv_heads * queries * keys > limits.pairs:
+        kv_heads -= 1
+    most = max(1, limits.pairs // (group * kv_heads))
+    if queries * keys > most and drawn == (True, True):
+        queries = keys = fitting_length(math.isqrt(most), limits, claims)
+    elif queries * keys > most and drawn == (True, False) and "cross" in claims:
+        queries = fitting_length(max(1, most // keys), limits, claims)
+    return Shape(batch, group * kv_heads, kv_heads, queries, keys, d_qk, d_v)

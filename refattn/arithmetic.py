@@ -43,8 +43,9 @@ class Arithmetic:
     dot            accumulation of Q K^T
     scale_query    True if Q is multiplied by the scale and rounded to `inputs` before the product
     scores         format in which scores are held while scale, softcap and bias are applied, and the maximum subtracted
-    exponent       "subtract": exp(fl(s - m)); "subtract_exp2": exp2(fl(fl(s - m) log2(e))); "fma": exp2(fma(s, c, -fl(m c)))
-                   with c = scale * log2(e), whose argument errs in proportion to |m|, not to |s - m|
+    exponent       "subtract": exp(fl(s - m)); "subtract_exp2": exp2(fl(fl(s - m) log2(e))); "fma":
+                   exp2(fma(s, c, -fl(m c))) with c = scale * log2(e), whose argument errs in proportion to |m|, not to
+                   |s - m|
     exp_ulps       error of the exponential in ulps of `scores.format`
     exp_relative   relative error of a polynomial exponential, on top of exp_ulps
     tanh_ulps      error of the softcap's tanh in ulps of `scores.format`

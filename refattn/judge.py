@@ -1,6 +1,6 @@
 """What a check found: verdicts, findings, the report. Data only.
 
-May import: refattn.cases; the numbers come from refattn.comparison and refattn.suite.
+May import: refattn.cases. The numbers come from refattn.comparison and the properties.
 """
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ BLOCK_ENTRIES = 1 << 20
 class Block:
     """The queries `rows` of one head and the keys that at least one of them sees.
 
-    query (r, D) is not yet scaled; key (n, D); `keys` indexes the keys of the problem; `visible` (r, n) is None when every
-    key of the block is seen by every query; `additive` (r, n) is bias plus ALiBi, None when there is neither, and
+    query (r, D) is not yet scaled; key (n, D); `keys` indexes the keys of the problem; `visible` (r, n) is None when
+    every key of the block is seen by every query; `additive` (r, n) is bias plus ALiBi, None when there is neither, and
     `additive_size` (r,) is the largest |bias| + |ALiBi| that the row sees.
     """
 
@@ -147,3 +147,14 @@ def dropout_keep(block: Block, spec: AttentionSpec) -> Any:
     if n == 1:
         return np.broadcast_to(keep, (rows, block.key.shape[0]))
     return np.broadcast_to(keep, (rows, n))[:, block.keys]
+
+
+def bias_place(sizes: tuple[int, ...], block: Block) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Where a block's (r, n) terms belong in an array of the bias's four axes, and the axes they are summed over first."""
+    place = (
+        block.batch if sizes[0] > 1 else 0,
+        block.head if sizes[1] > 1 else 0,
+        block.rows if sizes[2] > 1 else slice(0, 1),
+        block.keys if sizes[3] > 1 else slice(0, 1),
+    )
+    return place, tuple(axis for axis in (0, 1) if sizes[2 + axis] == 1)

@@ -1,7 +1,7 @@
 """Root mean square errors when every rounding errs independently with a log-uniform significand.
 
-A model, not a theorem: it says how large the error of a good kernel usually is, and what is much larger, or biased, needs
-another explanation. May import: numpy, refattn.arithmetic, refattn.bounds.stages.
+A model, not a theorem: it says how large the error of a good kernel usually is, and what is much larger, or biased,
+needs another explanation. May import: numpy, refattn.arithmetic, refattn.bounds.stages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from refattn.arithmetic import Arithmetic
 from refattn.bounds.stages import argument_mean_square, exp_mean_square
 
 if TYPE_CHECKING:
-    from refattn.bounds.attention import BlockWeights
+    from refattn.bounds.forward import BlockWeights
 
 Array = NDArray[np.float64]
 
@@ -68,7 +68,10 @@ def output_mean_square(
     cross = ((weights * found.weights) * shared) @ value
     square = moments[:, :columns] - 2 * out * cross + out**2 * bare
     square = np.maximum(square, 0.0)
-    cast = np.where(found.distance > 0, cast_mean_square(found, arithmetic), 0.0)
+    cast = cast_mean_square(found, arithmetic)
+    if arithmetic.cast == "before":
+        # The weight of the maximum is 1 before it is divided by the row sum: no format rounds it.
+        cast = np.where(found.distance > 0, cast, 0.0)
     square += (weights**2 * cast) @ value**2
     square += _accumulation(weights, value, arithmetic)
     square += out**2 * (_summation(found, arithmetic)[:, None] + 2 * arithmetic.accumulator.mean_square)

@@ -21,7 +21,8 @@ Array = NDArray[np.float64]
 
 def underflow_unit(stage: Stage, flush_to_zero: bool) -> float:
     """Largest absolute error of one rounding in the subnormal range: half the spacing, the whole of it when truncating,
-    the smallest normal number when subnormal results may be flushed."""
+    the smallest normal number when subnormal results may be flushed.
+    """
     if flush_to_zero:
         return stage.format.smallest_normal
     spacing = stage.format.smallest_subnormal
@@ -32,8 +33,8 @@ def underflow_unit(stage: Stage, flush_to_zero: bool) -> float:
 class Scores:
     """Scores of one block and the certified and mean square errors of their computation, each (r, n), in nats.
 
-    `largest_product` (r,) bounds every partial sum of Q K^T before scaling: beyond the accumulator's range the arithmetic
-    overflows and nothing can be claimed.
+    `largest_product` (r,) bounds every partial sum of Q K^T before scaling: beyond the accumulator's range the
+    arithmetic overflows and nothing can be claimed.
     """
 
     scores: Array
@@ -45,9 +46,9 @@ class Scores:
 def score_errors(block: Block, spec: AttentionSpec, scale: float, arithmetic: Arithmetic) -> Scores:
     """Errors of softcap(scale * Q K^T) + bias + ALiBi (theorem score_error).
 
-    The dot product errs by gamma_d sum|q||k| in any order; scaling by two roundings, one of them the scale's own; then one
-    rounding for each operation that the spec asks for. In the mean square, a sequential sum of d terms with total s errs by
-    (d/6) sum (q k)^2 + (d/3) s^2 roundings: partial sums form a bridge.
+    The dot product errs by gamma_d sum|q||k| in any order; scaling by two roundings, one of them the scale's own; then
+    one rounding for each operation that the spec asks for. In the mean square, a sequential sum of d terms with total s
+    errs by (d/6) sum (q k)^2 + (d/3) s^2 roundings: partial sums form a bridge.
     """
     d = block.query.shape[1]
     unit, square = arithmetic.scores.unit, arithmetic.scores.mean_square
@@ -91,7 +92,7 @@ def _capped(raw: Array, certified: Array, square: Array, cap: float, arithmetic:
 def argument_error(scores: Array, maximum: Array, arithmetic: Arithmetic) -> Array:
     """Certified error of the exponential's argument, in nats, rescaling factors included (theorem any_schedule).
 
-    Subtracting errs by u |s - m|, and along any chain of rescales these add up to u times the distance from the final
+    Subtracting errs by u |s - m|, and along any chain of rescales these add up to u times the distance from the last
     maximum. A fused multiply-add of s and the rounded product m c errs by u times that product, which is as large as the
     larger of |s| and the final |m| whatever maximum was current.
     """

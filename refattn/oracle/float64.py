@@ -1,12 +1,13 @@
 """Rung 1 of the ladder: attention in float64 with a proved radius, blockwise, in memory linear in the lengths.
 
-Every bound below counts roundings to nearest (u = 2**-53) in any order of summation, so it holds for every BLAS, with or
-without fused multiply-adds. NumPy's exp, log and tanh are taken to err by at most `FUNCTION_ULPS` ulps.
+Every bound below counts roundings to nearest (u = 2**-53) in any order of summation, so it holds for every BLAS, with
+or without fused multiply-adds. NumPy's exp, log and tanh are taken to err by at most `FUNCTION_ULPS` ulps.
 May import: numpy, refattn.roundoff, refattn.scores, refattn.spec, refattn.oracle.enclosure, .specials, .truth.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,9 +42,9 @@ def gamma64(n: float) -> float:
 class Weights:
     """Unnormalised weights exp(score - maximum) of one block, with what is known of their errors.
 
-    weights (r, n); maximum and total (r,): the shift and the row sum, the sink counted; score_error (r,): every computed
-    score is within it of the exact one; common_error: relative error of a weight beyond its score's, for arguments near 0;
-    `empty` marks the rows that see no key.
+    weights (r, n); maximum and total (r,): the shift and the row sum, the sink counted; score_error (r,): every
+    computed score is within it of the exact one; common_error: relative error of a weight beyond its score's, for
+    arguments near 0; `empty` marks the rows that see no key.
     """
 
     weights: Array
@@ -62,7 +63,7 @@ class Weights:
         """
         base = self.score_error + self.common_error
         with np.errstate(over="ignore"):
-            return np.expm1(base) + np.exp(base) * U * self._average_distance() * (1.0 + 1e-12)
+            return np.asarray(np.expm1(base) + np.exp(base) * U * self._average_distance() * (1.0 + 1e-12))
 
     @property
     def total_error(self) -> Array:
@@ -84,7 +85,7 @@ class Weights:
         return 2.0 * (self.weights.shape[1] + 1) * TINY
 
     def _average_distance(self) -> float:
-        return float(np.log(self.weights.shape[1] + 1)) + 1e-9
+        return math.log(self.weights.shape[1] + 1) + 1e-9
 
 
 def weights_of(block: Block, spec: AttentionSpec, scale: float) -> Weights:
@@ -100,11 +101,9 @@ def weights_of(block: Block, spec: AttentionSpec, scale: float) -> Weights:
         scores -= maximum[:, None]
         weights = np.exp(scores, out=scores)
         total = weights.sum(axis=1) + np.exp(sink - maximum)
-        no_key = np.zeros(len(maximum), np.bool_)
-        if block.key.shape[0] == 0:
-            no_key[:] = True
-        elif block.visible is not None:
-            no_key = ~block.visible.any(axis=1)
+        no_key = np.full(len(maximum), block.key.shape[0] == 0)
+        if block.visible is not None:
+            no_key |= ~block.visible.any(axis=1)
     return Weights(weights, maximum, total, score_error, FUNCTION_ERROR * (1 + U), no_key)
 
 

@@ -6,6 +6,7 @@ May import: numpy, refattn.roundoff, refattn.scores, refattn.spec, refattn.oracl
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,25 @@ from numpy.typing import NDArray
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.float64 import FUNCTION_ERROR, INFLATE, LONGEST, TINY, U, Weights, gamma64, weights_of
 from refattn.oracle.truth import GradientTruth
-from refattn.scores import Block, blocks, dropout_keep, scale_of
+from refattn.scores import Block, bias_place, blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
 
 Array = NDArray[np.float64]
+
+
+def attention_backward(
+    q: Array, k: Array, v: Array, do: Array, spec: AttentionSpec, shape: Shape, dlse: Array | None = None
+) -> GradientTruth:
+    """Gradients of sum(do * out) + sum(dlse * lse) for finite float64 arrays; rad is inf where nothing is proved.
+
+    With P the weights, D = dropout's factor, dP = do V^T and Delta = sum_j P D dP: dS = P (D dP - Delta + dlse), from
+    which dQ, dK, dbias and dsinks follow linearly, and dV = (P D)^T do.
+    """
+    backward = _Backward(q, k, v, do, dlse, spec, shape)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
+        for block in blocks(q, k, spec, shape):
+            backward.add(block)
+        return backward.truth()
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,102 +46,151 @@ class _Sums:
     def zeros(cls, shape: tuple[int, ...]) -> _Sums:
         return cls(np.zeros(shape), np.zeros(shape))
 
-    def enclosure(self) -> Enclosure:
+    def add(self, place: tuple[Any, ...], mid: Array, rad: Array) -> None:
+        self.mid[place] += mid
+        self.rad[place] += rad
+
+    def enclosure(self, shape: tuple[int, ...] | None = None) -> Enclosure:
         known = np.isfinite(self.mid) & ~np.isnan(self.rad)
-        return Enclosure(self.mid, np.where(known, self.rad * INFLATE, np.inf))
+        found = Enclosure(self.mid, np.where(known, self.rad * INFLATE, np.inf))
+        return found if shape is None else Enclosure(found.mid.reshape(shape), found.rad.reshape(shape))
 
 
-def attention_backward(
-    q: Array, k: Array, v: Array, do: Array, spec: AttentionSpec, shape: Shape, dlse: Array | None = None
-) -> GradientTruth:
-    """Gradients of sum(do * out) + sum(dlse * lse) for finite float64 arrays; rad is inf where nothing is proved.
+@dataclass(frozen=True, eq=False)
+class _Slope:
+    """dS of one block (r, n) and the errors of its rows, each in units of the row's weights.
 
-    With P the weights, D = dropout's factor, dP = do V^T and Delta = sum_j P D dP: dS = P (D dP - Delta + dlse), from which
-    dQ, dK, dbias and dsinks follow linearly, and dV = (P D)^T do.
+    |dS| <= weights * height * (1 + relative) and dS errs by at most weights * error.
     """
-    scale = scale_of(spec, shape.d_qk)
-    dq, dk, dv = (_Sums.zeros(array.shape) for array in (q, k, v))
-    bias_shape = None if spec.bias is None else (1,) * (4 - spec.bias.ndim) + spec.bias.shape
-    dbias = None if bias_shape is None else _Sums.zeros(bias_shape)
-    dsinks = None if spec.sinks is None else _Sums.zeros(spec.sinks.shape)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
-        for block in blocks(q, k, spec, shape):
-            _add_block(block, v, do, dlse, spec, shape, scale, (dq, dk, dv), dbias, dsinks)
-    return GradientTruth(
-        dq.enclosure(),
-        dk.enclosure(),
-        dv.enclosure(),
-        None if dbias is None or spec.bias is None else _reshaped(dbias.enclosure(), spec.bias.shape),
-        None if dsinks is None else dsinks.enclosure(),
-    )
+
+    ds: Array
+    delta: Array
+    height: Array
+    error: Array
 
 
-def _reshaped(found: Enclosure, shape: tuple[int, ...]) -> Enclosure:
-    return Enclosure(found.mid.reshape(shape), found.rad.reshape(shape))
+@dataclass(eq=False)
+class _Backward:
+    """The sums over the blocks of one problem."""
 
+    q: Array
+    k: Array
+    v: Array
+    do: Array
+    dlse: Array | None
+    spec: AttentionSpec
+    shape: Shape
 
-def _add_block(
-    block: Block,
-    v: Array,
-    do: Array,
-    dlse: Array | None,
-    spec: AttentionSpec,
-    shape: Shape,
-    scale: float,
-    gradients: tuple[_Sums, _Sums, _Sums],
-    dbias: _Sums | None,
-    dsinks: _Sums | None,
-) -> None:
-    dq, dk, dv = gradients
-    place = (block.batch, block.head, block.rows)
-    source = (block.batch, block.kv_head, block.keys)
-    found = weights_of(block, spec, scale)
-    upstream = do[place]
-    direct = np.zeros(len(upstream)) if dlse is None else dlse[place]
-    value, n, width = v[source], block.key.shape[0], v.shape[-1]
-    gain = 1.0 / (1.0 - spec.dropout)
-    kept = gain * dropout_keep(block, spec) if spec.keep is not None else np.ones(found.weights.shape)
+    def __post_init__(self) -> None:
+        spec = self.spec
+        self.scale = scale_of(spec, self.shape.d_qk)
+        self.gain = 1.0 / (1.0 - spec.dropout)
+        self.dq, self.dk, self.dv = (_Sums.zeros(array.shape) for array in (self.q, self.k, self.v))
+        self.dbias = None if spec.bias is None else _Sums.zeros((1,) * (4 - spec.bias.ndim) + spec.bias.shape)
+        self.dsinks = None if spec.sinks is None else _Sums.zeros(spec.sinks.shape)
+        # Terms that any sum below can have, with a few roundings of its own.
+        self.terms = self.shape.queries * self.shape.group * self.shape.batch + self.shape.keys + 16
 
-    total = np.where(found.total > 0, found.total, 1.0)
-    weights = found.weights / total[:, None]
-    alive = ~found.empty
-    weights[~alive] = 0.0
-    relative = _weight_error(found)
-    dp = kept * (upstream @ value.T)
-    delta = (weights * dp).sum(axis=1)
-    slope = dp - delta[:, None] + direct[:, None]
-    ds = weights * slope
+    def add(self, block: Block) -> None:
+        """One block of queries of one head."""
+        place = (block.batch, block.head, block.rows)
+        source = (block.batch, block.kv_head, block.keys)
+        found = weights_of(block, self.spec, self.scale)
+        total = np.where(found.total > 0, found.total, 1.0)
+        weights = np.where(found.empty[:, None], 0.0, found.weights / total[:, None])
+        kept: Array | float = 1.0
+        if self.spec.keep is not None:
+            kept = self.gain * dropout_keep(block, self.spec)
+        upstream = self.do[place]
+        relative = _weight_error(found)
+        slope = self._slope(place, weights, relative, kept * (upstream @ self.v[source].T), upstream, self.v[source])
+        self._add_value(source, weights * kept, weights, relative, upstream)
+        gamma = gamma64(self.terms)
+        if self.dbias is not None:
+            at, axes = bias_place(self.dbias.mid.shape, block)
+            error = weights * ((slope.error + gamma * slope.height) * (1 + relative))[:, None] + TINY
+            parts = (part.sum(axis=axes, keepdims=True) if axes else part for part in (slope.ds, error))
+            self.dbias.add(at, *parts)
+        if self.dsinks is not None:
+            share = np.exp(self.spec.sinks[block.head] - found.maximum) / total
+            pull = -np.where(found.empty, 0.0, slope.delta)
+            if self.dlse is not None:
+                pull = pull + self.dlse[place]
+            error = share * (slope.error + (relative + gamma) * slope.height) * (1 + relative) * 2 + TINY
+            self.dsinks.add((block.head,), (share * pull).sum(), error.sum())
+        if self.spec.softcap is not None:
+            slope = self._through_softcap(slope, block, found, relative, self.spec.softcap)
+        self._add_scores(place, source, block, weights, relative, slope)
 
-    reach = gain * _norms(upstream) * _norms(value).max(initial=0.0) * (1 + gamma64(width + 8))
-    height = 2 * reach + np.abs(direct)
-    slope_error = gamma64(width + 4) * reach + reach * (relative + gamma64(n + width + 8)) * 2 + 4 * U * height
-    error = relative * height + (1 + relative) * (slope_error + 4 * U * height)
-    widened = 1 + relative
-    terms = shape.queries * shape.group + n + 16
+    def truth(self) -> GradientTruth:
+        """The gradients, once every block has been added."""
+        return GradientTruth(
+            self.dq.enclosure(),
+            self.dk.enclosure(),
+            self.dv.enclosure(),
+            None if self.dbias is None else self.dbias.enclosure(self.spec.bias.shape),
+            None if self.dsinks is None else self.dsinks.enclosure(),
+        )
 
-    if dbias is not None:
-        _add_bias(dbias, block, ds, weights * ((error + gamma64(terms) * height) * widened)[:, None])
-    if dsinks is not None and spec.sinks is not None:
-        share = np.exp(spec.sinks[block.head] - found.maximum) / total
-        pull = direct - np.where(alive, delta, 0.0)
-        dsinks.mid[block.head] += (share * pull).sum()
-        dsinks.rad[block.head] += (share * (error + (relative + gamma64(terms * shape.batch)) * height) * widened * 2).sum()
-        dsinks.rad[block.head] += len(share) * TINY
-    if spec.softcap is not None:
-        # The slope of tanh changes by at most 0.77 per unit of its argument.
-        capped = np.tanh((block.query * scale) @ block.key.T / spec.softcap)
-        ds = ds * (1 - capped**2)
-        error = error + widened * height * (found.score_error / spec.softcap + 2 * FUNCTION_ERROR + 8 * U)
-    spread = (error + gamma64(terms) * widened * (height + error)) * widened
-    lost = (n + shape.queries) * shape.group * TINY * (1 + reach.max(initial=0.0) + np.abs(direct).max(initial=0.0))
-    lost_q, lost_k, lost_v = (lost * (1 + np.abs(x).max(initial=0.0)) for x in (block.key, block.query, upstream))
-    dq.mid[place] += scale * (ds @ block.key)
-    dq.rad[place] += abs(scale) * (spread[:, None] * (weights @ np.abs(block.key))) + lost_q
-    dk.mid[source] += scale * (ds.T @ block.query)
-    dk.rad[source] += abs(scale) * (weights.T @ (spread[:, None] * np.abs(block.query))) + lost_k
-    dv.mid[source] += (weights * kept).T @ upstream
-    doubt = (relative + gamma64(terms) * widened) * widened
-    dv.rad[source] += gain * (weights.T @ (doubt[:, None] * np.abs(upstream))) + lost_v
+    def _slope(
+        self,
+        place: tuple[int, int, slice],
+        weights: Array,
+        relative: Array,
+        dp: Array,
+        upstream: Array,
+        value: Array,
+    ) -> _Slope:
+        n, width = value.shape
+        delta = (weights * dp).sum(axis=1)
+        direct = np.zeros(len(upstream)) if self.dlse is None else self.dlse[place]
+        # |dP| and |Delta| are at most |dO| max|v|, by Cauchy-Schwarz and because weights sum to at most 1.
+        reach = self.gain * _norms(upstream) * _norms(value).max(initial=0.0) * (1 + gamma64(width + 8))
+        height = 2 * reach + np.abs(direct)
+        inner = gamma64(width + 4) * reach + 2 * reach * (relative + gamma64(n + width + 8)) + 4 * U * height
+        error = relative * height + (1 + relative) * (inner + 4 * U * height)
+        return _Slope(weights * (dp - delta[:, None] + direct[:, None]), delta, height, error)
+
+    def _through_softcap(self, slope: _Slope, block: Block, found: Weights, relative: Array, cap: float) -> _Slope:
+        """Multiply by 1 - tanh^2, which changes by at most 0.77 per unit of its argument."""
+        capped = np.tanh((block.query * self.scale) @ block.key.T / cap)
+        # score_error counts the rounding after the cap too, and bounds the error before it.
+        doubt = found.score_error / cap + 2 * FUNCTION_ERROR + 8 * U
+        error = slope.error + (1 + relative) * slope.height * doubt
+        return _Slope(slope.ds * (1 - capped**2), slope.delta, slope.height, error)
+
+    def _add_scores(
+        self,
+        place: tuple[int, int, slice],
+        source: tuple[Any, ...],
+        block: Block,
+        weights: Array,
+        relative: Array,
+        slope: _Slope,
+    ) -> None:
+        grown = 1 + relative
+        spread = ((slope.error + gamma64(self.terms) * grown * (slope.height + slope.error)) * grown)[:, None]
+        lost = self.terms * TINY * (1 + slope.height.max(initial=0.0))
+        key, query = np.abs(block.key), np.abs(block.query)
+        size = abs(self.scale)
+        self.dq.add(
+            place,
+            self.scale * (slope.ds @ block.key),
+            size * spread * (weights @ key) + lost * (1 + key.max(initial=0.0)),
+        )
+        self.dk.add(
+            source,
+            self.scale * (slope.ds.T @ block.query),
+            size * (weights.T @ (spread * query)) + lost * (1 + query.max(initial=0.0)),
+        )
+
+    def _add_value(
+        self, source: tuple[Any, ...], kept: Array, weights: Array, relative: Array, upstream: Array
+    ) -> None:
+        size = np.abs(upstream)
+        doubt = ((relative + gamma64(self.terms) * (1 + relative)) * (1 + relative))[:, None]
+        lost = self.terms * TINY * (1 + size.max(initial=0.0))
+        self.dv.add(source, kept.T @ upstream, self.gain * (weights.T @ (doubt * size)) + lost)
 
 
 def _weight_error(found: Weights) -> Array:
@@ -137,19 +202,3 @@ def _weight_error(found: Weights) -> Array:
 
 def _norms(rows: Array) -> Array:
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
-
-
-def _add_bias(dbias: _Sums, block: Block, ds: Array, error: Array) -> None:
-    sizes = dbias.mid.shape
-    place = (
-        block.batch if sizes[0] > 1 else 0,
-        block.head if sizes[1] > 1 else 0,
-        block.rows if sizes[2] > 1 else slice(0, 1),
-        block.keys if sizes[3] > 1 else slice(0, 1),
-    )
-    for sums, part in ((dbias.mid, ds), (dbias.rad, error + TINY)):
-        if sizes[2] == 1:
-            part = part.sum(axis=0, keepdims=True)
-        if sizes[3] == 1:
-            part = part.sum(axis=1, keepdims=True)
-        sums[place] += part

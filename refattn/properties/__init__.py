@@ -1,1 +1,17 @@
-"""properties: see the modules."""
+"""The conformance suite: every property, in the order in which they run within their stage."""
+
+from refattn.properties import gradients, invariances, memory, softmax, specials, statistics, values, visibility
+from refattn.properties.base import PROFILES, Context, Observation, Profile, Property
+
+ALL: tuple[Property, ...] = (
+    *values.PROPERTIES,
+    *visibility.PROPERTIES,
+    *specials.PROPERTIES,
+    *gradients.PROPERTIES,
+    *memory.PROPERTIES,
+    *invariances.PROPERTIES,
+    *softmax.PROPERTIES,
+    *statistics.PROPERTIES,
+)
+
+__all__ = ["ALL", "PROFILES", "Context", "Observation", "Profile", "Property"]

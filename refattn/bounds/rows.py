@@ -41,7 +41,7 @@ def softmax(x: Array, spec: SoftmaxSpec, arithmetic: Arithmetic) -> ErrorBudget:
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         row = _row(rows, arithmetic)
         compute = {"softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _log_sum_exp}[spec.kind]
-        parts, square = compute(rows, row, arithmetic)
+        parts, square = compute(row, arithmetic)
     certified = np.asarray(sum(parts.values()))
     blank = np.isneginf(rows.max(axis=1, initial=-np.inf))[:, None]
     exact = blank | (np.isneginf(rows) if spec.kind != "logsumexp" else False)
@@ -107,7 +107,7 @@ def _summation(weights: Array, arithmetic: Arithmetic) -> Array:
     return np.asarray(square * arithmetic.normaliser.mean_square)
 
 
-def _softmax(rows: Array, row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+def _softmax(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
     y = row.weights
     unit = arithmetic.normaliser.unit
     total = row.total_exp + row.total_adding
@@ -116,9 +116,8 @@ def _softmax(rows: Array, row: Row, arithmetic: Arithmetic) -> tuple[dict[str, A
         "exp": y * np.maximum(grown - np.expm1(row.total_adding + 2 * unit), 0.0),
         "normaliser": y * np.expm1(row.total_adding + 2 * unit),
         "output": arithmetic.output.unit * y * (1 + grown),
-        "underflow": np.where(
-            np.isneginf(rows),
-            0.0,
+        "underflow": np.full_like(
+            y,
             2 * underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
             + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
         ),
@@ -135,7 +134,7 @@ def _lse_rounding(row: Row, arithmetic: Arithmetic) -> Array:
     return arithmetic.log_error * np.abs(row.logarithm) + arithmetic.lse.unit * np.abs(row.maximum + row.logarithm)
 
 
-def _log_sum_exp(rows: Array, row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+def _log_sum_exp(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
     lse = row.maximum + row.logarithm
     output = arithmetic.output.unit * np.abs(lse) + underflow_unit(arithmetic.output, arithmetic.flush_to_zero)
     parts = {
@@ -152,7 +151,7 @@ def _lse_square(row: Row, lse: Array, arithmetic: Arithmetic) -> Array:
     return np.asarray(log_square + (arithmetic.lse.format.ulp(lse) ** 2 + arithmetic.output.format.ulp(lse) ** 2) / 12)
 
 
-def _log_softmax(rows: Array, row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+def _log_softmax(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
     """x - m - log l: the largest intermediate is |x - m|, never |m|."""
     y = -row.distance - row.logarithm
     size = row.distance + np.abs(row.logarithm)

@@ -65,7 +65,7 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     distance = np.where(hidden, np.inf, maximum[:, None] - found.scores)
     unnormalised = np.exp(-distance)
     total = unnormalised.sum(axis=1) + np.exp(sink - maximum)
-    empty = hidden.all(axis=1) if found.scores.shape[1] else np.ones(len(maximum), np.bool_)
+    empty = np.asarray(hidden.all(axis=1))
     visible_scores = np.where(hidden, maximum[:, None], found.scores)
     exps = (1 + rescales(keys, arithmetic)) * arithmetic.exp_error
     return BlockWeights(
@@ -230,7 +230,7 @@ def _output_error(
     top = value.max(axis=0, initial=-np.inf) * gain
     bottom = value.min(axis=0, initial=np.inf) * gain
     if kept is None:
-        # Whatever the weights are, their quotients are non-negative and sum to 1 up to the last roundings (theorem hull).
+        # Whatever the weights are, their quotients are non-negative and sum to 1 but for the last roundings (theorem hull).
         own = casting + gamma(keys + 1 + changes, unit) + total.adding
         reach = np.maximum(top - out, out - bottom) + (own / max(1 - own, 0.5)) * size.max(axis=0, initial=0.0)
         before = np.minimum(before, np.where(own < 0.5, reach + lost, np.inf))

@@ -1,0 +1,89 @@
+"""One case: call the kernel, compare with truth and budget.
+
+May import: numpy, refattn.adapters.session, cases, comparison, judge, properties.base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from refattn.adapters.session import CallFailure
+from refattn.bounds.budget import ErrorBudget
+from refattn.cases import AttentionCase, SoftmaxCase
+from refattn.comparison import Comparison, compare, describe
+from refattn.judge import Verdict
+from refattn.oracle.enclosure import Enclosure
+from refattn.properties.base import Context, Observation
+
+GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")
+
+
+def failure(error: CallFailure) -> Observation:
+    """What a call that did not work shows."""
+    return Observation(Verdict.ERROR, str(error), kind="call")
+
+
+def judged(comparisons: Iterable[Comparison]) -> Observation:
+    """The verdict on the outputs of one call: the worst of them decides."""
+    found = list(comparisons)
+    worst = max(found, key=lambda comparison: comparison.share)
+    out = found[0]
+    return Observation(
+        verdict=Verdict.VIOLATES if worst.violated else Verdict.CONFORMS,
+        message=describe(worst.worst) if worst.violated and worst.worst is not None else "",
+        share=worst.share,
+        rms_z=out.rms_z,
+        max_z=out.max_z,
+        worst=worst.worst,
+    )
+
+
+def judge_values(context: Context, case: AttentionCase) -> Observation:
+    """The output, and the log-sum-exp if the kernel claims to return it, lie within their certified bounds."""
+    wants_lse = "lse" in context.claims
+    try:
+        outcome = context.target.run(case, want_lse=wants_lse)
+    except CallFailure as error:
+        return failure(error)
+    truth, budget = context.truth(case), context.budget(case)
+    comparisons = [compare("out", outcome.out, truth.out, budget.out)]
+    if wants_lse and outcome.lse is not None:
+        comparisons.append(compare("lse", outcome.lse, truth.lse, budget.lse))
+    return judged(comparisons)
+
+
+def judge_lse(context: Context, case: AttentionCase) -> Observation:
+    """The log-sum-exp alone."""
+    try:
+        outcome = context.target.run(case, want_lse=True)
+    except CallFailure as error:
+        return failure(error)
+    return judged([compare("lse", outcome.lse, context.truth(case).lse, context.budget(case).lse)])
+
+
+def judge_gradients(context: Context, case: AttentionCase) -> Observation:
+    """dQ, dK, dV, dbias and dsinks lie within their certified bounds."""
+    try:
+        outcome = context.target.run(case, want_gradients=True)
+    except CallFailure as error:
+        return failure(error)
+    truth, budget = context.gradient_truth(case), context.gradient_budget(case)
+    comparisons = []
+    for name in GRADIENTS:
+        exact: Enclosure | None = getattr(truth, name)
+        allowed: ErrorBudget | None = getattr(budget, name)
+        actual = (outcome.gradients or {}).get(name)
+        if exact is not None and allowed is not None and actual is not None:
+            comparisons.append(compare(name, np.asarray(actual), exact, allowed))
+    return judged(comparisons)
+
+
+def judge_softmax(context: Context, case: SoftmaxCase) -> Observation:
+    """softmax, log_softmax or logsumexp lies within its certified bound."""
+    try:
+        outcome = context.target.run(case)
+    except CallFailure as error:
+        return failure(error)
+    return judged([compare("out", outcome.out, context.softmax_truth(case), context.softmax_budget(case))])

@@ -21,6 +21,7 @@ HEAVY = ("torch", "jax", "triton", "flint", "hypothesis", "pytest", "rich", "cli
 LAYERS = [
     {"errors"},
     {"formats", "roundoff", "loading"},
+    {"arrays"},
     {"spec", "arithmetic", "tokens", "sources"},
     {"visibility"},
     {"scores", "cases"},

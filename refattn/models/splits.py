@@ -23,7 +23,7 @@ def combine(partials: Sequence[Partial], stages: Stages) -> Partial:
     the union. An error of lse_i is one of the exponent and grows with |lse_i|, so partial LSEs need a wide format.
     """
     maximum = np.max([lse for _, lse in partials], axis=0)
-    reference = np.where(np.isneginf(maximum), 0.0, maximum)
+    reference = np.where(np.isinf(maximum), 0.0, maximum)
     total = np.zeros_like(maximum)
     weighted = np.zeros_like(partials[0][0])
     for out, lse in partials:

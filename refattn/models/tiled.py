@@ -200,8 +200,8 @@ class TiledAttention(TiledKernel):
         It comes before the keys: added at the end, a sink far above them would overflow exp(sink - m).
         """
         sink = np.broadcast_to(self.sink(problem), state.maximum.shape)
-        weight = self.probabilities(problem, sink[..., None], sink)[..., 0]
-        return State(sink, weight, state.accumulator)
+        weight = np.exp(sink - self.guarded(sink))  # exactly 1; 0 for a sink of -inf
+        return State(sink, np.ldexp(weight, self.probability_offset), state.accumulator)
 
     def sink(self, problem: Problem) -> Array:
         """The sinks' logits, (H, 1): natural units, not scaled."""

@@ -97,7 +97,7 @@ def test_a_small_token_fits_in_a_command_line():
 @given(st.text() | st.text(alphabet="as0Az-_").map(lambda text: "a" + text) | st.just("recipe:") | st.just("recipe:x"))
 def test_rubbish_is_refused_by_name(text):
     for kind in (AttentionCase, SoftmaxCase):
-        with pytest.raises(InvalidValue, match=r"token|recipe"):
+        with pytest.raises(InvalidValue, match=r"token|recipe|regime"):
             kind.from_token(text)
 
 

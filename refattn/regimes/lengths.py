@@ -39,9 +39,12 @@ def _of_sizes(name: str, summary: str, sizes: SizesOf, inputs: InputsOf = _norma
 
 def _about_tile(more: int, multiples: int = 1) -> SizesOf:
     def sizes(source: Source, limits: Limits, claims: Claims) -> Shape:
-        tiles = [tile for tile in TILES if tile * multiples + more <= limits.length]
-        keys = fitting_length(source.choice(tiles) * multiples + more, limits, claims)
-        return draw_shape(source, limits, claims, keys=keys)
+        lengths = [tile * multiples + more for tile in (*TILES, 256, 512)]
+        ordinary = [n for n in lengths if n <= limits.length]
+        long = [n for n in lengths if limits.length < n <= limits.long] if {"cross", "ragged"} <= claims else []
+        keys = source.choice(ordinary + long)
+        queries = None if keys <= limits.length else source.integer(1, 4)
+        return draw_shape(source, limits, claims, queries=queries, keys=fitting_length(keys, limits, claims))
 
     return sizes
 

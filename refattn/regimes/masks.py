@@ -12,7 +12,7 @@ import numpy as np
 from refattn.formats import Array, Format
 from refattn.regimes.building import TILES, normal_qkv
 from refattn.regimes.regime import Inputs, Regime, SizesOf, regime
-from refattn.regimes.sizes import Claims, Limits, draw_length, draw_shape, fitting_length
+from refattn.regimes.sizes import Claims, Limits, draw_length, draw_shape, draw_tiled_shape, fitting_length
 from refattn.regimes.specs import draw_page, page_positions, segments
 from refattn.sources import Bools, Ints, Source
 from refattn.spec import AttentionSpec, Shape
@@ -30,11 +30,12 @@ def _of_spec(
     excludes: Claims = _HIDING,
     sizes: SizesOf = draw_shape,
     infinite: bool = False,
+    factor: float = 1.0,
 ) -> Regime:
-    """A regime of normal inputs that is about the spec."""
+    """A regime of normal inputs, q multiplied by the factor, that is about the spec."""
 
     def inputs(source: Source, shape: Shape, format: Format, spec: AttentionSpec) -> Inputs:
-        q, k, v = normal_qkv(source, shape, format)
+        q, k, v = normal_qkv(source, shape, format, factor)
         return Inputs(q, k, v, change(source, shape, spec))
 
     inputs.__doc__ = summary
@@ -110,7 +111,7 @@ def _with_infinite_bias(where: str) -> Regime:
         "rows": "The bias is -inf in the whole of the first rows.",
     }
     needs = {"bias"} | ({"empty_rows"} if where == "rows" else set())
-    return _of_spec(f"bias/infinite-{where}", summary[where], change, needs, infinite=True)
+    return _of_spec(f"bias/infinite-{where}", summary[where], change, needs, sizes=draw_tiled_shape, infinite=True)
 
 
 def _more_queries(source: Source, limits: Limits, claims: Claims) -> Shape:
@@ -195,17 +196,17 @@ _NONE: Claims = frozenset()
 REGIMES = (
     _of_spec(
         "masks/left-padding", "The first keys are masked, more than a tile of them where there is room.",
-        _left_padding, {"mask"},
+        _left_padding, {"mask"}, sizes=draw_tiled_shape,
     ),
-    _of_spec("masks/right-padding", "The last keys are masked.", _right_padding, {"mask"}),
-    _of_spec("masks/band", "Each row sees a band about the diagonal.", _band, {"mask"}),
+    _of_spec("masks/right-padding", "The last keys are masked.", _right_padding, {"mask"}, sizes=draw_tiled_shape),
+    _of_spec("masks/band", "Each row sees a band about the diagonal.", _band, {"mask"}, sizes=draw_tiled_shape),
     _of_spec("masks/checkerboard", "Each row sees every other key.", _checkerboard, {"mask"}),
     *(_with_empty(where, sinks) for sinks in (False, True) for where in ("first", "middle", "last", "all")),
     _with_infinite_bias("prefix"),
     _with_infinite_bias("rows"),
     _of_spec(
         "causal/more-queries", "Causal with many more queries than keys.", _causal, {"causal", "cross", "empty_rows"},
-        sizes=_more_queries,
+        sizes=_more_queries, factor=3.0,
     ),
     _of_spec("window/narrow", "A window of one to three keys.", _narrow_window, {"window"}),
     _of_spec(

@@ -10,6 +10,7 @@ import numpy as np
 from refattn.formats import Format
 from refattn.regimes.building import TILES, code_bits, identifying_values, matched_qk, ranked_qk
 from refattn.regimes.regime import Inputs, regime
+from refattn.regimes.sizes import draw_tiled_shape
 from refattn.sources import Ints, Source
 from refattn.spec import AttentionSpec, Shape
 from refattn.visibility import Bools, visible
@@ -42,7 +43,9 @@ def last(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> I
     return _needle(source, sizes, format, spec, sizes.keys - 1)
 
 
-@regime("needle/tile-edge", excludes=_RESHAPED, possible=lambda limits: limits.length > min(TILES))
+@regime(
+    "needle/tile-edge", excludes=_RESHAPED, sizes=draw_tiled_shape, possible=lambda limits: limits.length > min(TILES)
+)
 def tile_edge(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> Inputs:
     """The dominant key is the last of a tile or the first of the next one, for tiles of 16 to 128 keys."""
     edges = sorted({place for tile in TILES for end in range(tile, sizes.keys + 1, tile) for place in (end - 1, end)})

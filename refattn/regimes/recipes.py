@@ -122,6 +122,12 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _axis(text: str) -> int:
+    if text.removeprefix("-") not in set("01234567"):
+        raise ValueError("expected an integer from -7 to 7")
+    return int(text)
+
+
 def _words(known: Iterable[str]) -> Callable[[str], Claims]:
     allowed = frozenset(known)
 
@@ -153,7 +159,7 @@ _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "upstream": ("", lambda text: bool(_natural(text))),
     **dict.fromkeys(("length", "long", "batch", "heads", "multiple", "pairs"), ("limits", _natural)),
     "head_dims": ("limits", lambda text: tuple(_natural(part) for part in text.split("+"))),
-    "axis": ("softmax", int),
+    "axis": ("softmax", _axis),
     "kind": ("softmax", str),
     "empty_rows": ("softmax", str),
 }

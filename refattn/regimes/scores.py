@@ -21,6 +21,7 @@ from refattn.regimes.building import (
     value_shape,
 )
 from refattn.regimes.regime import Inputs, Regime, regime
+from refattn.regimes.sizes import draw_tiled_shape
 from refattn.sources import Source
 from refattn.spec import AttentionSpec, Shape
 
@@ -32,7 +33,7 @@ def _values(source: Source, sizes: Shape, format: Format) -> Array:
     return representable(source.normal(value_shape(sizes)), format)
 
 
-@regime("maxima/increasing", excludes=_RESHAPED)
+@regime("maxima/increasing", excludes=_RESHAPED, sizes=draw_tiled_shape)
 def increasing(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> Inputs:
     """Each key scores higher than all before it: the running maximum rises in every tile."""
     step = source.choice([1.0, 0.25, 4.0])
@@ -40,7 +41,7 @@ def increasing(source: Source, sizes: Shape, format: Format, spec: AttentionSpec
     return Inputs(q, k, _values(source, sizes, format), spec)
 
 
-@regime("maxima/decreasing", excludes=_RESHAPED)
+@regime("maxima/decreasing", excludes=_RESHAPED, sizes=draw_tiled_shape)
 def decreasing(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> Inputs:
     """Each key scores lower than all before it: the first tile's maximum stays."""
     step = source.choice([1.0, 0.25, 4.0])
@@ -48,7 +49,7 @@ def decreasing(source: Source, sizes: Shape, format: Format, spec: AttentionSpec
     return Inputs(q, k, _values(source, sizes, format), spec)
 
 
-@regime("maxima/slow", excludes=_RESHAPED)
+@regime("maxima/slow", excludes=_RESHAPED, sizes=draw_tiled_shape)
 def slow(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> Inputs:
     """The running maximum rises by less than 4 bits a tile, so that a lazy kernel keeps a stale one."""
     tile = source.choice(TILES)

@@ -13,7 +13,8 @@ from refattn.sources import Source
 from refattn.spec import Shape
 
 Claims = frozenset[str]
-_LARGEST = 1 << 20
+_LONGEST = 1 << 18
+_WIDEST = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class Limits:
     pairs: int = 1 << 18
 
     def __post_init__(self) -> None:
-        for name in ("length", "long", "batch", "heads", "multiple", "pairs"):
+        for name in ("length", "long", "batch", "heads", "multiple"):
             value = getattr(self, name)
-            if not 1 <= value <= _LARGEST:
-                raise InvalidValue(f"{name} is {value!r}: expected an integer from 1 to {_LARGEST}")
-        if not self.head_dims or not all(1 <= d <= _LARGEST for d in self.head_dims):
-            raise InvalidValue(f"head_dims is {self.head_dims!r}: expected at least one positive integer")
+            if not 1 <= value <= _LONGEST:
+                raise InvalidValue(f"{name} is {value!r}: expected an integer from 1 to {_LONGEST}")
+        if self.pairs < 1:
+            raise InvalidValue(f"pairs is {self.pairs!r}: expected a positive integer")
+        if not self.head_dims or not all(1 <= d <= _WIDEST for d in self.head_dims):
+            raise InvalidValue(f"head_dims is {self.head_dims!r}: expected one or more integers from 1 to {_WIDEST}")
 
 
 def fitting_length(n: int, limits: Limits, claims: Claims) -> int:
@@ -100,3 +103,10 @@ def draw_shape(
     elif queries * keys > most and drawn == (True, False) and "cross" in claims:
         queries = fitting_length(max(1, most // keys), limits, claims)
     return Shape(batch, group * kv_heads, kv_heads, queries, keys, d_qk, d_v)
+
+
+def draw_tiled_shape(source: Source, limits: Limits, claims: Claims) -> Shape:
+    """Sizes with at least half as many keys as the limits allow, where that makes more than a tile."""
+    low = limits.length // 2 if limits.length >= 32 else 1
+    keys = draw_length(source, limits, claims, low)
+    return draw_shape(source, limits, claims, keys=keys)

@@ -10,6 +10,7 @@ import numpy as np
 from refattn.formats import Array, Format
 from refattn.regimes.building import key_shape, normal_qkv, query_shape, ranked_qk, representable, value_shape
 from refattn.regimes.regime import Inputs, regime
+from refattn.regimes.sizes import draw_tiled_shape
 from refattn.sources import Source
 from refattn.spec import AttentionSpec, Shape
 
@@ -32,7 +33,7 @@ def ones(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> I
     return Inputs(q, np.repeat(k[:, :, :1], sizes.keys, axis=2), np.ones_like(v), spec)
 
 
-@regime("ties/duplicated-maximum", excludes=_RESHAPED)
+@regime("ties/duplicated-maximum", excludes=_RESHAPED, sizes=draw_tiled_shape)
 def duplicated_maximum(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> Inputs:
     """A few keys tie for the row maximum, the rest score at least 12 nats lower, and V is negative.
 

@@ -80,17 +80,14 @@ class JaxAttention(Adapter):
         elif not want_gradients:
             out = session.invoke(kernel, *given.values(), **keywords)
         if want_gradients:
-            differentiable = dict(given)
-            if "bias" in keywords:
-                differentiable["bias"] = keywords.pop("bias")
-
-            def forward(*arrays: Any) -> Any:
-                named = dict(zip(differentiable, arrays, strict=True))
-                return kernel(*(named.pop(name) for name in given), **named, **keywords)
-
             import jax
 
-            out, pull_back = session.invoke(jax.vjp, forward, *differentiable.values())
+            biases = [keywords.pop("bias")] if "bias" in keywords else []
+
+            def forward(q: Any, k: Any, v: Any, *biases: Any) -> Any:
+                return kernel(q, k, v, *biases, **keywords)
+
+            out, pull_back = session.invoke(jax.vjp, forward, *given.values(), *biases)
             do = session.give("do", array_of(case.do).transpose(_HEADS_LAST))
             gradients = session.invoke(pull_back, do)
             heads_first = [g.transpose(_HEADS_LAST) for g in gradients[:3]]

@@ -5,6 +5,7 @@ May import: numpy, refattn.errors, refattn.formats.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -46,16 +47,16 @@ class Block:
         """
         if layout not in LAYOUTS:
             raise InvalidValue(f"layout is {layout!r}: expected one of {', '.join(LAYOUTS)}")
-        bits = np.ascontiguousarray(values).astype(format.storage).view(_unsigned(format))
-        bits = bits.reshape(values.shape)
+        dtype, nan = _patterns(format)
+        bits = values.astype(format.storage, order="C").view(dtype)
         shape: tuple[int, ...] = bits.shape
         strides = _strides(bits, layout)
         sides = list(zip(shape, strides, strict=True))
         span = 1 + sum((n - 1) * s for n, s in sides) if bits.size else 0
         guard = _ALIGNMENT // bits.itemsize
         offset = guard + (layout == "offset")
-        flat = _aligned(offset + span + guard, bits.dtype)
-        flat.fill(np.array(np.nan, format.storage).view(bits.dtype))
+        flat = _aligned(offset + span + guard, dtype)
+        flat.fill(nan)
         block = cls(flat, flat, shape, strides, offset, format)
         repeated = tuple(slice(0, 1) if s == 0 and n else slice(None) for n, s in sides)
         block.bits()[repeated] = bits[repeated]
@@ -86,33 +87,38 @@ class Block:
         return "changed" if not np.array_equal(before.bits(), now.bits()) else "written outside its bounds"
 
 
-def _unsigned(format: Format) -> np.dtype[Any]:
-    return np.dtype(f"u{format.storage.itemsize}")
+@functools.cache
+def _patterns(format: Format) -> tuple[np.dtype[Any], Any]:
+    """The unsigned dtype of the format's bit patterns, and the pattern of NaN."""
+    dtype = np.dtype(f"u{format.storage.itemsize}")
+    return dtype, np.array(np.nan, format.storage).view(dtype)[()]
 
 
 def _strides(bits: NDArray[Any], layout: Layout) -> tuple[int, ...]:
     order = list(range(bits.ndim))
-    gap = 0
-    if layout == "strided":
-        gap = _ROW_GAP
-        if bits.ndim >= 3:
-            order[-3], order[-2] = order[-2], order[-3]
+    if layout == "strided" and bits.ndim >= 3:
+        order[-3], order[-2] = order[-2], order[-3]
+    repeated = _repeated(bits) if layout == "broadcast0" else ()
     strides = [0] * bits.ndim
     step = 1
-    for position, axis in enumerate(reversed(order)):
+    for axis in reversed(order):
+        if axis in repeated:
+            continue
         strides[axis] = step
         step *= bits.shape[axis]
-        if position == 0:
-            step += gap
-    if layout == "broadcast0":
-        for axis in range(min(2, bits.ndim - 1)):
-            if bits.size and np.array_equal(bits, np.broadcast_to(bits.take([0], axis), bits.shape)):
-                strides[axis] = 0
+        if layout == "strided" and axis == bits.ndim - 1:
+            step += _ROW_GAP
     return tuple(strides)
+
+
+def _repeated(bits: NDArray[Any]) -> tuple[int, ...]:
+    """Those of the first two axes, but not the last, along which all is equal."""
+    axes = range(min(2, bits.ndim - 1)) if bits.size else ()
+    return tuple(axis for axis in axes if np.array_equal(bits, np.broadcast_to(bits.take([0], axis), bits.shape)))
 
 
 def _aligned(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     size = count * dtype.itemsize
     raw = np.empty(size + _ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % _ALIGNMENT
+    start = -raw.__array_interface__["data"][0] % _ALIGNMENT
     return raw[start : start + size].view(dtype)

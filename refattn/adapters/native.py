@@ -5,6 +5,7 @@ May import: refattn.arithmetic, refattn.cases (types), refattn.formats, refattn.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -39,7 +40,7 @@ class Native(Adapter):
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
         """A tiled kernel with fp32 sums."""
         del kernel, spec, shape
-        return Arithmetic.flash(format)
+        return _tiled(format)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
         """Gradients need an upstream one, and a way to compute them."""
@@ -120,6 +121,11 @@ class Backward(Native):
         invoke_backward(session, case, kernel, given)
 
 
+@functools.cache
+def _tiled(format: Format) -> Arithmetic:
+    return Arithmetic.flash(format)
+
+
 def array_of(values: formats.Array | None) -> formats.Array:
     """The array that an optional one is known to be."""
     assert values is not None
@@ -147,12 +153,12 @@ def receive_outputs(
         if len(returned) not in (1, 2):
             raise CallFailure("type", f"the kernel returned {len(returned)} values: expected out or (out, lse)")
         results = {name: value for name, value in zip(("out", "lse"), returned, strict=False) if value is not None}
-    if want_lse and "lse" not in results:
-        raise CallFailure("type", "the kernel returned no log-sum-exp: expected (out, lse)")
     rows = case.q.shape[:3]
     session.receive("out", results.get("out"), (*rows, case.v.shape[3]), (output,))
     if "lse" in results:
         session.receive("lse", results["lse"], rows, session.wider())
+    elif want_lse:
+        raise CallFailure("type", "the kernel returned no log-sum-exp: expected (out, lse)")
     return results
 
 

@@ -142,7 +142,9 @@ class Session:
     def wider(self) -> tuple[Format, ...]:
         """The session's format and those that hold every number of it: what a gradient or a log-sum-exp may come in."""
         mine = self.format
-        return (mine, *(f for f in formats.ALL if f.precision >= mine.precision and f.emax >= mine.emax))
+        # tf32 has no dtype of its own: an array of float32 is in fp32.
+        stored = (f for f in formats.ALL if f is not formats.tf32)
+        return (mine, *(f for f in stored if f.precision >= mine.precision and f.emax >= mine.emax))
 
     def _array(self) -> str:
         return {"numpy": "a NumPy array", "torch": "a torch.Tensor", "jax": "a jax.Array"}[self.library.name]

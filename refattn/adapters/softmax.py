@@ -124,11 +124,14 @@ def _torch(format: Format, kind: Kind, along_last: bool) -> Arithmetic:
     # Vectorized::exp and log are Sleef's, 1 ulp (aten/src/ATen/cpu/vec/vec256/vec256_float.h).
     base = Arithmetic.naive(format, name=f"torch CPU {kind}({format.name})", scores=wide, lse=wide, exp_ulps=1.0)
     if kind == "softmax" and narrow and not along_last:
-        # SoftMaxKernel.cpp, vec_softmax: exponentials are stored in the dtype of the result before they are divided.
-        return base.replace(exp_relative=format.unit_roundoff)
+        # SoftMaxKernel.cpp, vec_softmax: exponentials are stored in the dtype of the result before division, which
+        # in fp16 also loses what is subnormal.
+        loses = format.emin > wide.emin
+        return base.replace(scores=format) if loses else base.replace(exp_relative=format.unit_roundoff)
     if kind == "log_softmax" and narrow and along_last:
-        # SoftMaxKernel.cpp, vec_log_softmax_lastdim_chunk_kernel: the sum's logarithm is kept in the inputs' dtype.
-        return base.replace(log_ulps=1.0 + format.unit_roundoff / (2 * wide.unit_roundoff))
+        # SoftMaxKernel.cpp, vec_log_softmax_lastdim_chunk_kernel: the sum and its logarithm are of the inputs' dtype.
+        rounding = format.unit_roundoff
+        return base.replace(exp_relative=rounding, log_ulps=1.0 + rounding / (2 * wide.unit_roundoff))
     if kind == "logsumexp" and narrow:
         # ReduceOps.cpp, logsumexp_out_impl: exp(x - max), its sum, and the logarithm are arrays of the inputs' dtype.
         return base.replace(scores=format, exp_ulps=1.25, lse=format, log_ulps=0.75)

@@ -20,39 +20,34 @@ class LiveProgress:
 
     def __init__(self, out: Console | None = None) -> None:
         self._out = out or terminal.console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self._out,
-            transient=True,
-            disable=not self._out.is_terminal,
-        )
-        self._task: TaskID | None = None
+        self._bar = _bar(self._out) if self._out.is_terminal else None
+        self._task = TaskID(0)
         self._has_found = False
 
     def __enter__(self) -> LiveProgress:
-        self._bar.start()
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def started(self, total_steps: int, dtype: str) -> None:
         """A run of `total_steps` properties begins, all formats together."""
-        self._task = self._bar.add_task(dtype, total=total_steps)
+        if self._bar is not None:
+            self._task = self._bar.add_task(dtype, total=total_steps)
 
     def stepped(self, property: str, dtype: str) -> None:
         """A property is about to be examined."""
-        if self._task is not None:
+        if self._bar is not None:
             self._bar.update(self._task, description=f"{dtype} {property}")
 
     def found(self, finding: Finding) -> None:
         """A finding is complete; the first that fails is printed at once, and its evidence comes with the report."""
-        if self._task is not None:
+        if self._bar is not None:
             self._bar.advance(self._task)
         if not finding.fails or self._has_found:
             return
@@ -63,4 +58,10 @@ class LiveProgress:
     def finished(self, report: Report) -> None:
         """Everything is done."""
         del report
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def _bar(out: Console) -> Progress:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=out, transient=True)

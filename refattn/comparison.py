@@ -73,7 +73,7 @@ def _z(actual: Array, truth: Enclosure, budget: ErrorBudget) -> Array | None:
     if budget.rms is None:
         return None
     usable = np.isfinite(actual) & np.isfinite(truth.mid) & np.isfinite(budget.rms) & (budget.rms > 0.0)
-    signed = (actual - truth.mid)[usable] - truth.tail()[usable]
+    signed = (actual[usable] - truth.mid[usable]) - truth.tail()[usable]
     # The truth's own radius is not the kernel's error.
     return np.asarray(signed / (budget.rms[usable] + truth.rad[usable]))
 

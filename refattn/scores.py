@@ -149,12 +149,11 @@ def dropout_keep(block: Block, spec: AttentionSpec) -> Any:
     return np.broadcast_to(keep, (rows, n))[:, block.keys]
 
 
-def bias_place(sizes: tuple[int, ...], block: Block) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-    """Where a block's (r, n) terms belong in an array of the bias's four axes, and the axes they are summed over first."""
-    place = (
-        block.batch if sizes[0] > 1 else 0,
-        block.head if sizes[1] > 1 else 0,
-        block.rows if sizes[2] > 1 else slice(0, 1),
-        block.keys if sizes[3] > 1 else slice(0, 1),
-    )
-    return place, tuple(axis for axis in (0, 1) if sizes[2 + axis] == 1)
+def add_to_bias(target: Array, block: Block, terms: Array) -> None:
+    """Add a block's (r, n) terms to an array of the bias's four axes, summed over those that it broadcasts along."""
+    b, h, rows, keys = target.shape
+    # Indexing the head first keeps integers and index arrays apart: together they would move axes.
+    of_head = target[block.batch if b > 1 else 0, block.head if h > 1 else 0]
+    axes = tuple(axis for axis, size in enumerate((rows, keys)) if size == 1)
+    place = (block.rows if rows > 1 else slice(0, 1), block.keys if keys > 1 else slice(0, 1))
+    of_head[place] += terms.sum(axis=axes, keepdims=True) if axes else terms

@@ -36,7 +36,7 @@ def attention(q: Any, k: Any, v: Any, spec: AttentionSpec, arithmetic: Arithmeti
     Raises InvalidValue or InvalidType when they do not fit, or hold NaN or infinities.
     """
     arrays = [_finite(name, value) for name, value in (("q", q), ("k", k), ("v", v))]
-    shape = problem_shape(*arrays, spec)
+    shape = problem_shape(arrays[0], arrays[1], arrays[2], spec)
     return forward.attention(arrays[0], arrays[1], arrays[2], spec, shape, arithmetic)
 
 
@@ -48,7 +48,7 @@ def attention_backward(
     Raises InvalidValue or InvalidType when they do not fit, or hold NaN or infinities.
     """
     arrays = [_finite(name, value) for name, value in (("q", q), ("k", k), ("v", v), ("do", do))]
-    shape = problem_shape(*arrays[:3], spec)
+    shape = problem_shape(arrays[0], arrays[1], arrays[2], spec)
     upstream = (shape.batch, shape.heads, shape.queries)
     if arrays[3].shape != (*upstream, shape.d_v):
         raise InvalidValue(f"do has shape {arrays[3].shape}: expected {(*upstream, shape.d_v)}")

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic
-from refattn.bounds.forward import BlockWeights, attention, block_weights
+from refattn.arithmetic import Arithmetic, Stage
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
+from refattn.bounds.forward import BlockWeights, attention, block_weights
 from refattn.bounds.stages import underflow_unit
 from refattn.roundoff import gamma
-from refattn.scores import Block, bias_place, blocks, dropout_keep, scale_of
+from refattn.scores import Block, add_to_bias, blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
 
 Array = NDArray[np.float64]
@@ -69,11 +69,17 @@ class _Sums:
         self.weights[place] += terms.weights @ size
         self.slope[place] += terms.slope @ size
 
-    def add_terms(self, place: tuple[Any, ...], terms: _Terms, axes: tuple[int, ...]) -> None:
-        """Add the terms themselves, summed over some axes."""
+    def add_to_bias(self, block: Block, terms: _Terms) -> None:
+        """Add a block's terms to an array of the bias's four axes."""
         pieces = (terms.value, np.abs(terms.value), terms.weights, terms.slope)
         for target, piece in zip((self.value, self.magnitude, self.weights, self.slope), pieces, strict=True):
-            target[place] += piece.sum(axis=axes, keepdims=True) if axes else piece
+            add_to_bias(target, block, piece)
+
+    def add_to_sink(self, head: int, value: Array, weights: Array, slope: Array) -> None:
+        """Add the rows' terms to the sink of a head."""
+        pieces = (value, np.abs(value), weights, slope)
+        for target, piece in zip((self.value, self.magnitude, self.weights, self.slope), pieces, strict=True):
+            target[head] += piece.sum()
 
     def budget(self, terms: int, group: int, arithmetic: Arithmetic) -> ErrorBudget:
         """Theorem gradient_sum: the terms' errors, their summation in any order, the sum over a group, the output."""
@@ -105,10 +111,13 @@ class _Terms:
     def transposed(self) -> _Terms:
         return _Terms(self.value.T, self.weights.T, self.slope.T)
 
-    def cast(self, unit: float, eta: float) -> _Terms:
-        """The values rounded to a narrower format."""
-        grown = 1 + unit
-        return _Terms(self.value, self.weights * grown, self.slope * grown + np.abs(self.value) * unit + eta)
+    def cast(self, stage: Stage, eta: float) -> _Terms:
+        """The values rounded to the stage's format; nothing is claimed of one that can overflow it."""
+        grown = 1 + stage.unit
+        size = np.abs(self.value)
+        slope = self.slope * grown + size * stage.unit + eta
+        slope = np.where(size + self.weights * grown + slope > stage.format.max_finite, np.inf, slope)
+        return _Terms(self.value, self.weights * grown, slope)
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,13 +169,12 @@ class _Backward:
         slope = self._slope(place, found, kept, upstream, self.v[source])
         terms = self._score_gradient(found, log_error, slope)
         if self.dbias is not None:
-            at, axes = bias_place(self.dbias.value.shape, block)
-            self.dbias.add_terms(at, terms, axes)
+            self.dbias.add_to_bias(block, terms)
         if self.dsinks is not None:
             self._add_sink(self.dsinks, block, found, slope, place)
         if spec.softcap is not None:
             terms = self._through_softcap(terms, block, found, spec.softcap)
-        terms = terms.cast(arithmetic.probabilities.unit, self.eta)
+        terms = terms.cast(arithmetic.probabilities, self.eta)
         self.dq.add_product(place, terms, block.key, self.scale)
         self.dk.add_product(source, terms.transposed, block.query, self.scale)
 
@@ -258,12 +266,9 @@ class _Backward:
         log_error = error * (1 + unit) + 3 * unit * np.abs(np.log(np.maximum(share, 1e-300)))
         grown = _excess(share, log_error + self.arithmetic.exp_error + 2 * unit)
         pull = np.abs(slope.delta)
-        terms = _Terms(
-            -share * slope.delta,
-            grown * pull,
-            (share + grown) * (slope.delta_error + 2 * unit * (pull + slope.delta_error)),
-        )
-        sums.add_terms((slice(block.head, block.head + 1),), terms, (0,))
+        doubt = (share + grown) * (slope.delta_error + 2 * unit * (pull + slope.delta_error))
+        lost = 2 * underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
+        sums.add_to_sink(block.head, -share * slope.delta, (grown + lost) * pull + lost, doubt)
 
 
 def _excess(weights: Array, log_error: Array) -> Array:

@@ -29,7 +29,8 @@ class BlockWeights:
     """Exact weights of one block (to float64) and the certified log-errors of their computation, (r, n).
 
     weights sum to 1 - sink; total (r,) is the normaliser relative to `maximum`; `score` and `argument` are log-errors;
-    `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it.
+    `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. sink and
+    sink_error (r,) are the sink's weight and log-error, 0 where there is none.
     """
 
     weights: Array
@@ -41,6 +42,8 @@ class BlockWeights:
     argument: Array
     constant: float
     score_square: Array
+    sink: Array
+    sink_error: Array
     overflow: NDArray[np.bool_]
     empty: NDArray[np.bool_]
 
@@ -67,7 +70,8 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     total = unnormalised.sum(axis=1) + np.exp(sink - maximum)
     empty = np.asarray(hidden.all(axis=1))
     visible_scores = np.where(hidden, maximum[:, None], found.scores)
-    exps = (1 + rescales(keys, arithmetic)) * arithmetic.exp_error
+    constant = (1 + rescales(keys, arithmetic)) * arithmetic.exp_error + split_error(maximum, total, arithmetic)
+    shifted = np.where(np.isneginf(sink), maximum, sink)[:, None]
     return BlockWeights(
         weights=unnormalised / np.where(total > 0, total, 1.0)[:, None],
         distance=distance,
@@ -76,7 +80,9 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         scores=visible_scores,
         score=np.where(hidden, 0.0, found.certified),
         argument=argument_error(visible_scores, maximum, arithmetic),
-        constant=exps + split_error(maximum, total, arithmetic),
+        constant=constant,
+        sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),
+        sink_error=np.where(np.isneginf(sink), 0.0, argument_error(shifted, maximum, arithmetic)[:, 0] + constant),
         score_square=np.where(hidden, 0.0, found.mean_square),
         overflow=found.largest_product * (1 + gamma(block.query.shape[1], arithmetic.dot.unit))
         > arithmetic.dot.format.max_finite,
@@ -174,11 +180,11 @@ def _total_error(found: BlockWeights, keys: int, arithmetic: Arithmetic) -> Tota
     adding = gamma(keys + 1 + changes, arithmetic.normaliser.unit)
     return TotalError(
         scores=(found.weights * found.score).sum(axis=1),
-        exp=(found.weights * (found.argument + found.constant)).sum(axis=1),
+        exp=(found.weights * (found.argument + found.constant)).sum(axis=1) + found.sink * found.sink_error,
         adding=adding if adding < 1 else np.inf,
         casting=casting,
         underflow=2 * (keys + changes) * eta / found.total,
-        excess=found.excess(casting).sum(axis=1),
+        excess=found.excess(casting).sum(axis=1) + found.sink * np.expm1(np.minimum(found.sink_error, 700.0)),
     )
 
 
@@ -230,7 +236,7 @@ def _output_error(
     top = value.max(axis=0, initial=-np.inf) * gain
     bottom = value.min(axis=0, initial=np.inf) * gain
     if kept is None:
-        # Whatever the weights are, their quotients are non-negative and sum to 1 but for the last roundings (theorem hull).
+        # Whatever the weights are, they are non-negative and their quotients sum to 1 but for roundings (theorem hull).
         own = casting + gamma(keys + 1 + changes, unit) + total.adding
         reach = np.maximum(top - out, out - bottom) + (own / max(1 - own, 0.5)) * size.max(axis=0, initial=0.0)
         before = np.minimum(before, np.where(own < 0.5, reach + lost, np.inf))

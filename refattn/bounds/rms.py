@@ -31,6 +31,7 @@ def weight_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
 def total_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square relative error of the row sum, (r,)."""
     independent = (found.weights**2 * weight_mean_square(found, arithmetic)).sum(axis=1)
+    independent += found.sink**2 * exp_mean_square(arithmetic)
     return np.asarray(independent + _shared_shift(found, None, None, arithmetic) + _summation(found, arithmetic))
 
 
@@ -64,7 +65,7 @@ def output_mean_square(
     shared = weight_mean_square(found, arithmetic)
     columns = value.shape[1]
     moments = (weights**2 * shared) @ values
-    bare = (found.weights**2 * shared).sum(axis=1)[:, None]
+    bare = ((found.weights**2 * shared).sum(axis=1) + found.sink**2 * exp_mean_square(arithmetic))[:, None]
     cross = ((weights * found.weights) * shared) @ value
     square = moments[:, :columns] - 2 * out * cross + out**2 * bare
     square = np.maximum(square, 0.0)

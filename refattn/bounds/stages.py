@@ -93,8 +93,8 @@ def argument_error(scores: Array, maximum: Array, arithmetic: Arithmetic) -> Arr
     """Certified error of the exponential's argument, in nats, rescaling factors included (theorem any_schedule).
 
     Subtracting errs by u |s - m|, and along any chain of rescales these add up to u times the distance from the last
-    maximum. A fused multiply-add of s and the rounded product m c errs by u times that product, which is as large as the
-    larger of |s| and the final |m| whatever maximum was current.
+    maximum. A fused multiply-add of s and the rounded product m c errs by u times that product, which is at most the
+    larger of |s| and the last |m| whatever maximum was current; rescales then subtract, and multiply by a rounded c.
     """
     distance = maximum[:, None] - scores
     if arithmetic.exponent == "subtract":
@@ -102,7 +102,7 @@ def argument_error(scores: Array, maximum: Array, arithmetic: Arithmetic) -> Arr
     if arithmetic.exponent == "subtract_exp2":
         return 3 * arithmetic.scores.unit * distance
     shift = np.maximum(np.abs(scores), np.abs(maximum)[:, None])
-    return arithmetic.scores.unit * (2 * distance + shift)
+    return arithmetic.scores.unit * (3 * distance + shift)
 
 
 def argument_mean_square(distance: Array, arithmetic: Arithmetic) -> Array:
@@ -113,7 +113,8 @@ def argument_mean_square(distance: Array, arithmetic: Arithmetic) -> Array:
 
 def exp_mean_square(arithmetic: Arithmetic) -> float:
     """Mean square relative error of the exponential: one rounding, the function's own error spread evenly over what its
-    bound leaves beyond half an ulp, and an equioscillating polynomial's."""
+    bound leaves beyond half an ulp, and an equioscillating polynomial's.
+    """
     u = arithmetic.scores.format.unit_roundoff
     beyond = max(0.0, arithmetic.exp_ulps - 0.5) * 2 * u
     return arithmetic.scores.mean_square + beyond**2 / 12 + arithmetic.exp_relative**2 / 2

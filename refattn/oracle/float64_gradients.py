@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.float64 import FUNCTION_ERROR, INFLATE, LONGEST, TINY, U, Weights, gamma64, weights_of
 from refattn.oracle.truth import GradientTruth
-from refattn.scores import Block, bias_place, blocks, dropout_keep, scale_of
+from refattn.scores import Block, add_to_bias, blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
 
 Array = NDArray[np.float64]
@@ -107,10 +107,9 @@ class _Backward:
         self._add_value(source, weights * kept, weights, relative, upstream)
         gamma = gamma64(self.terms)
         if self.dbias is not None:
-            at, axes = bias_place(self.dbias.mid.shape, block)
             error = weights * ((slope.error + gamma * slope.height) * (1 + relative))[:, None] + TINY
-            parts = (part.sum(axis=axes, keepdims=True) if axes else part for part in (slope.ds, error))
-            self.dbias.add(at, *parts)
+            add_to_bias(self.dbias.mid, block, slope.ds)
+            add_to_bias(self.dbias.rad, block, error)
         if self.dsinks is not None:
             share = np.exp(self.spec.sinks[block.head] - found.maximum) / total
             pull = -np.where(found.empty, 0.0, slope.delta)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from refattn.oracle.truth import AttentionTruth, GradientTruth
 from refattn.spec import Alignment
 
 Case = AttentionCase | SoftmaxCase
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Profile:
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", seeds=1, examples=30, shrinks=150, draws=8, longest=1024),
+        Profile("quick", seeds=1, examples=30, shrinks=150, draws=8, longest=2048),
         Profile("ci", seeds=3, examples=150, shrinks=400, draws=16, longest=4096),
         Profile("deep", seeds=12, examples=1500, shrinks=1500, draws=48, longest=16384),
     )
@@ -123,13 +124,14 @@ class Context:
         plain, _ = split_softmax(case.x, case.spec)
         return bounds.softmax(plain, case.spec, self.target.arithmetic_of(case))
 
-    def _once(self, kind: str, case: Any, compute: Callable[[], Any]) -> Any:
+    def _once(self, kind: str, case: Any, compute: Callable[[], T]) -> T:
         """Compute once for the case seen last, which several properties of one case share."""
         last = self._last.get(kind)
         if last is None or last[0] is not case:
             last = (case, compute())
             self._last[kind] = last
-        return last[1]
+        found: T = last[1]
+        return found
 
 
 @dataclass(frozen=True)

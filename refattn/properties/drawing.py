@@ -37,7 +37,7 @@ def seeded_limits(context: Context, *, upstream: bool = False) -> Limits:
     pairs = 1 << (13 if upstream else 14)
     return Limits(
         length=min(160, context.profile.longest),
-        long=context.profile.longest * 4,
+        long=context.profile.longest * 2,
         batch=2,
         heads=4,
         head_dims=HEAD_DIMS,

@@ -1,6 +1,7 @@
 """Relations between two calls: the kernel is run on a derived case and held to the truth of the original one.
 
-May import: numpy, refattn.adapters.session, bounds.budget, cases, comparison, properties.base, .drawing, .judging, .search.
+May import: numpy, refattn.adapters.session, bounds.budget, cases, comparison, properties.base, .drawing, .judging,
+.search.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from refattn.cases import AttentionCase
 from refattn.comparison import compare
 from refattn.properties.base import Context, Observation, Property
 from refattn.properties.drawing import drawn_cases, seeded_cases
-from refattn.properties.judging import failure, judged
+from refattn.properties.judging import array_of, failure, judged
 from refattn.properties.search import by_cases
 
 
@@ -47,7 +48,7 @@ def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Obser
             return failure(error).on(derived.case)
         truth, budget = context.truth(case), context.budget(derived.case)
         rows = (slice(None), slice(None), derived.rows)
-        found = [compare("out", outcome.out, truth.out[rows], budget.out)]
+        found = [compare("out", array_of(outcome.out), truth.out[rows], budget.out)]
         if wants_lse and outcome.lse is not None:
             exact = truth.lse[rows]
             shifted = replace(
@@ -153,7 +154,7 @@ def observe_packed(context: Context, case: AttentionCase) -> Observation:
         return failure(error).on(derived.case)
     rows = case.shape.queries
     truth, budget = context.truth(case), context.budget(derived.case)
-    found = [compare("out", outcome.out[:, :, :rows], truth.out, _head(budget.out, rows))]
+    found = [compare("out", array_of(outcome.out)[:, :, :rows], truth.out, _head(budget.out, rows))]
     if wants_lse and outcome.lse is not None:
         found.append(compare("lse", outcome.lse[:, :, :rows], truth.lse, _head(budget.lse, rows)))
     return judged(found).on(derived.case)
@@ -174,8 +175,9 @@ def observe_hull(context: Context, case: AttentionCase) -> Observation:
     gain = 1.0 / (1.0 - case.spec.dropout)
     ends = (case.v.min(axis=2, initial=0.0), case.v.max(axis=2, initial=0.0))
     lowest, highest = (np.repeat(end * gain, case.shape.group, axis=1)[:, :, None] for end in ends)
-    inside = np.clip(outcome.out, lowest, highest)
-    return judged([compare("out", outcome.out, replace(truth, mid=inside, low=None), budget)])
+    actual = array_of(outcome.out)
+    inside = np.clip(actual, lowest, highest)
+    return judged([compare("out", actual, replace(truth, mid=inside, low=None), budget)])
 
 
 def _property(name: str, summary: str, observe: Any, needs: tuple[str, ...] = (), **drawing: Any) -> Property:

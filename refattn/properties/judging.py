@@ -13,6 +13,7 @@ from refattn.adapters.session import CallFailure
 from refattn.bounds.budget import ErrorBudget
 from refattn.cases import AttentionCase, SoftmaxCase
 from refattn.comparison import Comparison, compare, describe
+from refattn.formats import Array
 from refattn.judge import Verdict
 from refattn.oracle.enclosure import Enclosure
 from refattn.properties.base import Context, Observation
@@ -25,8 +26,14 @@ def failure(error: CallFailure) -> Observation:
     return Observation(Verdict.ERROR, str(error), kind="call")
 
 
-def judged(comparisons: Iterable[Comparison]) -> Observation:
-    """The verdict on the outputs of one call: the worst of them decides."""
+def array_of(array: Array | None) -> Array:
+    """A result that the call was asked for: the adapter has refused the call if there is none."""
+    assert array is not None
+    return array
+
+
+def judged(comparisons: Iterable[Comparison], *, generic: bool = False) -> Observation:
+    """The verdict on the outputs of one call: the worst of them decides; rms errors are given for generic inputs."""
     found = list(comparisons)
     worst = max(found, key=lambda comparison: comparison.share)
     out = found[0]
@@ -34,8 +41,8 @@ def judged(comparisons: Iterable[Comparison]) -> Observation:
         verdict=Verdict.VIOLATES if worst.violated else Verdict.CONFORMS,
         message=describe(worst.worst) if worst.violated and worst.worst is not None else "",
         share=worst.share,
-        rms_z=out.rms_z,
-        max_z=out.max_z,
+        rms_z=out.rms_z if generic else None,
+        max_z=out.max_z if generic else None,
         worst=worst.worst,
     )
 
@@ -48,10 +55,10 @@ def judge_values(context: Context, case: AttentionCase) -> Observation:
     except CallFailure as error:
         return failure(error)
     truth, budget = context.truth(case), context.budget(case)
-    comparisons = [compare("out", outcome.out, truth.out, budget.out)]
+    comparisons = [compare("out", array_of(outcome.out), truth.out, budget.out)]
     if wants_lse and outcome.lse is not None:
         comparisons.append(compare("lse", outcome.lse, truth.lse, budget.lse))
-    return judged(comparisons)
+    return judged(comparisons, generic=case.generic)
 
 
 def judge_lse(context: Context, case: AttentionCase) -> Observation:
@@ -60,7 +67,7 @@ def judge_lse(context: Context, case: AttentionCase) -> Observation:
         outcome = context.target.run(case, want_lse=True)
     except CallFailure as error:
         return failure(error)
-    return judged([compare("lse", outcome.lse, context.truth(case).lse, context.budget(case).lse)])
+    return judged([compare("lse", array_of(outcome.lse), context.truth(case).lse, context.budget(case).lse)])
 
 
 def judge_gradients(context: Context, case: AttentionCase) -> Observation:
@@ -86,4 +93,7 @@ def judge_softmax(context: Context, case: SoftmaxCase) -> Observation:
         outcome = context.target.run(case)
     except CallFailure as error:
         return failure(error)
-    return judged([compare("out", outcome.out, context.softmax_truth(case), context.softmax_budget(case))])
+    return judged(
+        [compare("out", array_of(outcome.out), context.softmax_truth(case), context.softmax_budget(case))],
+        generic=case.generic,
+    )

@@ -17,7 +17,7 @@ from refattn.comparison import compare
 from refattn.judge import Verdict
 from refattn.properties.base import Context, Observation, Property
 from refattn.properties.drawing import drawn_cases, seeded_cases
-from refattn.properties.judging import failure, judge_values, judged
+from refattn.properties.judging import array_of, failure, judge_values, judged
 from refattn.properties.search import by_cases
 
 
@@ -32,7 +32,7 @@ def observe_layouts(context: Context, case: AttentionCase) -> Observation:
         except CallFailure as error:
             seen = failure(error)
         else:
-            seen = judged([compare("out", outcome.out, context.truth(case).out, context.budget(case).out)])
+            seen = judged([compare("out", array_of(outcome.out), context.truth(case).out, context.budget(case).out)])
         if seen.bad:
             return replace(seen, message=f"With {layout} inputs: {seen.message}").on(case)
         found = found.merged(seen.on(case))
@@ -84,7 +84,9 @@ def observe_batch(context: Context, case: AttentionCase) -> Observation:
         for batch in range(case.shape.batch):
             alone = context.target.run(one_of_batch(case, batch))
             if not np.array_equal(whole.raw["out"][batch], alone.raw["out"][0]):
-                return _bits_differ("out", whole.out[batch], alone.out[0], "the batch element alone")
+                return _bits_differ(
+                    "out", array_of(whole.out)[batch], array_of(alone.out)[0], "the batch element alone"
+                )
     except CallFailure as error:
         return failure(error)
     return Observation(share=0.0)

@@ -24,8 +24,8 @@ SoftmaxKind = Literal["softmax", "log_softmax", "logsumexp"]
 class Pattern:
     """How the generic inputs of one statistic are made.
 
-    Normal Q and K with logits of about `spread`; V is normal where `signs` is 0, else |normal|, with one sign where it is
-    -1 and with a sign that changes every `signs` keys where it is positive.
+    Normal Q and K with logits of about `spread`; V is normal where `signs` is 0, else |normal|, with one sign where it
+    is -1 and with a sign that changes every `signs` keys where it is positive.
     """
 
     spread: float

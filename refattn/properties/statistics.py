@@ -22,7 +22,7 @@ from refattn.comparison import Comparison, compare, describe
 from refattn.formats import Array
 from refattn.judge import Verdict
 from refattn.properties.base import Case, Context, Observation, Property
-from refattn.properties.judging import failure
+from refattn.properties.judging import array_of, failure
 from refattn.properties.patterns import (
     BIAS_PATTERNS,
     LONG_PATTERNS,
@@ -81,14 +81,15 @@ def sample(context: Context, case: Case, quantity: str) -> Sample:
     if isinstance(case, SoftmaxCase):
         outcome = context.target.run(case)
         truth, budget = context.softmax_truth(case), context.softmax_budget(case)
-        actual = outcome.out
+        actual = array_of(outcome.out)
     else:
         outcome = context.target.run(case, want_lse=quantity == "lse")
-        actual = outcome.lse if quantity == "lse" else outcome.out
+        actual = array_of(outcome.lse if quantity == "lse" else outcome.out)
         truth, budget = getattr(context.truth(case), quantity), getattr(context.budget(case), quantity)
     comparison = compare(quantity, actual, truth, budget)
-    usable = np.isfinite(actual) & (budget.rms > 0)
-    z = np.where(usable, (actual - truth.mid) * np.sign(truth.mid) / np.where(usable, budget.rms, 1.0), 0.0)
+    rms = np.zeros_like(truth.mid) if budget.rms is None else budget.rms
+    usable = np.isfinite(actual) & (rms > 0)
+    z = np.where(usable, (actual - truth.mid) * np.sign(truth.mid) / np.where(usable, rms, 1.0), 0.0)
     columns = z.shape[-1] if quantity == "out" else 1
     return Sample(comparison, z.reshape(-1, columns))
 

@@ -27,9 +27,9 @@ def hidden_from(case: AttentionCase, row: int) -> tuple[NDArray[np.bool_], NDArr
     shape = case.shape
     seen = visible(case.spec, shape)
     of_heads = seen[:, :, row].reshape(shape.batch, shape.kv_heads, shape.group, shape.keys)
-    slots = ~of_heads.any(axis=2)
+    slots = np.asarray(~of_heads.any(axis=2))
     spread = np.repeat(slots, shape.group, axis=1)[:, :, None]
-    return slots, ~(seen & spread).any(axis=-1)
+    return slots, np.asarray(~(seen & spread).any(axis=-1))
 
 
 def poisoned(case: AttentionCase, slots: NDArray[np.bool_], filler: float) -> AttentionCase:
@@ -97,8 +97,7 @@ infinity = observe_filler(lambda case: float("inf") if case.format.has_infinity 
 def _property(
     name: str, summary: str, observe: Callable[[Context, AttentionCase], Observation], gate: str | None
 ) -> Property:
-    drawing = {"features": HIDING}
-    examine = by_cases(observe, seeded_cases(name, **drawing), drawn_cases(**drawing))
+    examine = by_cases(observe, seeded_cases(name, features=HIDING), drawn_cases(features=HIDING))
     kind = "value" if gate is None else "poison"
     return Property(name, summary, 0, examine, observe, gate=gate, kind=kind)
 

@@ -89,5 +89,5 @@ def backward_problems(draw: st.DrawFn) -> tuple[Problem, np.ndarray, np.ndarray 
 @st.composite
 def softmax_rows(draw: st.DrawFn) -> np.ndarray:
     """Two rows of up to six numbers, -inf among them."""
-    elements = st.one_of(draw(st.sampled_from(REGIMES)), st.sampled_from([-np.inf, 1e300, -1e300]))
+    elements = st.one_of(draw(st.sampled_from(REGIMES)), st.just(-np.inf))
     return draw(arrays(elements, 2, draw(st.integers(1, 6))))

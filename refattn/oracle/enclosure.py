@@ -5,16 +5,21 @@ May import: numpy, mpmath, refattn.formats.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from mpmath import mpf
+from mpmath import mp, mpf
 from numpy.typing import NDArray
 
-from refattn.formats import Format, fp64
+from refattn.formats import Format
 
 Array = NDArray[np.float64]
+
+# Sums of a few float64 numbers are multiples of 2**-1074 below 2**1030: beyond 2**+-FAR only the sign matters.
+FAR = 1100
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +49,14 @@ class Enclosure:
         inside = np.empty(self.mid.shape, dtype=np.bool_)
         tail = self.tail()
         for index in np.ndindex(self.mid.shape):
-            inside[index] = _inside(values[index], self.mid[index], tail[index], self.rad[index])
+            mid, low, rad = (float(x[index]) for x in (self.mid, tail, self.rad))
+            inside[index] = _inside(values[index], mid, low, rad)
         return inside
 
     def distance(self, x: Array) -> Array:
-        """How far float64 values x lie from the midpoint, |x - mid - low|, rounded up a little; 0 where both are the same
-        infinity or both NaN, inf where just one is not finite.
+        """How far float64 values x lie from the midpoint: |x - mid - low|, rounded up a little.
+
+        0 where both are the same infinity or both NaN, inf where just one is not finite.
         """
         with np.errstate(invalid="ignore", over="ignore"):
             gap = np.abs((x - self.mid) - self.tail())
@@ -61,15 +68,13 @@ class Enclosure:
 
     def correctly_rounded(self, format: Format) -> tuple[Array, NDArray[np.bool_]]:
         """The exact values rounded to nearest in `format`, and where the enclosure is narrow enough to decide them."""
-        tail = self.tail()
-        if format.precision == fp64.precision:
-            below, above = _float64_ends(self.mid, tail, self.rad)
-        else:
-            below = format.round_sum(*_two_sum(self.mid, tail, -self.rad))
-            above = format.round_sum(*_two_sum(self.mid, tail, self.rad))
+        low, high = (_two_sum(self.mid, self.tail(), shift) for shift in (-self.rad, self.rad))
+        below, above = format.round_sum(*low), format.round_sum(*high)
+        # A format without infinity overflows to NaN on both sides of zero.
+        overflow = np.isnan(below) & np.isnan(above) & (np.sign(low[0]) == np.sign(high[0]))
         special = ~np.isfinite(self.mid)
         values = np.where(special, format.round(self.mid), below)
-        return values, special | ((below == above) & np.isfinite(self.rad))
+        return values, special | (((below == above) | overflow) & np.isfinite(self.rad))
 
     def __getitem__(self, index: Any) -> Enclosure:
         low = None if self.low is None else self.low[index]
@@ -77,23 +82,24 @@ class Enclosure:
 
 
 def _inside(value: Any, mid: float, low: float, rad: float) -> bool:
-    if np.isnan(mid) or np.isinf(mid):
-        number = float(value)
-        return number == mid or (np.isnan(mid) and np.isnan(number))
-    if np.isinf(rad):
-        return True
     exact = value if isinstance(value, mpf) else mpf(float(value))
+    if not math.isfinite(mid):
+        return bool(mp.isnan(exact)) if math.isnan(mid) else bool(exact == mid)
+    if math.isinf(rad):
+        return True
+    if not mp.isfinite(exact):
+        return False
     # Fractions of the binary numbers: no working precision can spoil the comparison.
-    gap = _fraction(exact) - _fraction(mpf(float(mid))) - _fraction(mpf(float(low)))
-    return abs(gap) <= _fraction(mpf(float(rad)))
+    return abs(_fraction(exact) - Fraction(mid) - Fraction(low)) <= Fraction(rad)
 
 
-def _fraction(x: mpf) -> Any:
-    from fractions import Fraction
-
-    sign, man, exp, _ = x._mpf_
-    signed = -int(man) if sign else int(man)
-    return Fraction(signed) * (Fraction(2) ** int(exp))
+def _fraction(x: mpf) -> Fraction:
+    """x, or a number that compares with every float64 number as x does where x's exponent is far beyond theirs."""
+    man, exp = (int(part) for part in x.man_exp)
+    magnitude = man.bit_length() + exp
+    if man == 0 or abs(magnitude) <= FAR:
+        return (-1 if x < 0 else 1) * Fraction(abs(man)) * Fraction(2) ** exp
+    return (-1 if x < 0 else 1) * Fraction(2) ** (FAR if magnitude > 0 else -FAR)
 
 
 def _two_sum(high: Array, low: Array, shift: Array) -> tuple[Array, Array]:
@@ -107,7 +113,3 @@ def _two_sum(high: Array, low: Array, shift: Array) -> tuple[Array, Array]:
         back = head - high
         tail = (high - (head - back)) + (small - back)
     return head, np.where(np.isfinite(head), tail, 0.0)
-
-
-def _float64_ends(mid: Array, tail: Array, rad: Array) -> tuple[Array, Array]:
-    return _two_sum(mid, tail, -rad)[0], _two_sum(mid, tail, rad)[0]

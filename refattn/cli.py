@@ -202,16 +202,17 @@ def _claims(kernel: Any, convention: str, changes: tuple[str, ...]) -> tuple[str
 
 
 def _exit_code(report: Report) -> int:
-    checked = [finding for finding in report.findings if finding.verdict is not Verdict.NOT_CLAIMED]
-    return _exit_code_of(checked, fails=not report.conforms)
+    return _exit_code_of(report.findings, fails=not report.conforms)
 
 
-def _exit_code_of(checked: list[Finding], fails: bool) -> int:
-    """3 when no call of the kernel came back: then nothing is known of its values."""
+def _exit_code_of(findings: list[Finding], fails: bool) -> int:
+    """3 when calls failed and no call came back: then nothing is known of the kernel's values."""
     if not fails:
         return CONFORMS
-    uncallable = all(finding.verdict is Verdict.ERROR and finding.kind == "call" for finding in checked)
-    return NO_TARGET if checked and uncallable else DOES_NOT_CONFORM
+    bad = [finding for finding in findings if finding.bad]
+    uncallable = all(finding.verdict is Verdict.ERROR and finding.kind == "call" for finding in bad)
+    judged = any(finding.share is not None for finding in findings)
+    return NO_TARGET if bad and uncallable and not judged else DOES_NOT_CONFORM
 
 
 def _one_line(message: str) -> str:

@@ -213,7 +213,7 @@ def test_a_target_that_cannot_be_imported_exits_with_3(
 def test_a_kernel_of_which_no_call_comes_back_exits_with_3(engine: Engine, capsys: Capture) -> None:
     engine.findings = [Finding("values/generic", "bf16", Verdict.ERROR, "TypeError: no.", kind="call")] * 2
     assert run(capsys, "check", "kernels:good")[0] == 3
-    engine.findings = [*engine.findings, Finding("values/other", "bf16", Verdict.CONFORMS)]
+    engine.findings = [*engine.findings, Finding("values/other", "bf16", Verdict.CONFORMS, share=0.5)]
     assert run(capsys, "check", "kernels:good")[0] == 1
 
 

@@ -114,6 +114,14 @@ def test_the_replay_line_can_be_copied_whole() -> None:
     assert f"  replay: {REPLAY}\n" in printed(full_report(), width=60)
 
 
+def test_a_replay_line_that_nobody_would_copy_is_not_shown() -> None:
+    report = good_report()
+    report.findings = [Finding("values/needle", "bf16", Verdict.VIOLATES, replay="x" * 100_000)]
+    text = printed(report)
+    assert "the case is too large for a command line" in text
+    assert len(text) < 2000
+
+
 def test_messages_are_printed_as_they_are_but_for_control_characters() -> None:
     text = printed(full_report())
     assert "One key is lost [/bold] <&> \ufffd[31m\ufffd." in text

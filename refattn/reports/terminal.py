@@ -20,6 +20,8 @@ from refattn.judge import Finding, Report, Verdict, Worst
 # Widths of a terminal from which there is room for the worst case, and for the statistics.
 ROOM_FOR_WORST = 110
 ROOM_FOR_STATISTICS = 80
+# A replay command longer than this is not shown: nobody would copy it.
+LONGEST_REPLAY = 4000
 _FILE_WIDTH = 120
 _STYLES = {
     Verdict.CONFORMS: "green",
@@ -181,7 +183,9 @@ def _evidence(finding: Finding, out: Console) -> None:
         out.print(_indented(worst_element(finding.worst)))
     if finding.case is not None:
         out.print(_indented(finding.case.describe()))
-    if finding.replay is not None:
+    if finding.replay is not None and len(finding.replay) > LONGEST_REPLAY:
+        out.print(_indented("replay: the case is too large for a command line; the JSON report holds it"))
+    elif finding.replay is not None:
         # Never broken into lines: it is there to be copied.
         out.print(f"  replay: {finding.replay}", soft_wrap=True)
 

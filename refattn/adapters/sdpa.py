@@ -127,7 +127,7 @@ def flash_path(format: Format) -> Arithmetic:
         exp_ulps=1.0 if format.precision > formats.fp32.precision else 4.0,
         # vec256_float.h, vec512_float.h: fexp_u20, a cubic for reduced inputs, errs by 1.13e-4 (its exp(0) is 0.99995).
         exp_relative=2.0**-13 if narrow else 0.0,
-        # Both give 0 below ln(FLT_MIN).
+        # Both give 0 below ln(FLT_MIN); fp16 has lost such weights anyway.
         flush_to_zero=flushes(format),
         # repeat_interleave's backward adds the heads of a group in the inputs' dtype.
         group_sum=format,

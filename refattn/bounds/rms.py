@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
+# Keys whose partial sums are taken to lie about a straight line; matrix units take as many at a time.
+CHUNK = 16
+
 
 def weight_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square log-error of each weight that numerator and normaliser share, (r, n)."""
@@ -45,10 +48,9 @@ def _summation(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     square = np.zeros(len(found.total))
     running = np.zeros(len(found.total))
     for tile in _tiles(found.weights.shape[1], arithmetic):
-        weights = found.weights[:, tile]
-        inside = weights.sum(axis=1)
-        running = running + inside
-        square += weights.shape[1] / 3 * inside**2 + running**2
+        partial = np.cumsum(found.weights[:, tile], axis=1)
+        running = running + partial[:, -1]
+        square += (partial**2).sum(axis=1) + running**2
     return np.asarray(square * arithmetic.normaliser.mean_square)
 
 
@@ -93,16 +95,26 @@ def cast_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
 
 
 def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array:
-    """Mean square of the accumulator's roundings: the bridge within each tile, then the running sum after each."""
+    """Mean square of the accumulator's roundings, keys in their order: within each tile, then the sum after each.
+
+    In a run of CHUNK keys from partial sum R, with sum A and sum of squares Q, the partial sums are a bridge from R to
+    R + A: their squares add up to about CHUNK (R^2 + R A + A^2 / 3) + CHUNK Q / 6.
+    """
     running = np.zeros((weights.shape[0], value.shape[1]))
     square = np.zeros_like(running)
     for tile in _tiles(weights.shape[1], arithmetic):
-        inside = weights[:, tile] @ value[tile]
-        running = running + inside
-        length = weights[:, tile].shape[1]
-        spread = weights[:, tile] ** 2 @ value[tile] ** 2
-        square += length / 3 * inside**2 + length / 6 * spread + running**2
-    return np.asarray(square * arithmetic.accumulator.mean_square)
+        inside = np.zeros_like(running)
+        stop = min(tile.stop, weights.shape[1])
+        for start in range(tile.start, stop, CHUNK):
+            keys = slice(start, min(start + CHUNK, stop))
+            length = keys.stop - keys.start
+            added = weights[:, keys] @ value[keys]
+            spread = weights[:, keys] ** 2 @ value[keys] ** 2
+            square += length * (inside**2 + inside * added + added**2 / 3) + length / 6 * spread
+            inside += added
+        running += inside
+        square += running**2
+    return np.asarray(np.maximum(square, 0.0) * arithmetic.accumulator.mean_square)
 
 
 def _shared_shift(

@@ -50,6 +50,7 @@ class Arithmetic:
     exp_relative   relative error of a polynomial exponential, on top of exp_ulps
     tanh_ulps      error of the softcap's tanh in ulps of `scores.format`
     normaliser     accumulation of the row sum
+    row_sum        format in which the finished row sum is kept
     probabilities  format of P as the operand of P V
     cast           whether P is cast "before" or "after" it is divided by the row sum
     sum_of_cast    True if the row sum adds the cast P and not the P before the cast
@@ -57,6 +58,7 @@ class Arithmetic:
     output         format of the result
     lse            format in which the log-sum-exp is computed and returned; log_ulps is the logarithm's error there
     tile           keys taken at a time, after each of which the accumulator may be rescaled; None is all at once
+    gradient_sum   format to which dQ, dK and dV are rounded after every `gradient_tile` queries or keys
     group_sum      format in which dK and dV of the query heads that share a key-value head are added up
     splits         parts into which the keys may be divided, each with its own log-sum-exp, to be combined at the end
     flush_to_zero  subnormal results of every stage may be replaced by zero
@@ -67,11 +69,13 @@ class Arithmetic:
     dot: Stage
     scores: Stage
     normaliser: Stage
+    row_sum: Stage
     probabilities: Stage
     accumulator: Stage
     output: Stage
     lse: Stage
     group_sum: Stage
+    gradient_sum: Stage
     scale_query: bool = False
     exponent: Literal["subtract", "subtract_exp2", "fma"] = "subtract"
     exp_ulps: float = 1.0
@@ -82,13 +86,15 @@ class Arithmetic:
     sum_of_cast: bool = False
     tile: int | None = 64
     splits: int = 1
+    gradient_tile: int = 64
     flush_to_zero: bool = False
 
     def __post_init__(self) -> None:
         if self.tile is not None and self.tile < 1:
             raise InvalidValue(f"tile is {self.tile!r}: expected a positive number of keys or None")
-        if self.splits < 1:
-            raise InvalidValue(f"splits is {self.splits!r}: expected a positive number")
+        for name in ("splits", "gradient_tile"):
+            if getattr(self, name) < 1:
+                raise InvalidValue(f"{name} is {getattr(self, name)!r}: expected a positive number")
         for name in ("exp_ulps", "exp_relative", "tanh_ulps", "log_ulps"):
             value = getattr(self, name)
             if not 0.0 <= value < float("inf"):
@@ -108,11 +114,13 @@ class Arithmetic:
             dot=wide,
             scores=wide,
             normaliser=wide,
+            row_sum=wide,
             probabilities=narrow,
             accumulator=wide,
             output=narrow,
             lse=wide,
             group_sum=wide,
+            gradient_sum=wide,
         )
         return base.replace(**changes)
 
@@ -150,6 +158,11 @@ class Arithmetic:
     def exp_error(self) -> float:
         """Relative error of the exponential: an ulp is at most 2u of the value."""
         return self.exp_ulps * 2 * self.scores.format.unit_roundoff + self.exp_relative
+
+    @property
+    def row_sum_error(self) -> float:
+        """Relative error of keeping the finished row sum: none in the format that it was added up in."""
+        return 0.0 if self.row_sum.format.precision >= self.normaliser.format.precision else self.row_sum.unit
 
     @property
     def log_error(self) -> float:

@@ -131,6 +131,9 @@ def flash_path(format: Format) -> Arithmetic:
         flush_to_zero=flushes(format),
         # repeat_interleave's backward adds the heads of a group in the inputs' dtype.
         group_sum=format,
+        # cpu_flash_attention_backward adds each block's product to dQ, dK, dV in the inputs' dtype; the smallest is 32.
+        gradient_sum=format,
+        gradient_tile=32,
     )
 
 

@@ -131,10 +131,10 @@ def _torch(format: Format, kind: Kind, along_last: bool) -> Arithmetic:
     if kind == "log_softmax" and narrow and along_last:
         # SoftMaxKernel.cpp, vec_log_softmax_lastdim_chunk_kernel: the sum and its logarithm are of the inputs' dtype.
         rounding = format.unit_roundoff
-        return base.replace(exp_relative=rounding, log_ulps=1.0 + rounding / (2 * wide.unit_roundoff))
+        return base.replace(row_sum=format, log_ulps=1.0 + rounding / (2 * wide.unit_roundoff))
     if kind == "logsumexp" and narrow:
         # ReduceOps.cpp, logsumexp_out_impl: exp(x - max), its sum, and the logarithm are arrays of the inputs' dtype.
-        return base.replace(scores=format, exp_ulps=1.25, lse=format, log_ulps=0.75)
+        return base.replace(scores=format, exp_ulps=1.25, lse=format, row_sum=format, log_ulps=0.75)
     return base
 
 

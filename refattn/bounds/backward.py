@@ -87,6 +87,10 @@ class _Sums:
         before = self.weights + self.slope
         adding = gamma(terms + 8, arithmetic.accumulator.unit) * (self.magnitude + before)
         adding += 2 * terms * underflow_unit(arithmetic.accumulator, flush)
+        if arithmetic.gradient_sum != arithmetic.accumulator:
+            roundings = -(-terms // arithmetic.gradient_tile)
+            adding += gamma(roundings, arithmetic.gradient_sum.unit) * (self.magnitude + before + adding)
+            adding += roundings * underflow_unit(arithmetic.gradient_sum, flush)
         if group > 1:
             adding += gamma(group, arithmetic.group_sum.unit) * (self.magnitude + before + adding)
             adding += group * underflow_unit(arithmetic.group_sum, flush)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget
-from refattn.bounds.rms import output_mean_square, total_mean_square
+from refattn.bounds.rms import log_mean_square, output_mean_square, total_mean_square
 from refattn.bounds.stages import argument_error, rescales, score_errors, underflow_unit
 from refattn.roundoff import gamma
 from refattn.scores import Block, blocks, dropout_keep, scale_of
@@ -177,7 +177,8 @@ def _total_error(found: BlockWeights, keys: int, arithmetic: Arithmetic) -> Tota
     eta = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
     if arithmetic.sum_of_cast:
         eta += underflow_unit(arithmetic.probabilities, arithmetic.flush_to_zero)
-    adding = gamma(keys + 1 + changes, arithmetic.normaliser.unit)
+    adding = gamma(keys + 1 + changes, arithmetic.normaliser.unit) * (1 + arithmetic.row_sum_error)
+    adding += arithmetic.row_sum_error
     return TotalError(
         scores=(found.weights * found.score).sum(axis=1),
         exp=(found.weights * (found.argument + found.constant)).sum(axis=1) + found.sink * found.sink_error,
@@ -287,9 +288,11 @@ def _lse_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     logarithm = np.log(found.total)
     lse = found.maximum + logarithm
     stage = arithmetic.lse
-    log_square = (arithmetic.log_ulps * 2 * stage.format.unit_roundoff) ** 2 / 12
     # The last rounding has the ulp of the result, whatever its significand.
     last = stage.format.ulp(lse) ** 2 / 12
     return np.asarray(
-        total_mean_square(found, arithmetic) + log_square * logarithm**2 + last + stage.mean_square * lse**2 / 4
+        total_mean_square(found, arithmetic)
+        + log_mean_square(arithmetic) * logarithm**2
+        + last
+        + stage.mean_square * lse**2 / 4
     )

@@ -6,13 +6,14 @@ needs another explanation. May import: numpy, refattn.arithmetic, refattn.bounds
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refattn.arithmetic import Arithmetic
-from refattn.bounds.stages import argument_mean_square, exp_mean_square
+from refattn.bounds.stages import argument_mean_square, exp_mean_square, underflow_unit
 
 if TYPE_CHECKING:
     from refattn.bounds.forward import BlockWeights
@@ -38,6 +39,16 @@ def total_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     return np.asarray(independent + _shared_shift(found, None, None, arithmetic) + _summation(found, arithmetic))
 
 
+def kept_mean_square(arithmetic: Arithmetic) -> float:
+    """Mean square relative error of keeping the finished row sum."""
+    return arithmetic.row_sum.mean_square if arithmetic.row_sum_error else 0.0
+
+
+def log_mean_square(arithmetic: Arithmetic) -> float:
+    """Mean square relative error of the logarithm."""
+    return arithmetic.log_error**2 / (8 * math.log(2))
+
+
 def _tiles(keys: int, arithmetic: Arithmetic) -> list[slice]:
     step = arithmetic.tile or max(keys, 1)
     return [slice(start, start + step) for start in range(0, keys, step)]
@@ -51,7 +62,7 @@ def _summation(found: BlockWeights, arithmetic: Arithmetic) -> Array:
         partial = np.cumsum(found.weights[:, tile], axis=1)
         running = running + partial[:, -1]
         square += (partial**2).sum(axis=1) + running**2
-    return np.asarray(square * arithmetic.normaliser.mean_square)
+    return np.asarray(square * arithmetic.normaliser.mean_square + kept_mean_square(arithmetic))
 
 
 def output_mean_square(
@@ -81,6 +92,8 @@ def output_mean_square(
     square += _shared_shift(found, weights, value, arithmetic, out)
     if arithmetic.output.format.precision < arithmetic.accumulator.format.precision:
         square += arithmetic.output.format.ulp(out) ** 2 / 12
+    for stage in (arithmetic.accumulator, arithmetic.output):
+        square += underflow_unit(stage, arithmetic.flush_to_zero) ** 2 / 3
     return np.asarray(square)
 
 

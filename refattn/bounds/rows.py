@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import ErrorBudget
+from refattn.bounds.rms import kept_mean_square, log_mean_square
 from refattn.bounds.stages import argument_error, argument_mean_square, exp_mean_square, rescales, underflow_unit
 from refattn.roundoff import gamma
 from refattn.spec import SoftmaxSpec
@@ -41,8 +42,11 @@ def softmax(x: Array, spec: SoftmaxSpec, arithmetic: Arithmetic) -> ErrorBudget:
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         row = _row(rows, arithmetic)
         compute = {"softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _log_sum_exp}[spec.kind]
-        parts, square = compute(row, arithmetic)
-    certified = np.asarray(sum(parts.values()))
+        exact_size, parts, square = compute(row, arithmetic)
+        certified = np.asarray(sum(parts.values()))
+        # A difference from the maximum that overflows leaves nothing to claim.
+        limit = min(arithmetic.output.format.max_finite, arithmetic.scores.format.max_finite)
+        certified = np.where(exact_size + certified > limit, np.inf, certified)
     blank = np.isneginf(rows.max(axis=1, initial=-np.inf))[:, None]
     exact = blank | (np.isneginf(rows) if spec.kind != "logsumexp" else False)
 
@@ -88,7 +92,9 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
         log_error=log_error,
         log_error_square=square,
         total_exp=np.log1p(excess),
-        total_adding=-np.log1p(-min(adding, 1.0)) + 2 * (n + changes) * eta / total,
+        total_adding=-np.log1p(-min(adding, 1.0))
+        - np.log1p(-arithmetic.row_sum_error)
+        + 2 * (n + changes) * eta / total,
         total_square=(weights**2 * square).sum(axis=1, keepdims=True) + _summation(weights, arithmetic),
     )
 
@@ -104,10 +110,10 @@ def _summation(weights: Array, arithmetic: Arithmetic) -> Array:
         inside = tile.sum(axis=1, keepdims=True)
         running = running + inside
         square += tile.shape[1] / 3 * inside**2 + running**2
-    return np.asarray(square * arithmetic.normaliser.mean_square)
+    return np.asarray(square * arithmetic.normaliser.mean_square + kept_mean_square(arithmetic))
 
 
-def _softmax(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+def _softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array], Array]:
     y = row.weights
     unit = arithmetic.normaliser.unit
     total = row.total_exp + row.total_adding
@@ -127,14 +133,15 @@ def _softmax(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]
     square = y**2 * (np.maximum(shared, 0.0) + 2 * arithmetic.normaliser.mean_square)
     if arithmetic.output.format.precision < arithmetic.normaliser.format.precision:
         square = square + arithmetic.output.format.ulp(y) ** 2 / 12
-    return parts, square
+    lost = underflow_unit(arithmetic.output, arithmetic.flush_to_zero)
+    return y, parts, square + lost**2 / 3
 
 
 def _lse_rounding(row: Row, arithmetic: Arithmetic) -> Array:
     return arithmetic.log_error * np.abs(row.logarithm) + arithmetic.lse.unit * np.abs(row.maximum + row.logarithm)
 
 
-def _log_sum_exp(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+def _log_sum_exp(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array], Array]:
     lse = row.maximum + row.logarithm
     output = arithmetic.output.unit * np.abs(lse) + underflow_unit(arithmetic.output, arithmetic.flush_to_zero)
     parts = {
@@ -143,15 +150,15 @@ def _log_sum_exp(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Ar
         "output": _lse_rounding(row, arithmetic) + arithmetic.log_error * (row.total_exp + row.total_adding) + output,
     }
     square = row.total_square + _lse_square(row, lse, arithmetic)
-    return parts, square
+    return np.abs(lse), parts, square
 
 
 def _lse_square(row: Row, lse: Array, arithmetic: Arithmetic) -> Array:
-    log_square = (2 * arithmetic.log_ulps * arithmetic.lse.format.unit_roundoff) ** 2 / 12 * row.logarithm**2
+    log_square = log_mean_square(arithmetic) * row.logarithm**2
     return np.asarray(log_square + (arithmetic.lse.format.ulp(lse) ** 2 + arithmetic.output.format.ulp(lse) ** 2) / 12)
 
 
-def _log_softmax(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Array]:
+def _log_softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array], Array]:
     """x - m - log l: the largest intermediate is |x - m|, never |m|."""
     y = -row.distance - row.logarithm
     size = row.distance + np.abs(row.logarithm)
@@ -166,8 +173,8 @@ def _log_softmax(row: Row, arithmetic: Arithmetic) -> tuple[dict[str, Array], Ar
         + arithmetic.output.unit * (np.abs(y) + before)
         + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
     }
-    log_square = (2 * arithmetic.log_ulps * arithmetic.lse.format.unit_roundoff) ** 2 / 12 * row.logarithm**2
+    log_square = log_mean_square(arithmetic) * row.logarithm**2
     square = row.total_square + log_square + arithmetic.lse.mean_square * (row.distance**2 + y**2)
     if arithmetic.output.format.precision < arithmetic.lse.format.precision:
         square = square + arithmetic.output.format.ulp(y) ** 2 / 12
-    return parts, square
+    return np.abs(y), parts, square

@@ -1,0 +1,91 @@
+"""Assertions for one's own pytest: is this array right, given the inputs and the declared arithmetic?
+
+May import: numpy, refattn.arithmetic, arrays, bounds, comparison, errors, formats, oracle, spec.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from refattn import bounds, oracle
+from refattn.arithmetic import Arithmetic
+from refattn.arrays import as_float64, format_of
+from refattn.bounds.budget import ErrorBudget
+from refattn.comparison import compare, describe
+from refattn.errors import InvalidType, InvalidValue
+from refattn.formats import Array
+from refattn.oracle.enclosure import Enclosure
+from refattn.oracle.specials import split, split_softmax
+from refattn.spec import AttentionSpec, SoftmaxSpec, problem_shape
+
+
+def assert_attention(
+    actual: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    *,
+    spec: AttentionSpec | None = None,
+    arithmetic: Arithmetic | None = None,
+    lse: Any = None,
+) -> None:
+    """Assert that `actual` (B, H, Nq, Dv), and `lse` (B, H, Nq) if given, is what the arithmetic allows for q, k, v.
+
+    q is (B, H, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv): NumPy, ml_dtypes, torch or JAX arrays of one dtype. The
+    arithmetic is Arithmetic.flash of that dtype if not given, with its output in the dtype of `actual`. There is no
+    tolerance to choose: see refattn.bounds.
+
+    Raises AssertionError naming the worst element, its exact value, its error in units of the bound, and the part of
+    the bound that is largest there; InvalidValue or InvalidType where the arguments do not fit together.
+    """
+    spec = AttentionSpec() if spec is None else spec
+    given = format_of("q", q)
+    for name, value in (("k", k), ("v", v)):
+        if format_of(name, value) is not given:
+            raise InvalidType(f"{name} is in {format_of(name, value).name}: expected q's format, {given.name}")
+    arrays = [as_float64(name, value) for name, value in (("q", q), ("k", k), ("v", v))]
+    shape = problem_shape(arrays[0], arrays[1], arrays[2], spec)
+    out = _shaped("actual", actual, (shape.batch, shape.heads, shape.queries, shape.d_v))
+    allowed = arithmetic or Arithmetic.flash(given, output=format_of("actual", actual))
+    truth = oracle.attention(arrays[0], arrays[1], arrays[2], spec)
+    plain = split(arrays[0], arrays[1], arrays[2], spec, shape)
+    budget = bounds.attention(plain.q, plain.k, plain.v, plain.spec, allowed)
+    _assert_within("out", out, truth.out, budget.out, allowed)
+    if lse is not None:
+        found = _shaped("lse", lse, out.shape[:3])
+        _assert_within("lse", found, truth.lse, budget.lse, allowed)
+
+
+def assert_softmax(
+    actual: Any, x: Any, *, axis: int = -1, spec: SoftmaxSpec | None = None, arithmetic: Arithmetic | None = None
+) -> None:
+    """Assert that `actual` is softmax, log_softmax or logsumexp (as the spec says) of x, as far as the arithmetic allows.
+
+    The arithmetic is Arithmetic.flash of x's dtype if not given, all keys at a time. Raises as assert_attention does.
+    """
+    spec = SoftmaxSpec(axis=axis) if spec is None else spec
+    array = as_float64("x", x)
+    if not -array.ndim <= spec.axis < array.ndim:
+        raise InvalidValue(f"axis is {spec.axis}: expected one of x's {array.ndim} axes")
+    expected = array.shape if spec.kind != "logsumexp" else tuple(np.delete(array.shape, spec.axis))
+    found = _shaped("actual", actual, expected)
+    allowed = arithmetic or Arithmetic.flash(format_of("x", x), output=format_of("actual", actual), tile=None)
+    truth = oracle.softmax(array, spec=spec)
+    plain, _ = split_softmax(array, spec)
+    _assert_within("actual", found, truth, bounds.softmax(plain, spec, allowed), allowed)
+
+
+def _shaped(name: str, value: Any, expected: tuple[int, ...]) -> Array:
+    array = as_float64(name, value)
+    if array.shape != expected:
+        raise InvalidValue(f"{name} has shape {array.shape}: expected {expected}")
+    return array
+
+
+def _assert_within(name: str, actual: Array, truth: Enclosure, budget: ErrorBudget, arithmetic: Arithmetic) -> None:
+    __tracebackhide__ = True
+    comparison = compare(name, actual, truth, budget)
+    if comparison.violated and comparison.worst is not None:
+        raise AssertionError(f"{describe(comparison.worst)} The arithmetic declared is {arithmetic.name}.")

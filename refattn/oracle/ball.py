@@ -173,6 +173,14 @@ def attention(
     return AttentionTruth(enclose(out, blank, rows[..., None]), enclose(lse, -math.inf, rows))
 
 
+def attention_ends(
+    q: Array, k: Array, v: Array, spec: AttentionSpec, shape: Shape, *, bits: int, wanted: Bools
+) -> tuple[Balls, Balls]:
+    """Lower and upper ends of the output, as Dyadic numbers; None where nothing is known, and in empty rows."""
+    out, _ = attention_balls(q, k, v, spec, shape, bits=bits, wanted=wanted)
+    return ends(out, bits)
+
+
 def softmax_balls(x: Array, spec: SoftmaxSpec, *, bits: int, wanted: Bools) -> Balls:
     """softmax, log_softmax or logsumexp of the rows `wanted` (x's shape without the axis); None for -inf and NaN."""
     flint = arb_module()

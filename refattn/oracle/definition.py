@@ -50,12 +50,16 @@ def normalise(logits: list[mpf]) -> tuple[list[mpf], mpf]:
     return [weight / total for weight in weights], lse
 
 
-def softmax(x: Array, spec: SoftmaxSpec = PLAIN_SOFTMAX, *, bits: int = 200) -> Numbers:
-    """softmax, log_softmax or logsumexp of a float64 array along spec.axis."""
+def softmax(
+    x: Array, spec: SoftmaxSpec = PLAIN_SOFTMAX, *, bits: int = 200, wanted: NDArray[np.bool_] | None = None
+) -> Numbers:
+    """softmax, log_softmax or logsumexp of a float64 array along spec.axis; 0 in rows outside `wanted`."""
     rows = np.moveaxis(x, spec.axis, -1)
     result = _zeros(rows.shape[:-1] if spec.kind == "logsumexp" else rows.shape)
     with mp.workprec(bits + GUARD_BITS + _size_bits(rows.shape[-1]) + _size_bits(_largest(x))):
         for index in np.ndindex(rows.shape[:-1]):
+            if wanted is not None and not wanted[index]:
+                continue
             logits = [mpf(float(entry)) for entry in rows[index]]
             weights, lse = normalise(logits)
             if spec.kind == "logsumexp":
@@ -72,15 +76,23 @@ def softmax(x: Array, spec: SoftmaxSpec = PLAIN_SOFTMAX, *, bits: int = 200) -> 
 
 
 def attention(
-    q: Array, k: Array, v: Array, spec: AttentionSpec = PLAIN_ATTENTION, *, bits: int = 200
+    q: Array,
+    k: Array,
+    v: Array,
+    spec: AttentionSpec = PLAIN_ATTENTION,
+    *,
+    bits: int = 200,
+    wanted: NDArray[np.bool_] | None = None,
 ) -> tuple[Numbers, Numbers]:
-    """Output (B, H, Nq, Dv) and log-sum-exp (B, H, Nq) of float64 arrays."""
+    """Output (B, H, Nq, Dv) and log-sum-exp (B, H, Nq) of float64 arrays; 0 in queries outside `wanted` (B, H, Nq)."""
     problem = _Problem(q, k, v, spec)
     shape = problem.shape
     out = _zeros((shape.batch, shape.heads, shape.queries, shape.d_v))
     lse = _zeros(out.shape[:3])
     with mp.workprec(bits + problem.extra_bits()):
         for row in np.ndindex(lse.shape):
+            if wanted is not None and not wanted[row]:
+                continue
             keys = problem.keys(row)
             weights, lse[row] = problem.weights(row, keys)
             for c in range(shape.d_v):

@@ -82,15 +82,16 @@ class Enclosure:
 
 
 def _inside(value: Any, mid: float, low: float, rad: float) -> bool:
-    exact = value if isinstance(value, mpf) else mpf(float(value))
-    if not math.isfinite(mid):
-        return bool(mp.isnan(exact)) if math.isnan(mid) else bool(exact == mid)
+    exact = value if isinstance(value, mpf) else float(value)
     if math.isinf(rad):
         return True
+    if not math.isfinite(mid):
+        return bool(mp.isnan(exact)) if math.isnan(mid) else bool(exact == mid)
     if not mp.isfinite(exact):
         return False
     # Fractions of the binary numbers: no working precision can spoil the comparison.
-    return abs(_fraction(exact) - Fraction(mid) - Fraction(low)) <= Fraction(rad)
+    number = _fraction(exact) if isinstance(exact, mpf) else Fraction(exact)
+    return abs(number - Fraction(mid) - Fraction(low)) <= Fraction(rad)
 
 
 def _fraction(x: mpf) -> Fraction:

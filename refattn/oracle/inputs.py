@@ -1,0 +1,85 @@
+"""Checking what the oracle is given, and turning it into float64 exactly.
+
+May import: numpy, refattn.arrays, refattn.errors, refattn.spec.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from refattn.arrays import as_float64, format_of
+from refattn.errors import InvalidType, InvalidValue
+from refattn.formats import Array
+from refattn.spec import AttentionSpec, Shape, SoftmaxSpec, problem_shape
+
+# Two float64 numbers hold about 107 bits of a midpoint.
+SMALLEST_RTOL = 2.0**-100
+
+
+def attention_inputs(q: Any, k: Any, v: Any, spec: Any) -> tuple[Array, Array, Array, Shape]:
+    """q, k, v in float64 and their checked shape. Raises InvalidType or InvalidValue, naming the argument."""
+    if not isinstance(spec, AttentionSpec):
+        raise InvalidType(f"spec is {type(spec).__name__}: expected an AttentionSpec")
+    named = (("q", q), ("k", k), ("v", v))
+    arrays = [as_float64(name, value) for name, value in named]
+    formats = [format_of(name, value) for name, value in named]
+    for (name, _), format in zip(named, formats, strict=True):
+        if format.name != formats[0].name:
+            raise InvalidType(f"{name} is in {format.name} and q in {formats[0].name}: expected the same format")
+    exact_q, exact_k, exact_v = arrays
+    return exact_q, exact_k, exact_v, problem_shape(exact_q, exact_k, exact_v, spec)
+
+
+def upstream_inputs(do: Any, dlse: Any, shape: Shape) -> tuple[Array, Array | None]:
+    """do (B, H, Nq, Dv) and dlse (B, H, Nq) in float64. Raises InvalidType or InvalidValue, naming the argument."""
+    rows = (shape.batch, shape.heads, shape.queries)
+    found = as_float64("do", do)
+    _expect("do", found, (*rows, shape.d_v))
+    if dlse is None:
+        return found, None
+    direct = as_float64("dlse", dlse)
+    _expect("dlse", direct, rows)
+    return found, direct
+
+
+def softmax_input(x: Any, axis: Any, spec: Any) -> tuple[Array, SoftmaxSpec]:
+    """x in float64 and the spec to use: the given one, or a plain one along `axis`.
+
+    Raises InvalidType or InvalidValue, naming the argument.
+    """
+    if spec is None:
+        spec = SoftmaxSpec(axis=axis)
+    elif not isinstance(spec, SoftmaxSpec):
+        raise InvalidType(f"spec is {type(spec).__name__}: expected a SoftmaxSpec")
+    elif axis != -1 and axis != spec.axis:
+        raise InvalidValue(f"axis is {axis!r} and spec.axis is {spec.axis}: expected just one of them to be given")
+    found = as_float64("x", x)
+    if not -found.ndim <= spec.axis < found.ndim:
+        raise InvalidValue(f"axis is {spec.axis}: expected an axis of x, which has shape {found.shape}")
+    return found, spec
+
+
+def tolerance(rtol: Any) -> float | None:
+    """rtol, checked: None or a number in [2**-100, 1). Raises InvalidType or InvalidValue."""
+    if rtol is None:
+        return None
+    if isinstance(rtol, bool) or not isinstance(rtol, (int, float, np.floating)):
+        raise InvalidType(f"rtol is {rtol!r}: expected a number or None")
+    if not SMALLEST_RTOL <= rtol < 1.0:
+        raise InvalidValue(f"rtol is {rtol!r}: expected a number from 2**-100 to 1")
+    return float(rtol)
+
+
+def refuse_specials(found: bool, names: str) -> None:
+    """Raise InvalidValue if a finite truth was required and there is none."""
+    if found:
+        raise InvalidValue(
+            f"{names} holds a visible NaN or infinity: expected finite numbers, as require_finite is True"
+        )
+
+
+def _expect(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise InvalidValue(f"{name} has shape {array.shape}: expected {shape}")

@@ -1,0 +1,247 @@
+"""Climbing the rungs: float64 first, then more bits, row by row, until every radius is small enough.
+
+The rungs above float64 are Arb's where python-flint is installed, and the definition where it is not.
+May import: numpy, refattn.formats, refattn.spec, refattn.visibility, and everything in refattn.oracle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from refattn import formats
+from refattn.formats import Array
+from refattn.oracle import ball, ball_gradients, fallback, float64, float64_gradients
+from refattn.oracle.definition import PLAIN_ATTENTION
+from refattn.oracle.dyadic import round_intervals
+from refattn.oracle.enclosure import Enclosure
+from refattn.oracle.inputs import attention_inputs, refuse_specials, softmax_input, tolerance, upstream_inputs
+from refattn.oracle.magnitudes import gradient_sizes, largest_values, some_values
+from refattn.oracle.specials import Specials, split, split_softmax
+from refattn.oracle.specials_backward import Inputs, split_backward
+from refattn.oracle.truth import AttentionTruth, GradientTruth, RoundedTruth
+from refattn.spec import AttentionSpec, Shape, SoftmaxSpec
+from refattn.visibility import Bools
+
+PRECISIONS = (128, 256, 512, 1024, 2048, 4096, 8192)
+# Ziv's strategy must reach dyadic.TIE_BITS beyond the largest score and the worst cancellation of float64 numbers.
+ZIV_PRECISIONS = (*PRECISIONS, 16384)
+DEFAULT_RTOL = 2.0**-30
+# No radius need be smaller than float64's smallest number.
+SMALLEST = 2.0**-1074
+# A softmax below this counts as known when rtol is None: no format but float64 tells it from 0.
+NEGLIGIBLE = 2.0**-1000
+
+
+def attention(
+    q: Any,
+    k: Any,
+    v: Any,
+    spec: AttentionSpec = PLAIN_ATTENTION,
+    rtol: float | None = None,
+    *,
+    require_finite: bool = False,
+) -> AttentionTruth:
+    """The exact output (B, H, Nq, Dv) and natural log-sum-exp (B, H, Nq) of attention, each to a certified radius.
+
+    q is (B, H, Nq, D), k is (B, Hkv, Nk, D), v is (B, Hkv, Nk, Dv), in one format, of NumPy, ml_dtypes, torch or JAX.
+    With rtol None an output's radius is at most 2**-30 of the largest |v| that its query sees in that column, times
+    1 / (1 - dropout), and a log-sum-exp's at most 2**-30 max(1, |lse|); otherwise every radius is at most rtol |mid|,
+    for rtol of at least 2**-100 (or 2**-1074, the smallest float64 number). A result beyond float64's range has an
+    infinite radius. Visible NaN and infinities give what refattn.oracle.specials says, unless `require_finite`.
+    Raises InvalidType or InvalidValue, naming the argument.
+    """
+    q, k, v, shape = attention_inputs(q, k, v, spec)
+    limit = tolerance(rtol)
+    special = split(q, k, v, spec, shape)
+    refuse_specials(require_finite and (special.out is not None or special.lse is not None), "q, k, v or spec")
+    return special.over(_climb(special, shape, limit))
+
+
+def correctly_rounded(
+    q: Any, k: Any, v: Any, spec: AttentionSpec = PLAIN_ATTENTION, format: Any = "fp32"
+) -> RoundedTruth:
+    """The exact output rounded to nearest in `format` (ties to even), climbing until every rounding is decided (Ziv).
+
+    Where the exact value lies within 2**-1000 of itself of a midpoint of the format it is taken for a tie, which no
+    enclosure can decide: `decided` is False there, and `out` even. Raises InvalidType or InvalidValue as `attention`.
+    """
+    target = formats.get(format)
+    q, k, v, shape = attention_inputs(q, k, v, spec)
+    special = split(q, k, v, spec, shape)
+    values, decided = special.over(_climb(special, shape, None)).out.correctly_rounded(target)
+    pending = ~decided
+    if special.out is not None:
+        pending &= ~special.out.mask
+    rung = ball if ball.available() else fallback
+    for bits in ZIV_PRECISIONS:
+        if not pending.any():
+            break
+        low, high = rung.attention_ends(
+            special.q, special.k, special.v, special.spec, shape, bits=bits, wanted=pending.any(axis=-1)
+        )
+        found, sure, tie = round_intervals(low, high, target)
+        values = np.where(pending, found, values)
+        decided |= pending & sure
+        pending &= ~(sure | tie)
+    return RoundedTruth(values, decided)
+
+
+def softmax(
+    x: Any, axis: int = -1, *, spec: SoftmaxSpec | None = None, rtol: float | None = None, require_finite: bool = False
+) -> Enclosure:
+    """The exact softmax of an array along `axis`, or what `spec` says (softmax, log_softmax, logsumexp; its own axis).
+
+    With rtol None a softmax's radius is at most 2**-30 of itself or 2**-1000, a logarithm's 2**-30 max(1, |mid|);
+    otherwise every radius is at most rtol |mid| or 2**-1074. Raises InvalidType or InvalidValue, naming the argument.
+    """
+    array, spec = softmax_input(x, axis, spec)
+    return _softmax(array, spec, tolerance(rtol), require_finite)
+
+
+def logsumexp(
+    x: Any, axis: int = -1, *, spec: SoftmaxSpec | None = None, rtol: float | None = None, require_finite: bool = False
+) -> Enclosure:
+    """The exact natural log-sum-exp of an array along `axis` (or spec.axis), to a radius as `softmax` says."""
+    array, spec = softmax_input(x, axis, spec)
+    return _softmax(array, dataclasses.replace(spec, kind="logsumexp"), tolerance(rtol), require_finite)
+
+
+def attention_backward(
+    q: Any,
+    k: Any,
+    v: Any,
+    do: Any,
+    spec: AttentionSpec = PLAIN_ATTENTION,
+    dlse: Any = None,
+    rtol: float | None = None,
+    *,
+    require_finite: bool = False,
+) -> GradientTruth:
+    """The exact gradients of sum(do * out) + sum(dlse * lse) with respect to q, k, v, spec.bias and spec.sinks.
+
+    do is (B, H, Nq, Dv) and dlse (B, H, Nq) or None. With rtol None a radius is at most 2**-30 of a bound of the sum of
+    the absolute values of the products that the element adds up (refattn.oracle.magnitudes); otherwise at most
+    rtol |mid| or 2**-1074. What visible NaN and infinities reach is NaN or unknown (refattn.oracle.specials_backward).
+    Raises InvalidType or InvalidValue, naming the argument.
+    """
+    q, k, v, shape = attention_inputs(q, k, v, spec)
+    do, dlse = upstream_inputs(do, dlse, shape)
+    limit = tolerance(rtol)
+    special = split_backward(Inputs(q, k, v, do, dlse, spec), shape)
+    refuse_specials(require_finite and special.nan is not None, "q, k, v, do, dlse or spec")
+    q, k, v, do, dlse, spec = special.inputs
+    found = float64_gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+    sizes = gradient_sizes(q, k, v, do, dlse, spec, shape)
+    rung = ball_gradients if ball.available() else fallback
+    for bits in PRECISIONS:
+        parts: list[Enclosure | None] = []
+        pending = False
+        for name, part, size in zip(found._fields, found, sizes, strict=True):
+            if part is None or size is None:
+                parts.append(None)
+                continue
+            exact = _zero_where(part, np.broadcast_to(size == 0.0, part.shape))
+            fails = ~_small(exact, limit, size)
+            settled = special.settled(name)
+            pending |= bool((fails if settled is None else fails & ~settled).any())
+            parts.append(exact)
+        found = _gradients(parts)
+        if not pending:
+            break
+        finer = rung.attention_backward(q, k, v, do, spec, shape, dlse, bits=bits)
+        found = _gradients([_narrower(a, b) for a, b in zip(found, finer, strict=True)])
+    return special.over(found)
+
+
+def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTruth:
+    """The truth of a finite problem, but for the elements that are known already."""
+    problem = (special.q, special.k, special.v, special.spec, shape)
+    found = float64.attention(*problem)
+    rung = ball if ball.available() else fallback
+    for bits in PRECISIONS:
+        out, rows = _unsettled(found.out, special, shape, rtol)
+        lse = ~_small(found.lse, rtol, np.ones(()))
+        found = AttentionTruth(out, found.lse)
+        rows |= lse if special.lse is None else lse & ~special.lse.mask
+        if not rows.any():
+            break
+        finer = rung.attention(*problem, bits=bits, wanted=rows)
+        found = AttentionTruth(_narrowed(found.out, finer.out), _narrowed(found.lse, finer.lse))
+    return found
+
+
+def _unsettled(out: Enclosure, special: Specials, shape: Shape, rtol: float | None) -> tuple[Enclosure, Bools]:
+    """The output, with exact zeros put in, and the queries (B, H, Nq) that have an element with too large a radius."""
+    v, spec = special.v, special.spec
+    fails = ~_small(out, rtol, np.zeros(()))
+    if special.out is not None:
+        fails &= ~special.out.mask
+    if fails.any() and rtol is None:
+        fails &= ~_small(out, rtol, some_values(v, spec, shape))
+    rows = np.asarray(fails.any(axis=-1))
+    if not rows.any():
+        return out, rows
+    size = largest_values(v, spec, shape, rows)
+    out = _zero_where(out, fails & (size == 0.0))
+    fails &= ~_small(out, rtol, size)
+    return out, np.asarray(fails.any(axis=-1))
+
+
+def _softmax(x: Array, spec: SoftmaxSpec, rtol: float | None, require_finite: bool) -> Enclosure:
+    plain, known = split_softmax(x, spec)
+    refuse_specials(require_finite and known is not None, "x")
+    found = float64.softmax(plain, spec)
+    rung = ball if ball.available() else fallback
+    size = np.array(NEGLIGIBLE / DEFAULT_RTOL if spec.kind == "softmax" else 1.0)
+    for bits in PRECISIONS:
+        fails = ~_small(found, rtol, size)
+        if known is not None:
+            fails &= ~known.mask
+        if not fails.any():
+            break
+        rows = fails if spec.kind == "logsumexp" else np.asarray(fails.any(axis=spec.axis))
+        found = _narrowed(found, rung.softmax(plain, spec, bits=bits, wanted=rows))
+    return found if known is None else known.over(found)
+
+
+def _small(found: Enclosure, rtol: float | None, size: Array) -> Bools:
+    """True where the radius is small enough: against mid, or, where rtol is None, against `size` too."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        limit = np.maximum((DEFAULT_RTOL if rtol is None else rtol) * np.abs(found.mid), SMALLEST)
+        if rtol is None:
+            limit = np.maximum(limit, DEFAULT_RTOL * np.where(np.isfinite(size), size, 0.0))
+        return np.asarray((found.rad == 0.0) | (np.isfinite(found.rad) & (found.rad <= limit)))
+
+
+def _zero_where(found: Enclosure, zero: Bools) -> Enclosure:
+    """`found`, with exact zeros where everything that is added up is 0."""
+    if not zero.any():
+        return found
+    mid, rad, low = (np.where(zero, 0.0, part) for part in (found.mid, found.rad, found.tail()))
+    return Enclosure(mid, rad, low)
+
+
+def _narrowed(found: Enclosure, finer: Enclosure) -> Enclosure:
+    """The narrower of two enclosures, element by element; where neither knows anything, mid is 0."""
+    better = finer.rad < found.rad
+    mid, rad, low = (
+        np.where(better, new, old)
+        for new, old in ((finer.mid, found.mid), (finer.rad, found.rad), (finer.tail(), found.tail()))
+    )
+    unknown = np.isinf(rad)
+    return Enclosure(np.where(unknown, 0.0, mid), rad, np.where(unknown, 0.0, low))
+
+
+def _narrower(found: Enclosure | None, finer: Enclosure | None) -> Enclosure | None:
+    return None if found is None or finer is None else _narrowed(found, finer)
+
+
+def _gradients(parts: list[Enclosure | None]) -> GradientTruth:
+    dq, dk, dv, dbias, dsinks = parts
+    assert dq is not None
+    assert dk is not None
+    assert dv is not None
+    return GradientTruth(dq, dk, dv, dbias, dsinks)

@@ -1,0 +1,125 @@
+"""Sizes that a radius is small against: of what an output averages, and of the products that a gradient adds up.
+
+Upper bounds, inflated by more than their own roundings. May import: numpy, refattn.spec, refattn.visibility.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refattn.spec import AttentionSpec, Shape
+from refattn.visibility import Bools, Visibility
+
+Array = NDArray[np.float64]
+
+# More than the roundings of the sums below: of at most 2**30 terms.
+INFLATE = 1.0 + 2.0**-20
+SMALLEST_NORMAL = 2.0**-1022
+# Pairs looked at together.
+BLOCK_ENTRIES = 1 << 22
+
+
+class GradientSizes(NamedTuple):
+    """At least the sum of the absolute values of the products that make up each element; they broadcast."""
+
+    dq: Array
+    dk: Array
+    dv: Array
+    dbias: Array | None
+    dsinks: Array | None
+
+
+def largest_values(v: Array, spec: AttentionSpec, shape: Shape, wanted: Bools) -> Array:
+    """The largest |v| that each query of `wanted` (B, H, Nq) sees in each column, times 1 / (1 - dropout)."""
+    found = np.zeros((*wanted.shape, shape.d_v))
+    visibility = Visibility.of(spec, shape)
+    size = np.abs(v) * (INFLATE / (1.0 - spec.dropout))
+    for i in np.flatnonzero(wanted.any(axis=(0, 1))):
+        everyone = (shape.batch, shape.heads, 1, shape.keys)
+        seen = np.broadcast_to(visibility.block(slice(int(i), int(i) + 1)), everyone)[:, :, 0]
+        for batch, head in np.argwhere(wanted[:, :, i]):
+            values = size[batch, head // shape.group][seen[batch, head]]
+            found[batch, head, i] = values.max(axis=0, initial=0.0)
+    return found
+
+
+def some_values(v: Array, spec: AttentionSpec, shape: Shape) -> Array:
+    """The larger |v| of the first and the last key that each query sees, in each column: cheap, and often enough."""
+    found = np.zeros((shape.batch, shape.heads, shape.queries, shape.d_v))
+    if not shape.keys:
+        return found
+    visibility = Visibility.of(spec, shape)
+    size = np.abs(v)
+    step = max(1, BLOCK_ENTRIES // shape.keys)
+    for start in range(0, shape.queries, step):
+        rows = slice(start, min(start + step, shape.queries))
+        seen: Bools = visibility.block(rows)
+        places = (seen.argmax(axis=-1), shape.keys - 1 - seen[..., ::-1].argmax(axis=-1))
+        some: Bools = np.asarray(seen.any(axis=-1, keepdims=True))
+        for batch, head in np.ndindex(shape.batch, shape.heads):
+            mine = (batch if len(seen) > 1 else 0, head if seen.shape[1] > 1 else 0)
+            for place in places:
+                values = np.where(some[mine], size[batch, head // shape.group][place[mine]], 0.0)
+                found[batch, head, rows] = np.maximum(found[batch, head, rows], values)
+    return found
+
+
+def gradient_sizes(
+    q: Array, k: Array, v: Array, do: Array, dlse: Array | None, spec: AttentionSpec, shape: Shape
+) -> GradientSizes:
+    """Sizes of the gradients, which are 0 only where everything that is added up is 0.
+
+    |dP| and |delta| are at most g sum|do| max|v| for g = 1 / (1 - dropout), and |dS| is at most P (2 that + |dlse|).
+    """
+    used_keys, used_rows = _used(spec, shape)
+    scale = (1.0 if spec.scale is None else abs(float(spec.scale))) * INFLATE
+    gain = INFLATE / (1.0 - spec.dropout)
+    with np.errstate(over="ignore", invalid="ignore"):
+        upstream = np.where(used_rows[..., None], np.abs(do), 0.0) * gain
+        keys, values = (np.repeat(np.abs(x), shape.group, axis=1) for x in (k, v))
+        seen_keys, seen_values = (np.where(used_keys[..., None], x, 0.0) for x in (keys, values))
+        widest = seen_values.max(axis=(2, 3), initial=0.0)[..., None]
+        height = 2 * _product(upstream.sum(axis=-1), widest) * INFLATE
+        height = height + (0.0 if dlse is None else np.where(used_rows, np.abs(dlse), 0.0))
+        of_keys = _product(height[..., None], np.abs(q)).sum(axis=2, keepdims=True)
+        shared = (shape.batch, shape.kv_heads, shape.group, 1)
+        sinks = height if dlse is None else height + np.abs(dlse)
+        return GradientSizes(
+            _product(scale, _product(height[..., None], seen_keys.max(axis=2, keepdims=True, initial=0.0))),
+            _product(scale, of_keys.reshape(*shared, shape.d_qk).sum(axis=2)),
+            upstream.sum(axis=2, keepdims=True).reshape(*shared, shape.d_v).sum(axis=2),
+            None if spec.bias is None else _of_bias(height, spec.bias, shape),
+            None if spec.sinks is None else sinks.sum(axis=(0, 2)),
+        )
+
+
+def _product(a: Array | float, b: Array) -> Array:
+    """An upper bound of a b that is 0 only where a or b is."""
+    return np.where((a != 0.0) & (b != 0.0), np.maximum(a * b * INFLATE, SMALLEST_NORMAL), 0.0)
+
+
+def _of_bias(height: Array, bias: Array, shape: Shape) -> Array:
+    """Weights sum to at most 1 along a row, so a row counts once however many of its pairs read the same element."""
+    found = np.zeros((1,) * (4 - bias.ndim) + bias.shape)
+    axes = tuple(axis for axis in range(3) if found.shape[axis] == 1)
+    found += np.broadcast_to(height[..., None], (shape.batch, shape.heads, shape.queries, 1)).sum(
+        axis=axes, keepdims=True
+    )
+    return found.reshape(bias.shape)
+
+
+def _used(spec: AttentionSpec, shape: Shape) -> tuple[Bools, Bools]:
+    """The keys (B, H, Nk) that some query sees, and the queries (B, H, Nq) that see some key."""
+    keys = np.zeros((shape.batch, shape.heads, shape.keys), np.bool_)
+    rows = np.zeros((shape.batch, shape.heads, shape.queries), np.bool_)
+    visibility = Visibility.of(spec, shape)
+    step = max(1, BLOCK_ENTRIES // max(1, shape.keys))
+    for start in range(0, shape.queries, step):
+        block = slice(start, min(start + step, shape.queries))
+        seen = visibility.block(block)
+        keys |= seen.any(axis=2)
+        rows[:, :, block] = seen.any(axis=3)
+    return keys, rows

@@ -17,8 +17,10 @@ from refattn.visibility import Bools, Visibility, block_of
 
 Array = NDArray[np.float64]
 
-# Entries of one block: 8 MB in float64, small enough for the caches of a server, large enough for efficient GEMMs.
+# Entries of one block: 8 MB in float64 fit the caches of a server and make GEMMs efficient. Where keys are so many that
+# this would be few rows, the work per block that does not depend on them would tell: up to 32 MB then.
 BLOCK_ENTRIES = 1 << 20
+FEW_ROWS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +70,8 @@ def blocks(q: Array, k: Array, spec: AttentionSpec, shape: Shape, entries: int =
     """Every query of the problem once, in blocks of about `entries` scores; heads run fastest."""
     visibility = Visibility.of(spec, shape)
     masked = hides(spec)
-    step = max(1, entries // max(1, shape.keys))
+    keys = max(1, shape.keys)
+    step = max(1, entries // keys, min(FEW_ROWS, 4 * entries // keys))
     for start in range(0, shape.queries, step):
         rows = slice(start, min(start + step, shape.queries))
         seen = visibility.block(rows) if masked else None

@@ -170,7 +170,7 @@ def replay(
     adapter = adapters.get(call)
     kind = SoftmaxCase if adapter.quantity == "softmax" else AttentionCase
     case = kind.from_token(token)
-    fallback = {"softmax": "softmax/search", "gradients": "gradients/search"}.get(adapter.quantity, "values/search")
+    fallback = {"softmax": "softmax/values", "gradients": "gradients/search"}.get(adapter.quantity, "values/search")
     prop = _named(property or fallback)
     given = None if arithmetic is None else {case.format: arithmetic}
     target = Target(kernel, adapter, claims=claims, arithmetics=given, time_limit=time_limit)

@@ -14,9 +14,10 @@ from refattn.properties.base import Context, Observation
 Observe = Callable[[Context, Any], Observation]
 Seeded = Callable[[Context], Iterable[Any]]
 Drawn = Callable[[Context], Any]
+Examine = Callable[[Context], Observation]
 
 
-def by_search(observe: Observe, drawn: Drawn) -> Callable[[Context], Observation]:
+def by_search(observe: Observe, drawn: Drawn) -> Examine:
     """An examination of as many drawn cases as the profile asks for; a failure is shrunk."""
 
     def examine(context: Context) -> Observation:
@@ -25,7 +26,22 @@ def by_search(observe: Observe, drawn: Drawn) -> Callable[[Context], Observation
     return examine
 
 
-def by_cases(observe: Observe, seeded: Seeded, drawn: Drawn) -> Callable[[Context], Observation]:
+def in_turn(*examinations: Examine) -> Examine:
+    """One examination after the other, until one fails."""
+
+    def examine(context: Context) -> Observation:
+        found = Observation(cases=0)
+        for each in examinations:
+            seen = each(context)
+            if seen.bad:
+                return replace(seen, cases=found.cases + seen.cases)
+            found = found.merged(seen)
+        return found
+
+    return examine
+
+
+def by_cases(observe: Observe, seeded: Seeded, drawn: Drawn) -> Examine:
     """An examination of seeded cases; for a failure, the smallest that Hypothesis finds among drawn cases."""
 
     def examine(context: Context) -> Observation:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from refattn.properties.base import Property
 from refattn.properties.drawing import drawn_cases, seeded_cases
 from refattn.properties.judging import judge_values
-from refattn.properties.search import by_cases
+from refattn.properties.search import by_cases, by_search, in_turn
 
 
 def _property(name: str, summary: str, kind: str, gate: str | None) -> Property:
-    examine = by_cases(judge_values, seeded_cases(name, kind=kind), drawn_cases(kind=kind))
+    small = drawn_cases(kind=kind)
+    examine = in_turn(by_cases(judge_values, seeded_cases(name, kind=kind), small), by_search(judge_values, small))
     return Property(name, summary, 0, examine, judge_values, gate=gate, kind={"nan": "value"}.get(kind, kind))
 
 

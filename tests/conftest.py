@@ -25,6 +25,13 @@ def _mpmath_precision_is_the_default() -> Iterator[None]:
     mpmath.mp.prec = 53
 
 
+@pytest.fixture(autouse=True)
+def _the_terminal_is_plain_and_wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _subnormals_are_kept() -> None:
     """The oracle's proofs count on gradual underflow; a library that sets flush-to-zero would void them silently."""

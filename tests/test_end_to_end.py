@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -80,14 +81,15 @@ def test_a_kernel_that_cannot_be_called_exits_with_3(capsys: pytest.CaptureFixtu
     assert "unexpected keyword argument 'spec'" in capsys.readouterr().out
 
 
-def test_pytest_reaches_the_same_verdicts(kernels: Path, pytester: pytest.Pytester) -> None:
-    pytester.syspathinsert(str(kernels))
-    pytester.syspathinsert(str(Path(refattn.__file__).parent.parent))
+def test_pytest_reaches_the_same_verdicts(
+    kernels: Path, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(kernels), str(Path(refattn.__file__).parent.parent)]))
     options = ["-p", "no:refattn", "-p", "refattn.pytest_plugin", "-p", "no:cacheprovider", "-k", "needles"]
     options += ["--refattn-dtype", "bf16", "--pyargs", "refattn.conformance"]
-    right = pytester.runpytest_inprocess(*options, "--refattn-target", "kernels_end_to_end:right")
+    right = pytester.runpytest_subprocess(*options, "--refattn-target", "kernels_end_to_end:right")
     right.assert_outcomes(passed=1, deselected=len(refattn_properties()) - 1)
-    wrong = pytester.runpytest_inprocess(*options, "--refattn-target", "kernels_end_to_end:top_left")
+    wrong = pytester.runpytest_subprocess(*options, "--refattn-target", "kernels_end_to_end:top_left")
     wrong.assert_outcomes(failed=1, deselected=len(refattn_properties()) - 1)
     wrong.stdout.fnmatch_lines(["values/needles in bf16: violates", "*replay: refattn replay *"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 
 import refattn
 from refattn.reports import json as report_json
+
+# pytester forgets every module that is imported first inside of an inner run, and a second copy of refattn's classes
+# would meet the first in later tests: so these are imported before.
+for _name in ("adapters", "assertions", "cases", "cli", "conformance.session", "loading", "suite"):
+    importlib.import_module(f"refattn.{_name}")
 
 ENGINE = """
 import sys, types

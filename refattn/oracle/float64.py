@@ -82,7 +82,7 @@ class Weights:
     @property
     def underflow(self) -> float:
         """All that the weights can lose to underflow, relative to a row sum of at least 1/2."""
-        return 2.0 * (self.weights.shape[1] + 1) * TINY
+        return 2.0 * (float(self.weights.shape[1]) + 1.0) * TINY
 
     def _average_distance(self) -> float:
         return math.log(self.weights.shape[1] + 1) + 1e-9
@@ -107,13 +107,20 @@ def weights_of(block: Block, spec: AttentionSpec, scale: float) -> Weights:
     return Weights(weights, maximum, total, score_error, FUNCTION_ERROR * (1 + U), no_key)
 
 
+def norms(rows: Array) -> Array:
+    """Euclidean lengths of rows (n, d), to d + 4 roundings; no square under- or overflows."""
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    ratios = rows / np.where(largest > 0.0, largest, 1.0)[:, None]
+    return np.asarray(largest * np.sqrt(np.einsum("ij,ij->i", ratios, ratios)))
+
+
 def _score_error(block: Block, spec: AttentionSpec, scale: float) -> Array:
     """delta with |computed score - exact score| <= delta for every key of the row, by Cauchy-Schwarz."""
     rows, d = block.query.shape
     if block.key.shape[0] == 0:
         return np.zeros(rows)
-    widest = np.sqrt(np.einsum("jd,jd->j", block.key, block.key).max())
-    size = abs(scale) * np.sqrt(np.einsum("id,id->i", block.query, block.query)) * widest * (1.0 + gamma64(d + 8))
+    widest = norms(block.key).max()
+    size = abs(scale) * norms(block.query) * widest * (1.0 + gamma64(2 * d + 12))
     delta = gamma64(d + 4) * size + d * TINY * (1.0 + widest)
     if spec.softcap is not None:
         delta = delta + (3 * U + FUNCTION_ERROR) * np.minimum(size, 2.0 * spec.softcap) + TINY

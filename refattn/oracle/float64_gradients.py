@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refattn.oracle.enclosure import Enclosure
-from refattn.oracle.float64 import FUNCTION_ERROR, INFLATE, LONGEST, TINY, U, Weights, gamma64, weights_of
+from refattn.oracle.float64 import FUNCTION_ERROR, INFLATE, LONGEST, TINY, U, Weights, gamma64, norms, weights_of
 from refattn.oracle.truth import GradientTruth
 from refattn.scores import Block, add_to_bias, blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
@@ -107,7 +107,9 @@ class _Backward:
         self._add_value(source, weights * kept, weights, relative, upstream)
         gamma = gamma64(self.terms)
         if self.dbias is not None:
-            error = weights * ((slope.error + gamma * slope.height) * (1 + relative))[:, None] + TINY
+            summing = gamma64(self.terms + self._terms_of_bias(self.dbias))
+            error = weights * ((slope.error + summing * (slope.height + slope.error)) * (1 + relative))[:, None]
+            error = error + TINY * (1 + slope.height)[:, None]
             add_to_bias(self.dbias.mid, block, slope.ds)
             add_to_bias(self.dbias.rad, block, error)
         if self.dsinks is not None:
@@ -115,7 +117,8 @@ class _Backward:
             pull = -np.where(found.empty, 0.0, slope.delta)
             if self.dlse is not None:
                 pull = pull + self.dlse[place]
-            error = share * (slope.error + (relative + gamma) * slope.height) * (1 + relative) * 2 + TINY
+            error = share * (slope.error + (relative + gamma) * slope.height) * (1 + relative) * 2
+            error = error + TINY * (1 + slope.height)
             self.dsinks.add((block.head,), (share * pull).sum(), error.sum())
         if self.spec.softcap is not None:
             slope = self._through_softcap(slope, block, found, relative, self.spec.softcap)
@@ -131,6 +134,11 @@ class _Backward:
             None if self.dsinks is None else self.dsinks.enclosure(),
         )
 
+    def _terms_of_bias(self, dbias: _Sums) -> int:
+        """Terms that one element of the bias's gradient adds up."""
+        shape = self.shape
+        return shape.batch * shape.heads * shape.queries * shape.keys // max(1, dbias.mid.size)
+
     def _slope(
         self,
         place: tuple[int, int, slice],
@@ -144,7 +152,7 @@ class _Backward:
         delta = (weights * dp).sum(axis=1)
         direct = np.zeros(len(upstream)) if self.dlse is None else self.dlse[place]
         # |dP| and |Delta| are at most |dO| max|v|, by Cauchy-Schwarz and because weights sum to at most 1.
-        reach = self.gain * _norms(upstream) * _norms(value).max(initial=0.0) * (1 + gamma64(width + 8))
+        reach = self.gain * norms(upstream) * norms(value).max(initial=0.0) * (1 + gamma64(2 * width + 12))
         height = 2 * reach + np.abs(direct)
         inner = gamma64(width + 4) * reach + 2 * reach * (relative + gamma64(n + width + 8)) + 4 * U * height
         error = relative * height + (1 + relative) * (inner + 4 * U * height)
@@ -169,9 +177,9 @@ class _Backward:
     ) -> None:
         grown = 1 + relative
         spread = ((slope.error + gamma64(self.terms) * grown * (slope.height + slope.error)) * grown)[:, None]
-        lost = self.terms * TINY * (1 + slope.height.max(initial=0.0))
-        key, query = np.abs(block.key), np.abs(block.query)
         size = abs(self.scale)
+        lost = self.terms * TINY * (1 + size) * (1 + slope.height.max(initial=0.0))
+        key, query = np.abs(block.key), np.abs(block.query)
         self.dq.add(
             place,
             self.scale * (slope.ds @ block.key),
@@ -197,7 +205,3 @@ def _weight_error(found: Weights) -> Array:
     own = np.exp(found.score_error + found.common_error + U * LONGEST)
     total = found.total_error
     return np.where(total < 0.5, own * (1 + 2 * U) / (1 - np.minimum(total, 0.5)) - 1, np.inf)
-
-
-def _norms(rows: Array) -> Array:
-    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))

@@ -81,7 +81,8 @@ class SDPA(Adapter):
         if want_gradients:
             found = autograd.pull_back(session, {"out": out}, {"out": session.give("do", array_of(case.do))}, given)
             if "bias" in found:
-                found["bias"] = found["bias"].reshape(case.spec.bias.shape)
+                # A mask may have widened the bias: the gradient of what was broadcast is the sum, taken in fp64.
+                found["bias"] = found["bias"].double().sum_to_size(case.spec.bias.shape)
             receive_gradients(session, case, tuple(found.values()))
 
     def _keywords(self, case: AttentionCase, session: Session) -> dict[str, Any]:

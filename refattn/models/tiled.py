@@ -45,6 +45,12 @@ class TiledAttention(TiledKernel):
     splits: int = 1
 
     initial_maximum: ClassVar[float] = -math.inf
+    # Everything that a checker can ask of a kernel (refattn.adapters.CLAIMS).
+    refattn_claims: ClassVar[tuple[str, ...]] = (
+        *("causal", "strict_causal", "window", "softcap", "alibi", "bias", "mask", "sinks", "gqa", "cross", "dv"),
+        *("scale", "lse", "backward", "empty_rows", "ragged", "varlen", "paged", "sparse", "dropout"),
+        *("deterministic", "batch_invariant", "nan_safe", "ieee", "zero_length"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -243,6 +249,5 @@ class TiledAttention(TiledKernel):
         return out if problem.spec.empty_rows == "zero" else np.where(sees, out, np.nan)
 
 
-def tiled_attention(q: Any, k: Any, v: Any, *, spec: AttentionSpec = NO_SPEC) -> tuple[Any, Any]:
-    """TiledAttention with its defaults: (out, lse) of arrays (B, H, N, D)."""
-    return TiledAttention()(q, k, v, spec=spec)
+#: TiledAttention with its defaults: (out, lse) of arrays (B, H, N, D), and `backward` for gradients.
+tiled_attention = TiledAttention()

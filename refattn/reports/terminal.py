@@ -17,9 +17,10 @@ from rich.text import Text
 
 from refattn.judge import Finding, Report, Verdict, Worst
 
-# Widths of a terminal from which there is room for the worst case, and for the statistics.
-ROOM_FOR_WORST = 110
+# The width of a terminal from which there is room for the statistics, and what must be left of it for the worst case.
 ROOM_FOR_STATISTICS = 80
+ROOM_FOR_WORST = 16
+_GAP = 3
 # A replay command longer than this is not shown: nobody would copy it.
 LONGEST_REPLAY = 4000
 _FILE_WIDTH = 120
@@ -49,7 +50,7 @@ def render(report: Report, out: Console, quiet: bool = False) -> None:
             out.print(Text(f"{dtype} is held to {arithmetic}", style="dim"))
         if checked:
             out.print()
-            out.print(table(checked, out.width))
+            out.print(table(checked, out))
             out.print()
         for line in not_claimed(report):
             out.print(Text(line, style="dim"))
@@ -84,10 +85,16 @@ def render_properties(rows: list[tuple[str, str, str]], out: Console) -> None:
     out.print(grid)
 
 
-def table(findings: list[Finding], width: int) -> Table:
+def table(findings: list[Finding], out: Console) -> Table:
     """One row for each property and format; the narrower the terminal, the fewer columns."""
+    statistics = out.width >= ROOM_FOR_STATISTICS
+    grid = _grid(findings, statistics, 0)
+    room = out.width - out.measure(grid).maximum - _GAP
+    return _grid(findings, statistics, room) if statistics and room >= ROOM_FOR_WORST else grid
+
+
+def _grid(findings: list[Finding], statistics: bool, room: int) -> Table:
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    statistics, worst = width >= ROOM_FOR_STATISTICS, width >= ROOM_FOR_WORST
     grid.add_column("property", overflow="fold")
     grid.add_column("format")
     grid.add_column("verdict", overflow="fold")
@@ -95,9 +102,10 @@ def table(findings: list[Finding], width: int) -> Table:
     if statistics:
         for heading in ("rms z", "max z", "cases", "seconds"):
             grid.add_column(heading, justify="right")
-    if worst:
-        grid.add_column("worst case", overflow="fold")
-    for finding in findings:
+    if room:
+        grid.add_column("worst case", no_wrap=True, overflow="ellipsis", max_width=room)
+    names = list(dict.fromkeys(finding.property for finding in findings))
+    for finding in sorted(findings, key=lambda finding: names.index(finding.property)):
         cells: list[Text | str] = [finding.property, finding.dtype, verdict(finding), share(finding.share)]
         if statistics:
             cells += [
@@ -106,7 +114,7 @@ def table(findings: list[Finding], width: int) -> Table:
                 str(finding.cases or ""),
                 f"{finding.seconds:.1f}",
             ]
-        if worst:
+        if room:
             cells.append(_in_short(finding))
         grid.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in cells))
     return grid
@@ -163,10 +171,9 @@ def headline(finding: Finding) -> Text:
 
 def worst_element(worst: Worst) -> str:
     """Where the worst element is, what it holds and what it should."""
-    where = f"{worst.quantity}{list(worst.index)}" if worst.index else worst.quantity
     part = f", of which the largest part is {worst.part}" if worst.part else ""
     return (
-        f"{where} is {float(worst.actual)!r}, exactly {float(worst.exact)!r}: "
+        f"{_place(worst)} is {float(worst.actual)!r}, exactly {float(worst.exact)!r}: "
         f"error {worst.error:.3g} is {worst.ratio:.3g} times the bound {worst.bound:.3g}{part}"
     )
 
@@ -179,7 +186,7 @@ def _evidence(finding: Finding, out: Console) -> None:
         out.print(_indented(f"expected: {finding.expected}"))
     if finding.message:
         out.print(_indented(finding.message))
-    if finding.worst is not None:
+    if finding.worst is not None and _place(finding.worst) not in finding.message:
         out.print(_indented(worst_element(finding.worst)))
     if finding.case is not None:
         out.print(_indented(finding.case.describe()))
@@ -206,5 +213,9 @@ def _figure(value: float | None) -> str:
 def _in_short(finding: Finding) -> str:
     if finding.worst is None:
         return ""
-    where = f"{finding.worst.quantity}{list(finding.worst.index)}" if finding.worst.index else finding.worst.quantity
-    return where if finding.case is None else f"{where}, {finding.case.regime}"
+    where = _place(finding.worst)
+    return where if finding.case is None else f"{finding.case.regime}, {where}"
+
+
+def _place(worst: Worst) -> str:
+    return f"{worst.quantity}{list(worst.index)}" if worst.index else worst.quantity

@@ -48,8 +48,8 @@ def compare(quantity: str, actual: Array, truth: Enclosure, budget: ErrorBudget)
     """
     if actual.size == 0:
         return Comparison(False, 0.0, None, None)
-    error = np.maximum(truth.distance(actual) - truth.rad, 0.0)
-    error = np.where(np.isinf(truth.rad) | np.isnan(error), 0.0, error)
+    known = np.isfinite(truth.rad)
+    error = np.where(known, np.maximum(truth.distance(actual) - np.where(known, truth.rad, 0.0), 0.0), 0.0)
     claimed = np.isfinite(budget.certified) | ~np.isfinite(truth.mid)
     error = np.where(claimed, error, 0.0)
     bound = np.where(np.isfinite(truth.mid), budget.certified, 0.0)

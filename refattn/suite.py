@@ -26,6 +26,8 @@ from refattn.properties import ALL, PROFILES, Context, Observation, Profile, Pro
 from refattn.target import Target
 from refattn.xfails import ExpectedFailure
 
+LONGEST_TOKEN = 3000
+
 
 class Observer(Protocol):
     """Whoever watches a run."""
@@ -122,6 +124,9 @@ def examine(prop: Property, context: Context, report: Report) -> Finding:
         return Finding(prop.name, dtype, Verdict.NOT_CLAIMED, reason, kind=prop.kind, gating=gating)
     start = time.perf_counter()
     seen = prop.examine(context)
+    if seen.cases == 0:
+        reason = "the claims and the arithmetic leave no case to examine"
+        return Finding(prop.name, dtype, Verdict.NOT_CLAIMED, reason, kind=prop.kind, gating=gating)
     finding = finding_of(prop, dtype, seen, gating)
     finding.seconds = time.perf_counter() - start
     if finding.bad and seen.case is not None:
@@ -148,7 +153,10 @@ def finding_of(prop: Property, dtype: str, seen: Observation, gating: bool) -> F
 
 
 def replay_line(report: Report, name: str, case: AttentionCase | SoftmaxCase) -> str:
-    """The command that looks at one case again."""
+    """The command that looks at one case again, or at its property if the case is too long for a command line."""
+    if len(case.token()) > LONGEST_TOKEN:
+        options = f"--dtype {case.format.name} --only {name} --profile {report.profile} --seed {report.seed}"
+        return f"refattn check {report.target} --call {report.call} {options}"
     return f"refattn replay {report.target} --call {report.call} --property {name} --case '{case.token()}'"
 
 

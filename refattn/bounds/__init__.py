@@ -12,7 +12,7 @@ import numpy as np
 
 from refattn.arithmetic import Arithmetic
 from refattn.arrays import as_float64
-from refattn.bounds import backward, forward, rows
+from refattn.bounds import backward, forward, rms_backward, rows
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
 from refattn.errors import InvalidValue
 from refattn.formats import Array
@@ -41,10 +41,19 @@ def attention(q: Any, k: Any, v: Any, spec: AttentionSpec, arithmetic: Arithmeti
 
 
 def attention_backward(
-    q: Any, k: Any, v: Any, do: Any, spec: AttentionSpec, arithmetic: Arithmetic, *, dlse: Any = None
+    q: Any,
+    k: Any,
+    v: Any,
+    do: Any,
+    spec: AttentionSpec,
+    arithmetic: Arithmetic,
+    *,
+    dlse: Any = None,
+    with_rms: bool = False,
 ) -> GradientBudget:
     """Certified budgets of dQ, dK, dV, dbias and dsinks; do is (B, H, Nq, Dv), dlse None or (B, H, Nq).
 
+    with_rms adds the rms of dQ, dK and dV where there is a model of it (refattn.bounds.rms_backward.has_model).
     Raises InvalidValue or InvalidType when they do not fit, or hold NaN or infinities.
     """
     arrays = [_finite(name, value) for name, value in (("q", q), ("k", k), ("v", v), ("do", do))]
@@ -55,7 +64,12 @@ def attention_backward(
     direct = None if dlse is None else _finite("dlse", dlse)
     if direct is not None and direct.shape != upstream:
         raise InvalidValue(f"dlse has shape {direct.shape}: expected {upstream}")
-    return backward.attention_backward(arrays[0], arrays[1], arrays[2], arrays[3], spec, shape, arithmetic, direct)
+    given = (arrays[0], arrays[1], arrays[2], arrays[3], spec, shape, arithmetic)
+    budget = backward.attention_backward(*given, direct)
+    if not with_rms or direct is not None or not rms_backward.has_model(spec, arithmetic):
+        return budget
+    forwards = forward.attention(arrays[0], arrays[1], arrays[2], spec, shape, arithmetic)
+    return rms_backward.with_rms(budget, *given, forwards)
 
 
 def softmax(x: Any, spec: SoftmaxSpec, arithmetic: Arithmetic) -> ErrorBudget:

@@ -45,11 +45,12 @@ class TiledAttention(TiledKernel):
     splits: int = 1
 
     initial_maximum: ClassVar[float] = -math.inf
-    # Everything that a checker can ask of a kernel (refattn.adapters.CLAIMS).
+    # Everything that a checker can ask of a kernel (refattn.adapters.CLAIMS) but "ieee": an infinite value whose weight
+    # underflows gives NaN here, as 0 * inf does.
     refattn_claims: ClassVar[tuple[str, ...]] = (
         *("causal", "strict_causal", "window", "softcap", "alibi", "bias", "mask", "sinks", "gqa", "cross", "dv"),
         *("scale", "lse", "backward", "empty_rows", "ragged", "varlen", "paged", "sparse", "dropout"),
-        *("deterministic", "batch_invariant", "nan_safe", "ieee", "zero_length"),
+        *("deterministic", "batch_invariant", "nan_safe", "zero_length"),
     )
 
     def __post_init__(self) -> None:

@@ -109,11 +109,13 @@ class Context:
         """The exact gradients."""
         return oracle.attention_backward(case.q, case.k, case.v, case.do, case.spec, dlse=case.dlse)
 
-    def gradient_budget(self, case: AttentionCase) -> GradientBudget:
+    def gradient_budget(self, case: AttentionCase, *, with_rms: bool = False) -> GradientBudget:
         """What the declared arithmetic allows the gradients."""
         plain = self.specials(case)
         arithmetic = self.target.arithmetic_of(case)
-        return bounds.attention_backward(plain.q, plain.k, plain.v, case.do, plain.spec, arithmetic, dlse=case.dlse)
+        return bounds.attention_backward(
+            plain.q, plain.k, plain.v, case.do, plain.spec, arithmetic, dlse=case.dlse, with_rms=with_rms
+        )
 
     def softmax_truth(self, case: SoftmaxCase) -> Enclosure:
         """The exact softmax."""
@@ -169,6 +171,10 @@ class Observation:
     def on(self, case: Case) -> Observation:
         """The same, with the case it was made on."""
         return self if self.case is not None else replace(self, case=case)
+
+
+# What a case shows to which a property does not apply.
+NOTHING = Observation(cases=0)
 
 
 def _largest(a: float | None, b: float | None) -> float | None:

@@ -29,6 +29,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "terms": ("softcap", "bias", "sinks", "alibi", "scale", "dropout"),
 }
 HEAD_DIMS = (16, 8, 32, 40, 64, 24, 128, 5)
+# Past 2^16 (query, key) pairs, where an offset into a mask can first exceed 16 bits.
+LARGE = Limits(length=384, long=384, batch=2, heads=4, head_dims=(16,), pairs=1 << 17)
 SMALL = Limits(length=8, long=24, batch=2, heads=4, head_dims=(1, 2, 3, 4))
 
 
@@ -39,7 +41,7 @@ def seeded_limits(context: Context, *, upstream: bool = False) -> Limits:
         length=min(160, context.profile.longest),
         long=context.profile.longest * 2,
         batch=2,
-        heads=4,
+        heads=8,
         head_dims=HEAD_DIMS,
         pairs=pairs,
     )
@@ -90,7 +92,7 @@ def seeded_cases(
 
 
 def feature_cases(name: str, *, upstream: bool = False) -> Callable[[Context], Iterator[AttentionCase]]:
-    """Each claimed feature alone, with normal inputs and with a needle; then each pair of features."""
+    """Features with an array of all pairs, large; each claimed feature alone, normal and with a needle; then each pair."""
 
     def cases(context: Context) -> Iterator[AttentionCase]:
         limits = seeded_limits(context, upstream=upstream)
@@ -98,6 +100,9 @@ def feature_cases(name: str, *, upstream: bool = False) -> Callable[[Context], I
         needles = [regime for regime in regimes_of(context, limits, "needles") if regime.name == "needle/own-key"]
         known = [feature for feature in regimes.FEATURES if feature in context.claims]
         seed = int(context.generator(name).integers(1 << 30))
+        for feature in ("bias", "mask", "dropout"):
+            if feature in context.claims:
+                yield from _cases(context, generic[:1], seed, 0, LARGE, frozenset({feature}), upstream)
         for draw in range(context.profile.seeds):
             for feature in known:
                 yield from _cases(context, [generic[0], *needles], seed, draw, limits, frozenset({feature}), upstream)

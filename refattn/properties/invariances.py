@@ -16,7 +16,7 @@ from refattn.adapters.session import CallFailure
 from refattn.bounds.budget import ErrorBudget
 from refattn.cases import AttentionCase
 from refattn.comparison import compare
-from refattn.properties.base import Context, Observation, Property
+from refattn.properties.base import NOTHING, Context, Observation, Property
 from refattn.properties.drawing import drawn_cases, seeded_cases
 from refattn.properties.judging import array_of, failure, judged
 from refattn.properties.search import by_cases
@@ -40,7 +40,7 @@ def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Obser
     def observe(context: Context, case: AttentionCase) -> Observation:
         derived = derive(case)
         if derived is None:
-            return Observation(share=0.0)
+            return NOTHING
         wants_lse = "lse" in context.claims
         try:
             outcome = context.target.run(derived.case, want_lse=wants_lse)
@@ -146,7 +146,7 @@ def observe_packed(context: Context, case: AttentionCase) -> Observation:
     """The first document of a packed pair is the sequence alone."""
     derived = packed(case)
     if derived is None:
-        return Observation(share=0.0)
+        return NOTHING
     wants_lse = "lse" in context.claims
     try:
         outcome = context.target.run(derived.case, want_lse=wants_lse)

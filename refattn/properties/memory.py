@@ -14,6 +14,7 @@ from refattn.adapters.memory import LAYOUTS
 from refattn.adapters.session import CallFailure
 from refattn.cases import AttentionCase
 from refattn.comparison import compare
+from refattn.formats import Array
 from refattn.judge import Verdict
 from refattn.properties.base import Context, Observation, Property
 from refattn.properties.drawing import drawn_cases, seeded_cases
@@ -39,8 +40,24 @@ def observe_layouts(context: Context, case: AttentionCase) -> Observation:
     return replace(found, cases=1)
 
 
+def enlarged(case: AttentionCase) -> AttentionCase:
+    """The case with three different batch elements, each with at least two key-value heads; its spec has no arrays."""
+
+    def heads(array: Array) -> Array:
+        return array if case.shape.kv_heads > 1 else np.concatenate([array, array[..., ::-1, :]], axis=1)
+
+    q, k, v = (heads(array[:1]) for array in (case.q, case.k, case.v))
+    return case.replace(q=_three(q), k=_three(k), v=_three(v))
+
+
+def _three(array: Array) -> Array:
+    return np.concatenate([array, -array, array[..., ::-1]])
+
+
 def observe_repeated_heads(context: Context, case: AttentionCase) -> Observation:
     """The same with one head repeated along stride-0 axes."""
+    if not case.spec.features().keys() - {"alignment"}:
+        case = enlarged(case)
     first = {name: np.broadcast_to(getattr(case, name)[:1, :1], getattr(case, name).shape) for name in ("q", "k", "v")}
     return observe_layouts(context, case.replace(**first))
 
@@ -79,6 +96,8 @@ def observe_repeatability(context: Context, case: AttentionCase) -> Observation:
 
 def observe_batch(context: Context, case: AttentionCase) -> Observation:
     """Each batch element alone gives the bits that it gives in the batch."""
+    if not case.spec.features().keys() - {"alignment"}:
+        case = enlarged(case)
     try:
         whole = context.target.run(case)
         for batch in range(case.shape.batch):

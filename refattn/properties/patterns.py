@@ -57,7 +57,21 @@ PATTERNS = (
     Pattern(0.3, 64, 1024),
 )
 LONG_PATTERNS = (Pattern(1.0, 0, 2048), Pattern(4.0, 64, 2048), Pattern(0.3, 0, 4096))
+GRADIENT_PATTERNS = (Pattern(1.0, 0, 256), Pattern(0.3, -1, 256))
 BIAS_PATTERNS = (Pattern(1.0, 0, 256), Pattern(1.0, -1, 256), Pattern(0.1, -1, 256))
+
+
+def upstream_case(
+    generator: np.random.Generator, pattern: Pattern, format: Format, queries: int | None
+) -> AttentionCase:
+    """One draw with an upstream gradient of V's signs; where V has one sign, keys are shifted from zero too, so that
+    gradients are small differences of large sums.
+    """
+    case = pattern.case(generator, format, queries)
+    do = generator.standard_normal((*case.q.shape[:3], case.v.shape[3]))
+    if pattern.signs == 0:
+        return case.replace(do=format.round(do))
+    return case.replace(k=format.round(case.k + 1.0), do=format.round(np.abs(do)))
 
 
 def softmax_case(

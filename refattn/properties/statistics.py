@@ -17,19 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refattn.adapters.session import CallFailure
+from refattn.bounds.budget import ErrorBudget
+from refattn.bounds.rms_backward import has_model
 from refattn.cases import SoftmaxCase
 from refattn.comparison import Comparison, compare, describe
 from refattn.formats import Array
 from refattn.judge import Verdict
+from refattn.oracle.enclosure import Enclosure
 from refattn.properties.base import Case, Context, Observation, Property
-from refattn.properties.judging import array_of, failure
+from refattn.properties.judging import GRADIENTS, array_of, failure
 from refattn.properties.patterns import (
     BIAS_PATTERNS,
+    GRADIENT_PATTERNS,
     LONG_PATTERNS,
     PATTERNS,
     Draw,
     Pattern,
     softmax_case,
+    upstream_case,
 )
 
 # Correct kernels whose output is rounded to a narrower format than it was accumulated in stay within 1.1 times the rms
@@ -78,20 +83,27 @@ def _mean(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def sample(context: Context, case: Case, quantity: str) -> Sample:
     """Call the kernel on one generic case. Raises CallFailure."""
-    if isinstance(case, SoftmaxCase):
-        outcome = context.target.run(case)
-        truth, budget = context.softmax_truth(case), context.softmax_budget(case)
-        actual = array_of(outcome.out)
-    else:
-        outcome = context.target.run(case, want_lse=quantity == "lse")
-        actual = array_of(outcome.lse if quantity == "lse" else outcome.out)
-        truth, budget = getattr(context.truth(case), quantity), getattr(context.budget(case), quantity)
+    actual, truth, budget = _looked_at(context, case, quantity)
     comparison = compare(quantity, actual, truth, budget)
     rms = np.zeros_like(truth.mid) if budget.rms is None else budget.rms
     usable = np.isfinite(actual) & (rms > 0)
     z = np.where(usable, (actual - truth.mid) * np.sign(truth.mid) / np.where(usable, rms, 1.0), 0.0)
-    columns = z.shape[-1] if quantity == "out" else 1
+    columns = 1 if quantity == "lse" else z.shape[-1]
     return Sample(comparison, z.reshape(-1, columns))
+
+
+def _looked_at(context: Context, case: Case, quantity: str) -> tuple[Array, Enclosure, ErrorBudget]:
+    """One output of the kernel, its truth and its budget."""
+    target = context.target
+    if isinstance(case, SoftmaxCase):
+        return array_of(target.run(case).out), context.softmax_truth(case), context.softmax_budget(case)
+    if quantity in GRADIENTS:
+        actual = target.run(case, want_gradients=True).gradients[quantity]
+        truth = getattr(context.gradient_truth(case), quantity)
+        return np.asarray(actual), truth, getattr(context.gradient_budget(case, with_rms=True), quantity)
+    outcome = target.run(case, want_lse=quantity == "lse")
+    actual = array_of(outcome.lse if quantity == "lse" else outcome.out)
+    return actual, getattr(context.truth(case), quantity), getattr(context.budget(case), quantity)
 
 
 Test = Callable[[Context, Case, Sample], str]
@@ -194,6 +206,16 @@ def _patterns(patterns: tuple[Pattern, ...]) -> Callable[[Context], list[Draw]]:
     return draws
 
 
+def _gradient_draws(context: Context) -> list[Draw]:
+    first = upstream_case(context.generator("draws"), GRADIENT_PATTERNS[0], context.format, context.queries)
+    if not has_model(first.spec, context.target.arithmetic_of(first)):
+        return []
+    return [
+        partial(upstream_case, pattern=pattern, format=context.format, queries=context.queries)
+        for pattern in GRADIENT_PATTERNS
+    ]
+
+
 def _softmax_draws(context: Context) -> list[Draw]:
     return [
         partial(softmax_case, format=context.format, kind=context.softmax_kind, spread=spread, length=length)
@@ -218,6 +240,14 @@ PROPERTIES = (
         Statistic("statistics/lse", "lse", (too_large, outlier, biased), _patterns(BIAS_PATTERNS)),
         "errors of the log-sum-exp are centred and as large as independent roundings make them",
         needs=frozenset({"lse"}),
+    ),
+    *(
+        _property(
+            Statistic(f"statistics/{quantity}", quantity, (too_large, outlier), _gradient_draws),
+            f"errors of {quantity} of generic inputs are as large as independent roundings make them",
+            needs=frozenset({"backward"}),
+        )
+        for quantity in ("dq", "dk", "dv")
     ),
     _property(
         Statistic("statistics/long", "out", (too_large, outlier), _patterns(LONG_PATTERNS)),

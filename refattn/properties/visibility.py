@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from refattn.adapters.session import CallFailure, Outcome
 from refattn.cases import AttentionCase
 from refattn.judge import Verdict
-from refattn.properties.base import Context, Observation, Property
+from refattn.properties.base import NOTHING, Context, Observation, Property
 from refattn.properties.drawing import drawn_cases, seeded_cases
 from refattn.properties.judging import failure
 from refattn.properties.search import by_cases
@@ -46,7 +46,8 @@ def observe_filler(
     def observe(context: Context, case: AttentionCase) -> Observation:
         shape = case.shape
         if not shape.queries or not shape.keys:
-            return Observation(share=0.0)
+            return NOTHING
+        compared = False
         for row in sorted({0, shape.queries // 2, shape.queries - 1}):
             slots, rows = hidden_from(case, row)
             if not slots.any():
@@ -56,10 +57,11 @@ def observe_filler(
                 before, after = (_call(context, each) for each in (case, changed))
             except CallFailure as error:
                 return failure(error).on(changed)
+            compared = True
             message = _difference(before, after, rows, what)
             if message:
                 return Observation(Verdict.VIOLATES, message, share=np.inf, case=changed)
-        return Observation(share=0.0)
+        return Observation(share=0.0) if compared else NOTHING
 
     return observe
 

@@ -1,7 +1,7 @@
 """Where the numbers of a case come from: a seeded generator (fast, large) or Hypothesis (small, shrinking to simple).
 
 A regime asks a Source for what it needs, so that one function makes both kinds of case. May import: numpy,
-refattn.formats; Hypothesis only when something is drawn from a DrawnSource.
+refattn.formats; Hypothesis only when a DrawnSource is made.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def _simplest_first() -> Array:
 
 
 _SIMPLE = _simplest_first()
+_ROUND = 16
 
 
 class Source(Protocol):
@@ -35,7 +36,7 @@ class Source(Protocol):
 
     @property
     def continuous(self) -> bool:
-        """True when `normal` and `uniform` are as good as continuous, so that statistics of roundings are meaningful."""
+        """True when `normal` and `uniform` are as good as continuous, so that roundings have statistics."""
 
     def integer(self, low: int, high: int) -> int:
         """An integer in [low, high], simplest at low."""
@@ -63,6 +64,9 @@ class Source(Protocol):
 
     def permutation(self, n: int) -> Ints:
         """0 .. n-1 in some order, simplest as they are."""
+
+    def leave_room(self) -> None:
+        """Say that the case is complete, and that another one might have asked for more."""
 
 
 class SeededSource:
@@ -109,6 +113,9 @@ class SeededSource:
         """See Source."""
         return self.generator.permutation(n).astype(np.int64)
 
+    def leave_room(self) -> None:
+        """See Source."""
+
 
 class DrawnSource:
     """A Source that draws from Hypothesis, given the `draw` of a composite strategy.
@@ -120,13 +127,15 @@ class DrawnSource:
     continuous = False
 
     def __init__(self, draw: Callable[[Any], Any]) -> None:
+        from hypothesis import strategies
+
         self._draw = draw
+        self._drawn = 0
+        self._strategies = strategies
 
     def integer(self, low: int, high: int) -> int:
         """See Source."""
-        from hypothesis import strategies
-
-        return int(self._draw(strategies.integers(low, high))) if low < high else low
+        return int(self._choose(self._strategies.integers(low, high))) if low < high else low
 
     def choice(self, options: Sequence[T]) -> T:
         """See Source."""
@@ -163,9 +172,22 @@ class DrawnSource:
         """See Source."""
         return np.argsort(self._bytes((n,)), kind="stable").astype(np.int64)
 
-    def _bytes(self, shape: ShapeLike) -> Ints:
-        from hypothesis import strategies
+    def leave_room(self) -> None:
+        """See Source.
 
+        Hypothesis takes the case with fewer draws for the simpler one, whatever was drawn: so all make a round number.
+        """
+        while self._drawn % _ROUND:
+            self._choose(self._strategies.booleans())
+
+    def _bytes(self, shape: ShapeLike) -> Ints:
         size = math.prod(shape)
-        drawn = self._draw(strategies.binary(min_size=size, max_size=size)) if size else b""
-        return np.frombuffer(drawn, np.uint8).astype(np.int64).reshape(shape)
+        # A few sizes only, so that most changes of the shape leave the later draws of the shrinker in step.
+        padded = max(8, 1 << (size - 1).bit_length()) if size else 0
+        drawn = self._choose(self._strategies.binary(min_size=padded, max_size=padded))
+        # The shrinker leaves what it cannot make zero at the end, where it would be in the way of fewer numbers.
+        return np.frombuffer(drawn, np.uint8)[::-1][:size].astype(np.int64).reshape(shape)
+
+    def _choose(self, strategy: Any) -> Any:
+        self._drawn += 1
+        return self._draw(strategy)

@@ -80,7 +80,7 @@ def attention_cases(
     features     features of the spec to use, besides those of the regime; some of the claimed ones if not said
     max_length   of queries and keys, which are multiples of `multiple` for a kernel that does not claim "ragged"
     head_dims    the head dimensions that the kernel takes, simplest first
-    upstream     add upstream gradients, for the backward pass
+    upstream     add upstream gradients for the backward pass, of the log-sum-exp too if "lse" is claimed
 
     Raises InvalidValue when no regime is left. They shrink towards one batch, head, query and key, no feature, zeros.
     """
@@ -89,7 +89,7 @@ def attention_cases(
     source = DrawnSource(draw)
     regime = source.choice(attention_regimes(kept, claimed, limits, regimes, kinds))
     case = make_case(regime, source, kept, claims=claimed, limits=limits, alignment=alignment, features=features)
-    return with_upstream(case, source) if upstream else case
+    return with_upstream(case, source, dlse="lse" in claimed) if upstream else case
 
 
 @st.composite

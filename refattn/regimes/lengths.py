@@ -13,7 +13,7 @@ import numpy as np
 from refattn.formats import Format
 from refattn.regimes.building import TILES, normal_qkv, representable
 from refattn.regimes.regime import Inputs, InputsOf, Regime, SizesOf, regime
-from refattn.regimes.sizes import Claims, Limits, draw_length, draw_shape, fitting_length
+from refattn.regimes.sizes import Claims, Limits, draw_shape, resized, upper_half
 from refattn.sources import Source
 from refattn.spec import AttentionSpec, Shape
 
@@ -39,12 +39,13 @@ def _of_sizes(name: str, summary: str, sizes: SizesOf, inputs: InputsOf = _norma
 
 def _about_tile(more: int, multiples: int = 1) -> SizesOf:
     def sizes(source: Source, limits: Limits, claims: Claims) -> Shape:
+        shape = draw_shape(source, limits, claims)
         lengths = [tile * multiples + more for tile in (*TILES, 256, 512)]
         ordinary = [n for n in lengths if n <= limits.length]
         long = [n for n in lengths if limits.length < n <= limits.long] if {"cross", "ragged"} <= claims else []
         keys = source.choice(ordinary + long)
-        queries = None if keys <= limits.length else source.integer(1, 4)
-        return draw_shape(source, limits, claims, queries=queries, keys=fitting_length(keys, limits, claims))
+        queries = None if keys <= limits.length else min(shape.queries, 4)
+        return resized(shape, limits, claims, queries=queries, keys=keys)
 
     return sizes
 
@@ -55,34 +56,35 @@ def _room_for(more: int, multiples: int = 1) -> Callable[[Limits], bool]:
 
 def _fixed(**lengths: int) -> SizesOf:
     def sizes(source: Source, limits: Limits, claims: Claims) -> Shape:
-        return draw_shape(source, limits, claims, **lengths)
+        return resized(draw_shape(source, limits, claims), limits, claims, **lengths)
 
     return sizes
 
 
 def _fewer_queries(source: Source, limits: Limits, claims: Claims) -> Shape:
-    keys = draw_length(source, limits, claims, max(2, limits.length // 2))
-    queries = min(keys, draw_length(source, limits, claims, 1, max(1, keys // 2)))
-    return draw_shape(source, limits, claims, queries=queries, keys=keys)
+    shape = draw_shape(source, limits, claims)
+    keys = upper_half(shape.keys, limits)
+    return resized(shape, limits, claims, queries=max(1, min(shape.queries, keys // 2)), keys=keys)
 
 
 def _more_queries(source: Source, limits: Limits, claims: Claims) -> Shape:
-    queries = draw_length(source, limits, claims, max(2, limits.length // 2))
-    keys = min(queries, draw_length(source, limits, claims, 1, max(1, queries // 2)))
-    return draw_shape(source, limits, claims, queries=queries, keys=keys)
+    shape = draw_shape(source, limits, claims)
+    queries = upper_half(shape.queries, limits)
+    return resized(shape, limits, claims, queries=queries, keys=max(1, min(shape.keys, queries // 2)))
 
 
 def _grouped(*groups: int) -> SizesOf:
     def sizes(source: Source, limits: Limits, claims: Claims) -> Shape:
-        return draw_shape(source, limits, claims, group=source.choice([g for g in groups if g <= limits.heads]))
+        shape = draw_shape(source, limits, claims)
+        return resized(shape, limits, claims, group=source.choice([g for g in groups if g <= limits.heads]))
 
     return sizes
 
 
 def _multi_query(source: Source, limits: Limits, claims: Claims) -> Shape:
+    shape = draw_shape(source, limits, claims)
     queries = 1 if {"cross", "ragged"} <= claims else None
-    group = source.integer(2, limits.heads)
-    return draw_shape(source, limits, claims, queries=queries, group=group, kv_heads=1)
+    return resized(shape, limits, claims, queries=queries, group=max(2, shape.group), kv_heads=1)
 
 
 def _odd_dims(limits: Limits) -> list[int]:
@@ -90,20 +92,22 @@ def _odd_dims(limits: Limits) -> list[int]:
 
 
 def _odd_head_dim(source: Source, limits: Limits, claims: Claims) -> Shape:
-    return draw_shape(source, limits, claims, d_qk=source.choice(_odd_dims(limits)))
+    shape = draw_shape(source, limits, claims)
+    return resized(shape, limits, claims, d_qk=source.choice(_odd_dims(limits)))
 
 
 def _largest_head_dim(source: Source, limits: Limits, claims: Claims) -> Shape:
-    return draw_shape(source, limits, claims, d_qk=max(limits.head_dims))
+    return resized(draw_shape(source, limits, claims), limits, claims, d_qk=max(limits.head_dims))
 
 
 def _unlike_dims(wider: bool) -> SizesOf:
     def sizes(source: Source, limits: Limits, claims: Claims) -> Shape:
+        shape = draw_shape(source, limits, claims)
         dims = sorted(set(limits.head_dims))
         small = source.integer(0, len(dims) - 2)
         large = source.integer(small + 1, len(dims) - 1)
         d_qk, d_v = (dims[small], dims[large]) if wider else (dims[large], dims[small])
-        return draw_shape(source, limits, claims, d_qk=d_qk, d_v=d_v)
+        return resized(shape, limits, claims, d_qk=d_qk, d_v=d_v)
 
     return sizes
 
@@ -114,10 +118,9 @@ def _several_dims(limits: Limits) -> bool:
 
 def _long(n: int) -> SizesOf:
     def sizes(source: Source, limits: Limits, claims: Claims) -> Shape:
-        keys = fitting_length(source.integer(n + 1, min(n + n // 2, limits.long)), limits, claims)
-        queries = fitting_length(1, limits, claims) if "cross" in claims else keys
-        few = Limits(limits.length, limits.long, 1, 1, limits.head_dims, limits.multiple, limits.pairs)
-        return draw_shape(source, few, claims, queries=queries, keys=keys)
+        shape = draw_shape(source, limits, claims)._replace(batch=1, heads=1, kv_heads=1)
+        keys = source.integer(n + 1, min(n + n // 2, limits.long))
+        return resized(shape, limits, claims, queries=1 if "cross" in claims else None, keys=keys)
 
     return sizes
 

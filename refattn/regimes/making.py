@@ -37,15 +37,15 @@ def make_case(
     wanted = None if features is None else frozenset(features)
     spec = draw_spec(source, sizes, claimed - regime.excludes, alignment, wanted, format=format)
     case = regime.build(source, sizes, format, spec)
-    if "empty_rows" in claimed or not has_empty_rows(case.spec, sizes):
-        return case
-    plain = AttentionSpec(alignment=alignment)
-    case = regime.build(source, sizes, format, plain)
-    if not has_empty_rows(case.spec, sizes):
-        return case
-    # With at least as many keys as queries, the regime alone leaves a key to each row.
-    enough = sizes._replace(queries=min(sizes.queries, sizes.keys), keys=max(sizes.queries, sizes.keys))
-    return regime.build(source, enough, format, plain)
+    if "empty_rows" not in claimed and has_empty_rows(case.spec, sizes):
+        plain = AttentionSpec(alignment=alignment)
+        case = regime.build(source, sizes, format, plain)
+        if has_empty_rows(case.spec, sizes):
+            # With at least as many keys as queries, the regime alone leaves a key to each row.
+            enough = sizes._replace(queries=min(sizes.queries, sizes.keys), keys=max(sizes.queries, sizes.keys))
+            case = regime.build(source, enough, format, plain)
+    source.leave_room()
+    return case
 
 
 def make_softmax_case(
@@ -59,11 +59,13 @@ def make_softmax_case(
     """A case of the regime; x has at most three axes, or as many as the spec's axis asks for."""
     asked, within = spec or SoftmaxSpec(), limits or Limits()
     fewest = asked.axis + 1 if asked.axis >= 0 else -asked.axis
-    rank = source.integer(fewest, max(3, fewest))
-    n = regime.length(source, within)
-    sizes = [source.integer(1, 3) for _ in range(rank)]
-    sizes[asked.axis] = n
-    return regime.build(source, tuple(sizes), format, asked)
+    most = max(3, fewest)
+    rank = source.integer(fewest, most)
+    sizes = [source.integer(1, 3) for _ in range(most)][:rank]
+    sizes[asked.axis] = regime.length(source, within)
+    case = regime.build(source, tuple(sizes), format, asked)
+    source.leave_room()
+    return case
 
 
 def with_upstream(case: AttentionCase, source: Source, *, dlse: bool = True) -> AttentionCase:

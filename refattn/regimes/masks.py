@@ -12,7 +12,7 @@ import numpy as np
 from refattn.formats import Array, Format
 from refattn.regimes.building import TILES, normal_qkv
 from refattn.regimes.regime import Inputs, Regime, SizesOf, regime
-from refattn.regimes.sizes import Claims, Limits, draw_length, draw_shape, draw_tiled_shape, fitting_length
+from refattn.regimes.sizes import Claims, Limits, draw_shape, draw_tiled_shape, resized, upper_half
 from refattn.regimes.specs import draw_page, page_positions, segments
 from refattn.sources import Bools, Ints, Source
 from refattn.spec import AttentionSpec, Shape
@@ -115,9 +115,9 @@ def _with_infinite_bias(where: str) -> Regime:
 
 
 def _more_queries(source: Source, limits: Limits, claims: Claims) -> Shape:
-    queries = draw_length(source, limits, claims, max(2, limits.length // 2))
-    keys = draw_length(source, limits, claims, 1, max(1, min(queries - 1, limits.length // 8)))
-    return draw_shape(source, limits, claims, queries=queries, keys=keys)
+    shape = draw_shape(source, limits, claims)
+    queries = max(2, upper_half(shape.queries, limits))
+    return resized(shape, limits, claims, queries=queries, keys=max(1, min(shape.keys, queries // 8)))
 
 
 def _causal(_source: Source, _sizes: Shape, spec: AttentionSpec) -> AttentionSpec:
@@ -129,9 +129,8 @@ def _narrow_window(source: Source, _sizes: Shape, spec: AttentionSpec) -> Attent
 
 
 def _decode(source: Source, limits: Limits, claims: Claims) -> Shape:
-    queries = fitting_length(1, limits, claims)
-    keys = max(queries, draw_length(source, limits, claims, max(1, limits.length // 2)))
-    return draw_shape(source, limits, claims, queries=queries, keys=keys)
+    shape = draw_shape(source, limits, claims)
+    return resized(shape, limits, claims, queries=1, keys=upper_half(shape.keys, limits))
 
 
 def _decode_window(source: Source, sizes: Shape, spec: AttentionSpec) -> AttentionSpec:

@@ -31,8 +31,9 @@ from refattn.spec import Alignment, SoftmaxSpec
 class Recipe:
     """All that goes into a seeded case.
 
-    Cases with the same seed and another `draw` are independent. `upstream` adds gradients; `softmax` is the spec of a
-    softmax case. The other fields are the arguments of refattn.regimes.make_case.
+    Cases with the same seed and another `draw` are independent. `upstream` adds gradients, of the log-sum-exp too if
+    "lse" is claimed; `softmax` is the spec of a softmax case. The other fields are the arguments of
+    refattn.regimes.make_case.
     """
 
     regime: str
@@ -103,7 +104,7 @@ class Recipe:
             features=self.features,
         )
         if self.upstream:
-            case = with_upstream(case, source)
+            case = with_upstream(case, source, dlse="lse" in self.claims)
         return case.replace(recipe=str(self))
 
 

@@ -55,14 +55,38 @@ def fitting_length(n: int, limits: Limits, claims: Claims) -> int:
     return n if "ragged" in claims else -(-n // limits.multiple) * limits.multiple
 
 
-def draw_length(source: Source, limits: Limits, claims: Claims, low: int = 1, high: int | None = None) -> int:
-    """A length between low and high (the limits' length if not given), rounded up as the claims demand."""
-    top = limits.length if high is None else high
-    return fitting_length(source.integer(min(low, top), top), limits, claims)
+def draw_shape(source: Source, limits: Limits, claims: Claims) -> Shape:
+    """Sizes within the limits that the claims allow.
+
+    Without "cross" there are as many keys as queries, without "dv" V is as wide as K, without "gqa" each query head has
+    its own keys. The same claims ask the source for the same things in the same order, whatever comes of them, so that
+    Hypothesis can shrink one of them at a time and go from one regime to another.
+    """
+    group = source.integer(1, min(8, limits.heads)) if "gqa" in claims else 1
+    kv_heads = min(source.integer(1, limits.heads), max(1, limits.heads // group))
+    queries = _draw_length(source, limits, claims)
+    keys = _draw_length(source, limits, claims) if "cross" in claims else queries
+    d_qk = source.choice(limits.head_dims)
+    d_v = source.choice(limits.head_dims) if "dv" in claims else d_qk
+    batch = source.integer(1, limits.batch)
+    return _within_pairs(
+        Shape(batch, group * kv_heads, kv_heads, queries, keys, d_qk, d_v), limits, claims, frozenset()
+    )
 
 
-def draw_shape(
-    source: Source,
+def draw_tiled_shape(source: Source, limits: Limits, claims: Claims) -> Shape:
+    """Sizes with at least half as many keys as the limits allow, where that makes more than a tile."""
+    shape = draw_shape(source, limits, claims)
+    return resized(shape, limits, claims, keys=upper_half(shape.keys, limits))
+
+
+def upper_half(n: int, limits: Limits) -> int:
+    """A length that n was drawn for, moved to the upper half of the limits where that makes more than a tile."""
+    return (limits.length + n) // 2 if limits.length >= 32 else n
+
+
+def resized(
+    shape: Shape,
     limits: Limits,
     claims: Claims,
     *,
@@ -73,40 +97,37 @@ def draw_shape(
     group: int | None = None,
     kv_heads: int | None = None,
 ) -> Shape:
-    """Sizes within the limits that the claims allow; those given are kept.
+    """The sizes with some of them changed, and the others adapted to what the claims and the limits allow."""
+    lengths = {
+        name: fitting_length(n, limits, claims) for name, n in (("queries", queries), ("keys", keys)) if n is not None
+    }
+    shape = shape._replace(**lengths)
+    if "cross" not in claims and lengths:
+        shape = shape._replace(queries=max(lengths.values()), keys=max(lengths.values()))
+    if d_qk is not None:
+        shape = shape._replace(d_qk=d_qk, d_v=shape.d_v if "dv" in claims else d_qk)
+    if d_v is not None:
+        shape = shape._replace(d_v=d_v)
+    if group is not None:
+        shared = kv_heads or min(shape.kv_heads, max(1, limits.heads // group))
+        shape = shape._replace(heads=group * shared, kv_heads=shared)
+    return _within_pairs(shape, limits, claims, frozenset(lengths))
 
-    Without "cross" there are as many keys as queries, without "dv" V is as wide as K, without "gqa" each query head has
-    its own keys.
-    """
-    if group is None:
-        group = source.integer(1, min(8, limits.heads)) if "gqa" in claims else 1
-    if kv_heads is None:
-        # Drawn from a range that no other draw moves, or Hypothesis could not lower the group alone.
-        kv_heads = min(source.integer(1, limits.heads), max(1, limits.heads // group))
-    drawn = (queries is None, keys is None)
-    if queries is None:
-        queries = draw_length(source, limits, claims) if keys is None or "cross" in claims else keys
-    if keys is None:
-        keys = draw_length(source, limits, claims) if "cross" in claims else queries
-    if d_qk is None:
-        d_qk = source.choice(limits.head_dims)
-    if d_v is None:
-        d_v = source.choice(limits.head_dims) if "dv" in claims else d_qk
-    batch = source.integer(1, limits.batch)
+
+def _draw_length(source: Source, limits: Limits, claims: Claims) -> int:
+    return fitting_length(source.integer(1, limits.length), limits, claims)
+
+
+def _within_pairs(shape: Shape, limits: Limits, claims: Claims, fixed: frozenset[str]) -> Shape:
+    batch, _, kv_heads, queries, keys, _, _ = shape
+    group = shape.group
     while batch > 1 and batch * group * kv_heads * queries * keys > limits.pairs:
         batch -= 1
     while kv_heads > 1 and group * kv_heads * queries * keys > limits.pairs:
         kv_heads -= 1
     most = max(1, limits.pairs // (group * kv_heads))
-    if queries * keys > most and drawn == (True, True):
+    if queries * keys > most and not fixed:
         queries = keys = fitting_length(math.isqrt(most), limits, claims)
-    elif queries * keys > most and drawn == (True, False) and "cross" in claims:
+    elif queries * keys > most and "queries" not in fixed and "cross" in claims:
         queries = fitting_length(max(1, most // keys), limits, claims)
-    return Shape(batch, group * kv_heads, kv_heads, queries, keys, d_qk, d_v)
-
-
-def draw_tiled_shape(source: Source, limits: Limits, claims: Claims) -> Shape:
-    """Sizes with at least half as many keys as the limits allow, where that makes more than a tile."""
-    low = limits.length // 2 if limits.length >= 32 else 1
-    keys = draw_length(source, limits, claims, low)
-    return draw_shape(source, limits, claims, keys=keys)
+    return shape._replace(batch=batch, heads=group * kv_heads, kv_heads=kv_heads, queries=queries, keys=keys)

@@ -15,7 +15,7 @@ import numpy as np
 from refattn.formats import Format
 from refattn.regimes.building import normal_qkv
 from refattn.regimes.regime import Inputs, Kind, Regime, SizesOf, regime
-from refattn.regimes.sizes import Claims, Limits, draw_length, draw_shape
+from refattn.regimes.sizes import Claims, Limits, draw_shape, resized
 from refattn.regimes.specs import draw_page, page_positions
 from refattn.sources import Bools, Source
 from refattn.spec import AttentionSpec, Shape
@@ -93,9 +93,9 @@ def _orphaned(source: Source, sizes: Shape, spec: AttentionSpec) -> AttentionSpe
 
 
 def _few_queries(source: Source, limits: Limits, claims: Claims) -> Shape:
-    queries = draw_length(source, limits, claims, 1, max(1, limits.length // 4))
-    keys = draw_length(source, limits, claims, queries + 1, max(queries + 1, limits.length))
-    return draw_shape(source, limits, claims, queries=queries, keys=keys)
+    shape = draw_shape(source, limits, claims)
+    queries = max(1, shape.queries // 4)
+    return resized(shape, limits, claims, queries=queries, keys=max(queries + 1, shape.keys))
 
 
 PLACES = (

@@ -39,8 +39,9 @@ def draw_spec(
     claimed = frozenset(claims)
     known = [feature for feature in FEATURES if feature in claimed]
     if features is None:
-        absent = source.booleans((len(known),), 0.75)
-        chosen = [feature for feature, without in zip(known, absent, strict=True) if not without]
+        # As many as there are features, whatever is claimed: what is drawn next then stays in its place.
+        absent = dict(zip(FEATURES, source.booleans((len(FEATURES),), 0.75), strict=True))
+        chosen = [feature for feature in known if not absent[feature]]
     else:
         wanted = frozenset(features)
         chosen = [feature for feature in known if feature in wanted]
@@ -267,7 +268,7 @@ _FIELDS: dict[str, Callable[[Source, Shape, Format, Claims], Fields]] = {
     "dropout": _dropout,
 }
 _PRESENT: dict[str, Callable[[AttentionSpec], bool]] = {
-    "causal": lambda spec: spec.causal,
+    "causal": lambda spec: spec.causal and not spec.strict,
     "strict_causal": lambda spec: spec.strict,
     "window": lambda spec: spec.window != (None, None),
     "softcap": lambda spec: spec.softcap is not None,

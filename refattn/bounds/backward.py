@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from refattn.arithmetic import Arithmetic, Stage
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
 from refattn.bounds.forward import BlockWeights, attention, block_weights
-from refattn.bounds.stages import underflow_unit
-from refattn.roundoff import gamma
+from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, underflow_unit
+from refattn.roundoff import compound, gamma
 from refattn.scores import Block, add_to_bias, blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
 
@@ -81,24 +81,33 @@ class _Sums:
         for target, piece in zip((self.value, self.magnitude, self.weights, self.slope), pieces, strict=True):
             target[head] += piece.sum()
 
-    def budget(self, terms: int, group: int, arithmetic: Arithmetic) -> ErrorBudget:
-        """Theorem gradient_sum: the terms' errors, their summation in any order, the sum over a group, the output."""
+    def budget(self, terms: int, group: int, arithmetic: Arithmetic, scale: float = 1.0) -> ErrorBudget:
+        """Theorem gradient_sum: the terms' errors, their summation in any order, the sum over a group, the output.
+
+        The terms are multiplied by `scale` only after they have been added up.
+        """
         flush = arithmetic.flush_to_zero
         before = self.weights + self.slope
+        size = max(1.0, abs(scale))
         adding = gamma(terms + 8, arithmetic.accumulator.unit) * (self.magnitude + before)
-        adding += 2 * terms * underflow_unit(arithmetic.accumulator, flush)
+        adding += 2 * terms * size * underflow_unit(arithmetic.accumulator, flush)
+        stages = [arithmetic.accumulator]
         if arithmetic.gradient_sum != arithmetic.accumulator:
             roundings = -(-terms // arithmetic.gradient_tile)
             adding += gamma(roundings, arithmetic.gradient_sum.unit) * (self.magnitude + before + adding)
-            adding += roundings * underflow_unit(arithmetic.gradient_sum, flush)
+            adding += roundings * size * underflow_unit(arithmetic.gradient_sum, flush)
+            stages.append(arithmetic.gradient_sum)
+        # Far more than any sum on the way, of the terms as they were before they were scaled.
+        widest = (self.magnitude + before + adding) / (min(1.0, abs(scale)) if scale else 1.0)
+        overflow = widest > min(stage.format.max_finite for stage in stages)
         if group > 1:
             adding += gamma(group, arithmetic.group_sum.unit) * (self.magnitude + before + adding)
             adding += group * underflow_unit(arithmetic.group_sum, flush)
-        size = np.abs(self.value) + before + adding
-        output = arithmetic.output.unit * size + underflow_unit(arithmetic.output, flush)
+            overflow |= self.magnitude + before + adding > arithmetic.group_sum.format.max_finite
+        output = arithmetic.output.unit * (np.abs(self.value) + before + adding)
+        output += underflow_unit(arithmetic.output, flush)
         certified = before + adding + output
-        limit = min(arithmetic.output.format.max_finite, arithmetic.accumulator.format.max_finite)
-        overflow = (self.magnitude + certified > limit) | np.isnan(certified)
+        overflow |= (np.abs(self.value) + certified > arithmetic.output.format.max_finite) | np.isnan(certified)
         parts = {"weights": self.weights, "slope": self.slope, "accumulation": adding, "output": output}
         return ErrorBudget(np.where(overflow, np.inf, certified), None, parts)
 
@@ -153,7 +162,9 @@ class _Backward:
         spec, arithmetic = self.spec, self.arithmetic
         self.scale = scale_of(spec, self.shape.d_qk)
         self.unit = arithmetic.accumulator.unit
-        self.eta = underflow_unit(arithmetic.probabilities, arithmetic.flush_to_zero)
+        flush = arithmetic.flush_to_zero
+        # Of a cast, and of the products before it.
+        self.eta = underflow_unit(arithmetic.probabilities, flush) + 2 * underflow_unit(arithmetic.accumulator, flush)
         self.dq, self.dk, self.dv = (_Sums.zeros(array.shape) for array in (self.q, self.k, self.v))
         self.dbias = None if spec.bias is None else _Sums.zeros((1,) * (4 - spec.bias.ndim) + spec.bias.shape)
         self.dsinks = None if spec.sinks is None else _Sums.zeros(spec.sinks.shape)
@@ -193,24 +204,19 @@ class _Backward:
             terms = max(1, pairs // max(1, self.dbias.value.size))
             dbias = self.dbias.reshaped(self.spec.bias.shape).budget(terms, 1, arithmetic)
         return GradientBudget(
-            self.dq.budget(shape.keys, 1, arithmetic),
-            self.dk.budget(shape.queries, shape.group, arithmetic),
+            self.dq.budget(shape.keys, 1, arithmetic, self.scale),
+            self.dk.budget(shape.queries, shape.group, arithmetic, self.scale),
             self.dv.budget(shape.queries, shape.group, arithmetic),
             dbias,
             None if self.dsinks is None else self.dsinks.budget(shape.queries * shape.batch, 1, wide),
         )
 
     def _recomputed(self, found: BlockWeights, lse_error: Array) -> Array:
-        """Log-error of P = exp(s - LSE) (theorem p_recompute); fused arguments err by both magnitudes."""
+        """Log-error of P = exp(s - LSE) (theorem p_recompute)."""
         lse = (found.maximum + np.log(found.total))[:, None]
-        unit = self.arithmetic.scores.unit
-        size = np.abs(found.scores - lse) * (1 if self.arithmetic.exponent == "subtract" else 3)
-        if self.arithmetic.exponent == "fma":
-            size = size + np.abs(lse) + np.abs(found.scores)
-        error = lse_error[:, None]
-        return np.asarray(
-            found.score + error * (1 + unit) + unit * (size + found.score + error) + self.arithmetic.exp_error
-        )
+        doubt = np.maximum(found.score, lse_error[:, None])
+        argument = argument_error(found.scores, lse, self.arithmetic, doubt)
+        return np.asarray(found.score + lse_error[:, None] + argument + exp_log_error(self.arithmetic))
 
     def _slope(
         self, place: tuple[int, int, slice], found: BlockWeights, kept: Array, upstream: Array, value: Array
@@ -218,37 +224,49 @@ class _Backward:
         """dP - Delta + dlse (theorem dS_error)."""
         width = value.shape[1]
         out_error = self.forward.out.certified[place]
-        dot = self.arithmetic.dot
-        lost = (width + 2) * underflow_unit(dot, self.arithmetic.flush_to_zero)
+        dot, flush = self.arithmetic.dot, self.arithmetic.flush_to_zero
+        lost = (width + 2) * (underflow_unit(dot, flush) + underflow_unit(self.arithmetic.accumulator, flush))
         dp = (upstream @ value.T) * kept
-        dp_error = gamma(width + 4, dot.unit) * (np.abs(upstream) @ np.abs(value).T) * kept + lost * kept
+        reach = np.abs(upstream) @ np.abs(value).T
+        summing = gamma(width + 4, dot.unit)
+        if self.spec.keep is not None:
+            summing = compound(summing, self.unit, self.unit, self.unit)
+        dp_error = (summing * reach + lost) * kept
         out = (found.weights * kept) @ value
         delta = (upstream * out).sum(axis=1)
         size = np.abs(upstream)
         delta_error = (size * out_error).sum(axis=1) + lost
-        delta_error += gamma(width, self.unit) * (size * (np.abs(out) + out_error)).sum(axis=1)
+        products = (size * (np.abs(out) + out_error)).sum(axis=1)
+        delta_error += gamma(width, self.unit) * products
         direct = np.zeros(len(upstream)) if self.dlse is None else self.dlse[place]
         height = np.abs(dp) + dp_error + (np.abs(delta) + delta_error + np.abs(direct))[:, None]
         error = dp_error + delta_error[:, None] + 3 * self.unit * height
+        beyond = (1 + summing) * reach > dot.format.max_finite
+        # Far more than the products, their sum and the differences.
+        limit = self.arithmetic.accumulator.format.max_finite
+        beyond |= 2 * (height + products[:, None] + reach * kept) > limit
+        error = np.where(beyond, np.inf, error)
+        delta_error = np.where(2 * products > limit, np.inf, delta_error)
         return _Slope(dp - delta[:, None] + direct[:, None], error, height, delta - direct, delta_error)
 
     def _score_gradient(self, found: BlockWeights, log_error: Array, slope: _Slope) -> _Terms:
         """dS = P (dP - Delta + dlse) (theorem dS_error)."""
-        weights = found.weights
-        grown = _excess(weights, log_error + 2 * self.unit)
-        lost = underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
-        of_weights = grown * np.abs(slope.value) + np.where(np.isfinite(found.distance), 2 * lost, 0.0) * slope.size
-        return _Terms(weights * slope.value, of_weights, (weights + grown) * slope.error)
+        weights, visible = found.weights, np.isfinite(found.distance)
+        grown = found.excess(log_error + 2 * self.unit)
+        lost = 2 * underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
+        of_weights = grown * np.abs(slope.value) + lost * slope.size
+        of_slope = (weights + grown) * slope.error
+        return _Terms(weights * slope.value, np.where(visible, of_weights, 0.0), np.where(visible, of_slope, 0.0))
 
     def _add_value(
         self, source: tuple[Any, ...], found: BlockWeights, kept: Array, log_error: Array, upstream: Array
     ) -> None:
         """dV = (P D)^T dO with P cast (theorem dot_any_order)."""
-        weights = found.weights * kept
         lost = 2 * self.eta + 2 * underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
-        grown = _excess(weights, log_error + self.arithmetic.probabilities.unit + 3 * self.unit)
-        error = grown + np.where(np.isfinite(found.distance), lost, 0.0)
-        self.dv.add_product(source, _Terms(weights, error, np.zeros_like(error)).transposed, upstream, 1.0)
+        grown = found.excess(log_error + self.arithmetic.probabilities.unit + 3 * self.unit)
+        error = np.where(np.isfinite(found.distance), (grown + lost) * kept + lost, 0.0)
+        terms = _Terms(found.weights * kept, error, np.zeros_like(error))
+        self.dv.add_product(source, terms.transposed, upstream, 1.0)
 
     def _through_softcap(self, terms: _Terms, block: Block, found: BlockWeights, cap: float) -> _Terms:
         """Multiply by 1 - tanh^2, which changes by at most 0.77 per unit of its argument."""
@@ -264,17 +282,16 @@ class _Backward:
         self, sums: _Sums, block: Block, found: BlockWeights, slope: _Slope, place: tuple[int, int, slice]
     ) -> None:
         """Dsink = sum_i p_sink (dlse - Delta)."""
-        share = np.exp(self.spec.sinks[block.head] - found.maximum) / found.total
-        unit = self.arithmetic.scores.unit
-        error = self.forward.lse.certified[place]
-        log_error = error * (1 + unit) + 3 * unit * np.abs(np.log(np.maximum(share, 1e-300)))
-        grown = _excess(share, log_error + self.arithmetic.exp_error + 2 * unit)
+        unit, flush = self.arithmetic.scores.unit, self.arithmetic.flush_to_zero
+        lse = (found.maximum + np.log(found.total))[:, None]
+        logit = np.full_like(lse, self.spec.sinks[block.head])
+        error = self.forward.lse.certified[place][:, None] + constant_unit(self.arithmetic) * np.abs(logit)
+        argument = argument_error(logit, lse, self.arithmetic, error)
+        grown = found.sink_excess((error + argument)[:, 0] + exp_log_error(self.arithmetic) + 2 * unit)
         pull = np.abs(slope.delta)
-        doubt = (share + grown) * (slope.delta_error + 2 * unit * (pull + slope.delta_error))
-        lost = 2 * underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
-        sums.add_to_sink(block.head, -share * slope.delta, (grown + lost) * pull + lost, doubt)
-
-
-def _excess(weights: Array, log_error: Array) -> Array:
-    """w (e^t - 1), 0 where the weight is 0."""
-    return np.where(weights > 0, weights * np.expm1(np.minimum(log_error, 700.0)), 0.0)
+        doubt = (found.sink + grown) * (slope.delta_error + 2 * unit * (pull + slope.delta_error))
+        lost = 2 * underflow_unit(self.arithmetic.scores, flush) + underflow_unit(self.arithmetic.accumulator, flush)
+        # A sink of -inf has no gradient, unless Delta overflows and it is multiplied by 0.
+        there = np.isfinite(found.sink_distance) | np.isinf(slope.delta_error)
+        terms = (-found.sink * slope.delta, (grown + lost) * pull + lost, doubt)
+        sums.add_to_sink(block.head, *(np.where(there, term, 0.0) for term in terms))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget
 from refattn.bounds.rms import log_mean_square, output_mean_square, total_mean_square
-from refattn.bounds.stages import argument_error, rescales, score_errors, underflow_unit
-from refattn.roundoff import gamma
+from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, rescales, score_errors, underflow_unit
+from refattn.roundoff import compound, gamma
 from refattn.scores import Block, blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
 
@@ -29,8 +29,8 @@ class BlockWeights:
     """Exact weights of one block (to float64) and the certified log-errors of their computation, (r, n).
 
     weights sum to 1 - sink; total (r,) is the normaliser relative to `maximum`; `score` and `argument` are log-errors;
-    `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. sink and
-    sink_error (r,) are the sink's weight and log-error, 0 where there is none.
+    `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. sink,
+    sink_distance and sink_error (r,) are the sink's weight, distance and log-error: 0, inf and 0 where there is none.
     """
 
     weights: Array
@@ -43,6 +43,7 @@ class BlockWeights:
     constant: float
     score_square: Array
     sink: Array
+    sink_distance: Array
     sink_error: Array
     overflow: NDArray[np.bool_]
     empty: NDArray[np.bool_]
@@ -51,11 +52,19 @@ class BlockWeights:
         """|t| of every weight p e^t, relative to the computed maximum."""
         return self.score + self.argument + self.constant
 
-    def excess(self, extra: float) -> Array:
-        """w (e^t - 1) for t = log_error + extra, without overflow where the weight is negligible."""
-        t = self.log_error() + extra
-        grown = np.exp(np.minimum(t - self.distance, 700.0)) / self.total[:, None]
-        return np.where(t < 1e-3, self.weights * np.expm1(np.minimum(t, 1e-3)), grown - self.weights)
+    def excess(self, log_error: Array) -> Array:
+        """What errors of up to e^t, t = log_error (r, n), can add to each weight."""
+        return _excess(self.weights, self.distance, self.total[:, None], log_error)
+
+    def sink_excess(self, log_error: Array) -> Array:
+        """The same of the sink, (r,)."""
+        return _excess(self.sink, self.sink_distance, self.total, log_error)
+
+
+def _excess(weights: Array, distance: Array, total: Array, t: Array) -> Array:
+    """w (e^t - 1) for w = e^-distance / total, whether or not that underflows, and without overflow."""
+    grown = np.exp(np.minimum(t - distance, 700.0)) / total
+    return np.where(t < 1e-3, weights * np.expm1(np.minimum(t, 1e-3)), grown - weights)
 
 
 def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: Arithmetic, keys: int) -> BlockWeights:
@@ -70,36 +79,54 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     total = unnormalised.sum(axis=1) + np.exp(sink - maximum)
     empty = np.asarray(hidden.all(axis=1))
     visible_scores = np.where(hidden, maximum[:, None], found.scores)
-    constant = (1 + rescales(keys, arithmetic)) * arithmetic.exp_error + split_error(maximum, total, arithmetic)
-    shifted = np.where(np.isneginf(sink), maximum, sink)[:, None]
+    constant = (1 + rescales(keys, arithmetic)) * exp_log_error(arithmetic)
+    score = np.where(hidden, 0.0, found.certified)
+    doubt = score.max(axis=1, initial=0.0, keepdims=True)
+    logit = np.where(np.isneginf(sink), maximum, sink)[:, None]
+    held = constant_unit(arithmetic) * np.abs(logit)
+
+    def argument(scores: Array) -> Array:
+        error = argument_error(scores, maximum[:, None], arithmetic, doubt)
+        return error + split_error(scores, maximum, doubt + error + constant, keys, arithmetic)
+
+    of_keys = argument(visible_scores)
     return BlockWeights(
         weights=unnormalised / np.where(total > 0, total, 1.0)[:, None],
         distance=distance,
         maximum=maximum,
         total=np.where(total > 0, total, 1.0),
         scores=visible_scores,
-        score=np.where(hidden, 0.0, found.certified),
-        argument=argument_error(visible_scores, maximum, arithmetic),
+        score=score,
+        argument=of_keys,
         constant=constant,
         sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),
-        sink_error=np.where(np.isneginf(sink), 0.0, argument_error(shifted, maximum, arithmetic)[:, 0] + constant),
+        sink_distance=maximum - sink,
+        sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit))[:, 0] + constant),
         score_square=np.where(hidden, 0.0, found.mean_square),
-        overflow=found.largest_product * (1 + gamma(block.query.shape[1], arithmetic.dot.unit))
-        > arithmetic.dot.format.max_finite,
+        overflow=found.overflow,
         empty=empty,
     )
 
 
-def split_error(maximum: Array, total: Array, arithmetic: Arithmetic) -> float:
-    """Log-error that combining splits adds to every weight: exp(lse_part - lse) with both rounded, and two products."""
+def split_error(scores: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> Array:
+    """Log-error that combining splits adds to a weight: its part's log-sum-exp's, exp(lse_part - lse)'s, products'.
+
+    The log-sum-exp of the part that a key of score s belongs to lies between s and m + ln n, its logarithm between 0
+    and ln n; `doubt` is how much more either can be off for errors made before.
+    """
     if arithmetic.splits == 1:
-        return 0.0
-    size = float(np.max(np.abs(maximum) + np.abs(np.log(np.where(total > 0, total, 1.0))), initial=0.0))
-    return (
-        4 * arithmetic.lse.unit * size
-        + 2 * arithmetic.log_error
-        + arithmetic.exp_error
-        + 4 * arithmetic.accumulator.unit
+        return np.zeros_like(scores)
+    unit = arithmetic.lse.unit
+    most = np.log(keys + 1.0) + doubt + gamma(keys, arithmetic.normaliser.unit)
+    top = np.abs(maximum)[:, None]
+    own = compound(arithmetic.log_error, unit) * most
+    own = own + unit * (np.maximum(np.abs(scores), top) + most + own)
+    if arithmetic.exponent == "fma":
+        # The maximum of a kernel that folds its scale is scaled only here.
+        own = own + compound(unit, unit) * (np.maximum(np.abs(scores), top) + most)
+    gap = maximum[:, None] - scores + 2 * (most + own)
+    return np.asarray(
+        2 * own + arithmetic.scores.unit * gap + exp_log_error(arithmetic) + 4 * arithmetic.accumulator.unit
     )
 
 
@@ -129,9 +156,10 @@ def attention(
             for name, piece in pieces.items():
                 parts[name][place] = piece
             certified[place] = bound
-            for name, piece in _lse_error(found, total, shape.keys, arithmetic).items():
+            for name, piece in _lse_error(found, total, arithmetic).items():
                 lse_parts[name][place] = piece
-            lse_certified[place] = sum(lse_parts[name][place] for name in LSE_PARTS)
+            lse_bound = np.asarray(sum(lse_parts[name][place] for name in LSE_PARTS))
+            lse_certified[place] = _lse_in_range(lse_bound, found, arithmetic)
             if with_rms:
                 square[place] = output_mean_square(found, value, kept, gain, out, arithmetic)
                 lse_square[place] = _lse_mean_square(found, arithmetic)
@@ -168,7 +196,7 @@ class TotalError:
     @property
     def relative(self) -> Array:
         """D with |L^ - L| <= D L and |L^ - L| <= D L^ (theorem normaliser_error)."""
-        return np.asarray((1 + self.excess) * (1 + self.adding + self.underflow) / (1 - min(self.adding, 0.5)) - 1)
+        return np.asarray((1 + self.excess) * (1 + self.adding + self.underflow) / max(1 - self.adding, 0.0) - 1)
 
 
 def _total_error(found: BlockWeights, keys: int, arithmetic: Arithmetic) -> TotalError:
@@ -185,7 +213,7 @@ def _total_error(found: BlockWeights, keys: int, arithmetic: Arithmetic) -> Tota
         adding=adding if adding < 1 else np.inf,
         casting=casting,
         underflow=2 * (keys + changes) * eta / found.total,
-        excess=found.excess(casting).sum(axis=1) + found.sink * np.expm1(np.minimum(found.sink_error, 700.0)),
+        excess=found.excess(found.log_error() + casting).sum(axis=1) + found.sink_excess(found.sink_error),
     )
 
 
@@ -215,7 +243,7 @@ def _output_error(
     grow = 1 + relative[:, None]
     unit = arithmetic.accumulator.unit
     changes = rescales(keys, arithmetic)
-    numerator = (found.excess(casting) * masked) @ size
+    numerator = (found.excess(found.log_error() + casting) * masked) @ size
     adding = gamma(keys + 1 + changes, unit) * (spread + numerator)
     linear = _linear_parts(found, weights, size, casting, spread)
     stretch = numerator / np.maximum(sum(linear.values()), np.finfo(np.float64).tiny)
@@ -234,8 +262,10 @@ def _output_error(
         "underflow": lost * grow,
     }
     before = sum(pieces.values())
-    top = value.max(axis=0, initial=-np.inf) * gain
-    bottom = value.min(axis=0, initial=np.inf) * gain
+    # A sink is a key whose value is 0.
+    none = 0.0 if found.sink_error.any() else np.inf
+    top = value.max(axis=0, initial=-none) * gain
+    bottom = value.min(axis=0, initial=none) * gain
     if kept is None:
         # Whatever the weights are, they are non-negative and their quotients sum to 1 but for roundings (theorem hull).
         own = casting + gamma(keys + 1 + changes, unit) + total.adding
@@ -263,9 +293,14 @@ def _in_range(bound: Array, magnitude: Array, numerator: Array, arithmetic: Arit
     return np.where(beyond, np.inf, bound)
 
 
-def _lse_error(found: BlockWeights, total: TotalError, keys: int, arithmetic: Arithmetic) -> dict[str, Array]:
+def _lse_in_range(bound: Array, found: BlockWeights, arithmetic: Arithmetic) -> Array:
+    """inf where the log-sum-exp can leave its format's range."""
+    size = np.abs(found.maximum) + np.log(found.total) + bound
+    return np.where(size > arithmetic.lse.format.max_finite, np.inf, bound)
+
+
+def _lse_error(found: BlockWeights, total: TotalError, arithmetic: Arithmetic) -> dict[str, Array]:
     """Parts of the log-sum-exp's bound (theorem lse_error): log1p(D), and the roundings of m + log(l)."""
-    del keys
     logarithm = np.abs(np.log(found.total))
     size = np.abs(found.maximum)
     everything = np.log1p(total.relative)
@@ -275,7 +310,11 @@ def _lse_error(found: BlockWeights, total: TotalError, keys: int, arithmetic: Ar
     rest = np.maximum(everything - summing, 0.0)
     scores = np.minimum(scores, rest)
     unit = arithmetic.lse.unit
-    rounding = arithmetic.log_error * (logarithm + everything) + unit * (3 * size + 2 * logarithm + everything)
+    # The computed maximum is off by `doubt`, and the logarithm by as much in the other direction.
+    doubt = found.score.max(axis=1, initial=0.0)
+    rounding = compound(arithmetic.log_error, unit) * (logarithm + everything + doubt)
+    rounding = rounding + compound(unit, unit) * (size + doubt)
+    rounding = rounding + unit * (size + logarithm + everything + rounding)
     return {
         "scores": scores,
         "exp": rest - scores,

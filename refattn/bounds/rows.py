@@ -13,8 +13,15 @@ from numpy.typing import NDArray
 from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import ErrorBudget
 from refattn.bounds.rms import kept_mean_square, log_mean_square
-from refattn.bounds.stages import argument_error, argument_mean_square, exp_mean_square, rescales, underflow_unit
-from refattn.roundoff import gamma
+from refattn.bounds.stages import (
+    argument_error,
+    argument_mean_square,
+    exp_log_error,
+    exp_mean_square,
+    rescales,
+    underflow_unit,
+)
+from refattn.roundoff import compound, gamma
 from refattn.spec import SoftmaxSpec
 
 Array = NDArray[np.float64]
@@ -76,7 +83,7 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     finite = np.where(hidden, 0.0, distance)
     changes = rescales(n, arithmetic)
     visible = np.where(hidden, maximum[:, None], rows)
-    log_error = argument_error(visible, maximum, arithmetic) + (1 + changes) * arithmetic.exp_error
+    log_error = argument_error(visible, maximum[:, None], arithmetic) + (1 + changes) * exp_log_error(arithmetic)
     eta = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
     excess = np.where(log_error < 1e-3, weights * np.expm1(np.minimum(log_error, 1e-3)), 0.0)
     grown = np.exp(np.minimum(log_error - distance, 700.0)) / total - weights
@@ -122,11 +129,8 @@ def _softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array],
         "exp": y * np.maximum(grown - np.expm1(row.total_adding + 2 * unit), 0.0),
         "normaliser": y * np.expm1(row.total_adding + 2 * unit),
         "output": arithmetic.output.unit * y * (1 + grown),
-        "underflow": np.full_like(
-            y,
-            2 * underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
-            + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
-        ),
+        "underflow": 2 * underflow_unit(arithmetic.scores, arithmetic.flush_to_zero) * np.exp(total) * np.ones_like(y)
+        + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
     }
     # The weight's own error appears in its numerator and, with weight y, in the normaliser: a factor (1 - y).
     shared = row.log_error_square * (1 - 2 * y) + row.total_square
@@ -137,17 +141,18 @@ def _softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array],
     return y, parts, square + lost**2 / 3
 
 
-def _lse_rounding(row: Row, arithmetic: Arithmetic) -> Array:
-    return arithmetic.log_error * np.abs(row.logarithm) + arithmetic.lse.unit * np.abs(row.maximum + row.logarithm)
-
-
 def _log_sum_exp(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array], Array]:
     lse = row.maximum + row.logarithm
-    output = arithmetic.output.unit * np.abs(lse) + underflow_unit(arithmetic.output, arithmetic.flush_to_zero)
+    size = np.abs(lse)
+    before = row.total_exp + row.total_adding
+    rounding = arithmetic.log_error * (np.abs(row.logarithm) + before)
+    rounding = rounding + arithmetic.lse.unit * (size + before + rounding)
+    rounding = rounding + underflow_unit(arithmetic.lse, arithmetic.flush_to_zero)
+    rounding = rounding + arithmetic.output.unit * (size + before + rounding)
     parts = {
         "exp": row.total_exp,
         "normaliser": row.total_adding,
-        "output": _lse_rounding(row, arithmetic) + arithmetic.log_error * (row.total_exp + row.total_adding) + output,
+        "output": rounding + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
     }
     square = row.total_square + _lse_square(row, lse, arithmetic)
     return np.abs(lse), parts, square
@@ -162,15 +167,17 @@ def _log_softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Arr
     """x - m - log l: the largest intermediate is |x - m|, never |m|."""
     y = -row.distance - row.logarithm
     size = row.distance + np.abs(row.logarithm)
-    unit = arithmetic.lse.unit
+    scores, unit = arithmetic.scores.unit, arithmetic.lse.unit
     total = row.total_exp + row.total_adding
-    before = total + arithmetic.log_error * (np.abs(row.logarithm) + total) + 2 * unit * size
+    stored = scores if scores > unit else 0.0
+    shifted = max(scores, unit) * row.distance + underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+    shifted = shifted + compound(arithmetic.log_error, stored) * (np.abs(row.logarithm) + total)
+    rounding = shifted + unit * (size + total + shifted)
     parts = {
         "exp": np.broadcast_to(row.total_exp, y.shape),
         "normaliser": np.broadcast_to(row.total_adding, y.shape),
-        "output": before
-        - total
-        + arithmetic.output.unit * (np.abs(y) + before)
+        "output": rounding
+        + arithmetic.output.unit * (np.abs(y) + total + rounding)
         + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
     }
     log_square = log_mean_square(arithmetic) * row.logarithm**2

@@ -23,6 +23,11 @@ BLOCK_ENTRIES = 1 << 20
 FEW_ROWS = 128
 
 
+def entries_for(keys: int) -> int:
+    """Scores of one block of a problem with so many keys."""
+    return max(BLOCK_ENTRIES, min(FEW_ROWS * keys, 4 * BLOCK_ENTRIES))
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
     """The queries `rows` of one head and the keys that at least one of them sees.
@@ -66,12 +71,11 @@ def hides(spec: AttentionSpec) -> bool:
     return spec.causal or hidden_by_bias or any(feature is not None for feature in features)
 
 
-def blocks(q: Array, k: Array, spec: AttentionSpec, shape: Shape, entries: int = BLOCK_ENTRIES) -> Iterator[Block]:
+def blocks(q: Array, k: Array, spec: AttentionSpec, shape: Shape, entries: int | None = None) -> Iterator[Block]:
     """Every query of the problem once, in blocks of about `entries` scores; heads run fastest."""
     visibility = Visibility.of(spec, shape)
     masked = hides(spec)
-    keys = max(1, shape.keys)
-    step = max(1, entries // keys, min(FEW_ROWS, 4 * entries // keys))
+    step = max(1, (entries or entries_for(shape.keys)) // max(1, shape.keys))
     for start in range(0, shape.queries, step):
         rows = slice(start, min(start + step, shape.queries))
         seen = visibility.block(rows) if masked else None
@@ -130,7 +134,7 @@ def head_of(array: Any, batch: int, head: int) -> Any:
 
 
 def scores_of(block: Block, spec: AttentionSpec, scale: float) -> Array:
-    """softcap(scale * Q K^T) + bias + ALiBi for one block, (r, n), -inf where invisible; the caller may overwrite it."""
+    """softcap(scale * Q K^T) + bias + ALiBi for one block, (r, n), -inf where invisible; the caller's own."""
     scores = (block.query * scale) @ block.key.T
     if spec.softcap is not None:
         scores /= spec.softcap

@@ -92,7 +92,7 @@ def seeded_cases(
 
 
 def feature_cases(name: str, *, upstream: bool = False) -> Callable[[Context], Iterator[AttentionCase]]:
-    """Features with an array of all pairs, large; each claimed feature alone, normal and with a needle; then each pair."""
+    """Features with an array of all pairs, large; each claimed feature alone, plain and with a needle; each pair."""
 
     def cases(context: Context) -> Iterator[AttentionCase]:
         limits = seeded_limits(context, upstream=upstream)

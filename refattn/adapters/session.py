@@ -89,12 +89,20 @@ class Session:
 
     def invoke(self, function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
         """Call the kernel; whatever it raises becomes a CallFailure of kind "raised" or "signature"."""
+        self._poison()
         try:
             return function(*args, **keywords)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise _failure(error) from error
+
+    def _poison(self) -> None:
+        """Leave NaN in freed memory of the inputs' sizes: a kernel that returns memory which it never wrote is likely to
+        return this.
+        """
+        for _, block, _ in self._given:
+            np.full(block.shape, np.nan, block.format.storage)
 
     def receive(
         self,

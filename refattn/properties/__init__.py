@@ -1,6 +1,16 @@
 """The conformance suite: every property, in the order in which they run within their stage."""
 
-from refattn.properties import gradients, invariances, memory, softmax, specials, statistics, values, visibility
+from refattn.properties import (
+    gradients,
+    identities,
+    invariances,
+    memory,
+    softmax,
+    specials,
+    statistics,
+    values,
+    visibility,
+)
 from refattn.properties.base import PROFILES, Context, Observation, Profile, Property
 
 ALL: tuple[Property, ...] = (
@@ -10,6 +20,7 @@ ALL: tuple[Property, ...] = (
     *gradients.PROPERTIES,
     *memory.PROPERTIES,
     *invariances.PROPERTIES,
+    *identities.PROPERTIES,
     *softmax.PROPERTIES,
     *statistics.PROPERTIES,
 )

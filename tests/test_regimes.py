@@ -531,6 +531,12 @@ def test_regime_does_what_it_says(name):
         CHECKS[name](case)
 
 
+@pytest.mark.parametrize("name", ["maxima/slow", "masks/left-padding", "needle/just-outside", "bias/infinite-prefix"])
+def test_regimes_that_pick_a_tile_or_an_edge_do_what_they_say_whatever_they_pick(name):
+    for case in some_cases(regimes.get(name), alignments=BOTH[:1], draws=12, among_formats=FORMATS[:1]):
+        CHECKS[name](case)
+
+
 @pytest.mark.parametrize("feature", ["causal", "window", "mask", "varlen", "paged", "sparse", "scale"])
 @pytest.mark.parametrize("name", [name for name in CHECKS if name.startswith("needle/")])
 def test_needles_hold_with_other_features(name, feature):
@@ -552,6 +558,13 @@ def test_no_row_is_empty_unless_that_is_claimed(regime):
     claims = EVERY_CLAIM - {"empty_rows"}
     for case in some_cases(regime, claims, features=None, draws=1, among_formats=FORMATS[:1]):
         assert seen(case).any(axis=-1).all()
+
+
+@pytest.mark.parametrize("name", ["needle/just-outside", "window/narrow", "poison/nan-future", "garbage/window"])
+def test_no_row_is_empty_for_want_of_keys(name):
+    for case in some_cases(regimes.get(name), EVERY_CLAIM - {"empty_rows"}, draws=8, among_formats=FORMATS[:1]):
+        assert seen(case).any(axis=-1).all()
+        CHECKS[name](case)
 
 
 @pytest.mark.parametrize("regime", regimes.ALL, ids=lambda regime: regime.name)

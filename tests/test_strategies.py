@@ -15,6 +15,7 @@ from refattn.sources import DrawnSource, SeededSource
 from refattn.spec import Shape, SoftmaxSpec
 from refattn.visibility import visible
 
+SMALL = [regime for regime in regimes.ALL if regime.available(formats.fp32, Limits(), EVERY_CLAIM)]
 KINDS = ("value", "nan", "ieee", "poison")
 SEARCH = settings(
     derandomize=True, max_examples=2000, database=None, suppress_health_check=list(HealthCheck), deadline=None
@@ -122,15 +123,26 @@ def test_drawn_specs_fit_the_sizes(data):
     assert visible(free, sizes).shape == (2, 4, 3, 5)
 
 
+@given(st.data(), st.sampled_from(SMALL))
+def test_cases_of_any_regime_make_a_round_number_of_draws(data, regime):
+    draws = []
+
+    def draw(strategy):
+        draws.append(strategy)
+        return data.draw(strategy)
+
+    regimes.make_case(regime, DrawnSource(draw), formats.fp32)
+    assert len(draws) % 16 == 0
+
+
 def test_every_regime_that_fits_in_a_small_case_can_be_drawn():
-    small = [regime for regime in regimes.ALL if regime.available(formats.fp32, Limits(), EVERY_CLAIM)]
-    assert {regime.name.split("/")[0] for regime in set(regimes.ALL) - set(small)} <= {
+    assert {regime.name.split("/")[0] for regime in set(regimes.ALL) - set(SMALL)} <= {
         "lengths",
         "flat",
         "needle",
         "heads",
     }
-    for regime in small:
+    for regime in SMALL:
         assert regimes_drawn(regime.name) == {regime.name}
 
 

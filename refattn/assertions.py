@@ -61,7 +61,7 @@ def assert_attention(
 def assert_softmax(
     actual: Any, x: Any, *, axis: int = -1, spec: SoftmaxSpec | None = None, arithmetic: Arithmetic | None = None
 ) -> None:
-    """Assert that `actual` is softmax, log_softmax or logsumexp (as the spec says) of x, as far as the arithmetic allows.
+    """Assert that `actual` is what the arithmetic allows as the softmax, log_softmax or logsumexp of x, as spec says.
 
     The arithmetic is Arithmetic.flash of x's dtype if not given, all keys at a time. Raises as assert_attention does.
     """

@@ -98,7 +98,7 @@ class Session:
             raise _failure(error) from error
 
     def _poison(self) -> None:
-        """Leave NaN in freed memory of the inputs' sizes: a kernel that returns memory which it never wrote is likely to
+        """Leave NaN in freed memory of the inputs' sizes: a kernel that returns memory it never wrote is likely to
         return this.
         """
         for _, block, _ in self._given:

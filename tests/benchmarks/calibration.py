@@ -1,4 +1,4 @@
-"""How honest kernels use their budgets: rms z on generic inputs, and the largest share of the certified bound by regime.
+"""How honest kernels use their budgets: rms z on generic inputs, the largest share of the certified bound by regime.
 
 python -m tests.benchmarks.calibration            the NumPy models
 python -m tests.benchmarks.calibration --torch    torch's scaled_dot_product_attention as well

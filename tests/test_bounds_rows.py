@@ -100,7 +100,7 @@ WORST = {
     "narrow": (
         Arithmetic.flash("bf16", tile=2, probabilities="fp64", accumulator="fp64", **dict.fromkeys(NARROW, "bf16")),
         0.7,
-        0.6,
+        0.45,
     ),
 }
 

@@ -84,12 +84,16 @@ _honest(
 class DropoutAfterCast(TiledBackward):
     """P is cast before it is divided by 1 - p, which a report took for an error; it is one rounding less."""
 
+    def dropout(self, problem: Any, tile: Any, x: Any) -> Any:
+        return x if problem.spec.keep is None else x * self.kept(problem, tile)
+
+    def probability_gradient(self, problem: Any, tile: Any, do: Any) -> Any:
+        gradient = TiledBackward.probability_gradient(self, problem, tile, do)
+        return problem.stages.accumulator(gradient * self.dropout_factor(problem))
+
     def value_gradient(self, problem: Any, tile: Any, weights: Any, do: Any) -> Any:
-        if problem.spec.keep is None:
-            return TiledBackward.value_gradient(self, problem, tile, weights, do)
-        factor = self.dropout_factor(problem)
-        cast = self.cast_operand(problem, weights / factor)
-        return problem.stages.accumulator(TiledBackward.value_gradient(self, problem, tile, cast, do) * factor)
+        gradient = TiledBackward.value_gradient(self, problem, tile, weights, do)
+        return problem.stages.accumulator(gradient * self.dropout_factor(problem))
 
 
 class DropoutAfterCastKernel(TiledAttention):

@@ -218,6 +218,11 @@ class _Backward:
         argument = argument_error(found.scores, lse, self.arithmetic, doubt)
         return np.asarray(found.score + lse_error[:, None] + argument + exp_log_error(self.arithmetic))
 
+    @staticmethod
+    def _excess(found: BlockWeights, log_error: Array) -> Array:
+        """What the errors can add to each weight; inf where nothing is known, as NaN times 0 is NaN."""
+        return np.where(np.isinf(log_error), np.inf, found.excess(log_error))
+
     def _slope(
         self, place: tuple[int, int, slice], found: BlockWeights, kept: Array, upstream: Array, value: Array
     ) -> _Slope:
@@ -252,7 +257,7 @@ class _Backward:
     def _score_gradient(self, found: BlockWeights, log_error: Array, slope: _Slope) -> _Terms:
         """dS = P (dP - Delta + dlse) (theorem dS_error)."""
         weights, visible = found.weights, np.isfinite(found.distance)
-        grown = found.excess(log_error + 2 * self.unit)
+        grown = self._excess(found, log_error + 2 * self.unit)
         lost = 2 * underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
         of_weights = grown * np.abs(slope.value) + lost * slope.size
         of_slope = (weights + grown) * slope.error
@@ -263,7 +268,7 @@ class _Backward:
     ) -> None:
         """dV = (P D)^T dO with P cast (theorem dot_any_order)."""
         lost = 2 * self.eta + 2 * underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
-        grown = found.excess(log_error + self.arithmetic.probabilities.unit + 3 * self.unit)
+        grown = self._excess(found, log_error + self.arithmetic.probabilities.unit + 3 * self.unit)
         error = np.where(np.isfinite(found.distance), (grown + lost) * kept + lost, 0.0)
         terms = _Terms(found.weights * kept, error, np.zeros_like(error))
         self.dv.add_product(source, terms.transposed, upstream, 1.0)
@@ -287,11 +292,13 @@ class _Backward:
         logit = np.full_like(lse, self.spec.sinks[block.head])
         error = self.forward.lse.certified[place][:, None] + constant_unit(self.arithmetic) * np.abs(logit)
         argument = argument_error(logit, lse, self.arithmetic, error)
-        grown = found.sink_excess((error + argument)[:, 0] + exp_log_error(self.arithmetic) + 2 * unit)
+        t = (error + argument)[:, 0] + exp_log_error(self.arithmetic) + 2 * unit
+        unknown = np.isinf(self.forward.lse.certified[place])
+        grown = np.where(unknown, np.inf, found.sink_excess(t))
         pull = np.abs(slope.delta)
         doubt = (found.sink + grown) * (slope.delta_error + 2 * unit * (pull + slope.delta_error))
         lost = 2 * underflow_unit(self.arithmetic.scores, flush) + underflow_unit(self.arithmetic.accumulator, flush)
         # A sink of -inf has no gradient, unless Delta overflows and it is multiplied by 0.
-        there = np.isfinite(found.sink_distance) | np.isinf(slope.delta_error)
+        there = np.isfinite(found.sink_distance) | np.isinf(slope.delta_error) | unknown
         terms = (-found.sink * slope.delta, (grown + lost) * pull + lost, doubt)
         sums.add_to_sink(block.head, *(np.where(there, term, 0.0) for term in terms))

@@ -36,7 +36,7 @@ def total_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square relative error of the row sum, (r,)."""
     independent = (found.weights**2 * weight_mean_square(found, arithmetic)).sum(axis=1)
     independent += found.sink**2 * exp_mean_square(arithmetic)
-    return np.asarray(independent + _shared_shift(found, None, None, arithmetic) + _summation(found, arithmetic))
+    return np.asarray(independent + _shared_by_total(found, arithmetic) + _summation(found, arithmetic))
 
 
 def kept_mean_square(arithmetic: Arithmetic) -> float:
@@ -89,7 +89,7 @@ def output_mean_square(
     square += (weights**2 * cast) @ value**2
     square += _accumulation(weights, value, arithmetic)
     square += out**2 * (_summation(found, arithmetic)[:, None] + 2 * arithmetic.accumulator.mean_square)
-    square += _shared_shift(found, weights, value, arithmetic, out)
+    square += _shared_by_output(found, weights, value, out, arithmetic)
     if arithmetic.output.format.precision < arithmetic.accumulator.format.precision:
         square += arithmetic.output.format.ulp(out) ** 2 / 12
     for stage in (arithmetic.accumulator, arithmetic.output):
@@ -130,19 +130,37 @@ def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array
     return np.asarray(np.maximum(square, 0.0) * arithmetic.accumulator.mean_square)
 
 
-def _shared_shift(
-    found: BlockWeights, weights: Array | None, value: Array | None, arithmetic: Arithmetic, out: Array | None = None
-) -> Array:
-    """Mean square of the rounding of m c, which all keys of a tile share, so that it does not average out there."""
-    if arithmetic.exponent != "fma":
-        shape = (len(found.total),) if out is None else out.shape
-        return np.zeros(shape)
-    shift = arithmetic.scores.mean_square * found.maximum**2
-    if weights is None or value is None or out is None:
-        return np.asarray(
-            sum(found.weights[:, t].sum(axis=1) ** 2 for t in _tiles(found.weights.shape[1], arithmetic)) * shift
-        )
+def _shared(found: BlockWeights, arithmetic: Arithmetic) -> list[tuple[list[slice], Array]]:
+    """Log-errors that all keys of a group share, so that they do not average out there: groups and mean squares (r,).
+
+    A fused argument rounds m c once for each tile; a split rounds its log-sum-exp, and takes an exponential of it.
+    """
+    keys = found.weights.shape[1]
+    sources = []
+    if arithmetic.exponent == "fma":
+        sources.append((_tiles(keys, arithmetic), arithmetic.scores.mean_square * found.maximum**2))
+    if arithmetic.splits > 1:
+        step = max(1, -(-keys // arithmetic.splits))
+        lse = found.maximum + np.log(found.total)
+        rounding = 2 * arithmetic.lse.mean_square * lse**2 + 2 * arithmetic.accumulator.mean_square
+        sources.append(([slice(start, start + step) for start in range(0, keys, step)], rounding))
+    return sources
+
+
+def _shared_by_total(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+    """Mean square relative error of the row sum from shared log-errors."""
+    square = np.zeros(len(found.total))
+    for groups, of_group in _shared(found, arithmetic):
+        for group in groups:
+            square += found.weights[:, group].sum(axis=1) ** 2 * of_group
+    return square
+
+
+def _shared_by_output(found: BlockWeights, weights: Array, value: Array, out: Array, arithmetic: Arithmetic) -> Array:
+    """Mean square error of the output from shared log-errors."""
     square = np.zeros_like(out)
-    for tile in _tiles(weights.shape[1], arithmetic):
-        square += (weights[:, tile] @ value[tile] - out * found.weights[:, tile].sum(axis=1)[:, None]) ** 2
-    return square * shift[:, None]
+    for groups, of_group in _shared(found, arithmetic):
+        for group in groups:
+            moved = weights[:, group] @ value[group] - out * found.weights[:, group].sum(axis=1)[:, None]
+            square += moved**2 * of_group[:, None]
+    return square

@@ -36,6 +36,8 @@ def total_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square relative error of the row sum, (r,)."""
     independent = (found.weights**2 * weight_mean_square(found, arithmetic)).sum(axis=1)
     independent += found.sink**2 * exp_mean_square(arithmetic)
+    if arithmetic.sum_of_cast:
+        independent += (found.weights**2 * cast_mean_square(found, arithmetic)).sum(axis=1)
     return np.asarray(independent + _shared_by_total(found, arithmetic) + _summation(found, arithmetic))
 
 
@@ -70,23 +72,23 @@ def output_mean_square(
 ) -> Array:
     """Mean square error of the output, (r, Dv).
 
-    Errors of weights enter as w_j e_j (v_j - O), because numerator and normaliser share them; the cast of P, and the
-    accumulator's roundings, only enter the numerator.
+    Errors of weights enter as w_j e_j (v_j - O), because numerator and normaliser share them; the cast of P (unless the
+    normaliser adds the cast P), and the accumulator's roundings, only enter the numerator.
     """
     weights = found.weights if kept is None else found.weights * kept * gain
     values = np.concatenate([value**2, value], axis=1)
     shared = weight_mean_square(found, arithmetic)
+    cast = cast_mean_square(found, arithmetic)
+    if arithmetic.sum_of_cast:
+        shared = shared + cast
     columns = value.shape[1]
     moments = (weights**2 * shared) @ values
     bare = ((found.weights**2 * shared).sum(axis=1) + found.sink**2 * exp_mean_square(arithmetic))[:, None]
     cross = ((weights * found.weights) * shared) @ value
     square = moments[:, :columns] - 2 * out * cross + out**2 * bare
     square = np.maximum(square, 0.0)
-    cast = cast_mean_square(found, arithmetic)
-    if arithmetic.cast == "before":
-        # The weight of the maximum is 1 before it is divided by the row sum: no format rounds it.
-        cast = np.where(found.distance > 0, cast, 0.0)
-    square += (weights**2 * cast) @ value**2
+    if not arithmetic.sum_of_cast:
+        square += (weights**2 * cast) @ value**2
     square += _accumulation(weights, value, arithmetic)
     square += out**2 * (_summation(found, arithmetic)[:, None] + 2 * arithmetic.accumulator.mean_square)
     square += _shared_by_output(found, weights, value, out, arithmetic)
@@ -98,13 +100,17 @@ def output_mean_square(
 
 
 def cast_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
-    """Mean square relative error of casting P, (r, n), gradual underflow included."""
+    """Mean square relative error of casting P, (r, n), underflow included, gradual or not."""
     stage = arithmetic.probabilities
     if stage.format.precision >= arithmetic.scores.format.precision:
         return np.zeros_like(found.weights)
     cast = found.weights if arithmetic.cast == "after" else np.exp(-found.distance)
     coarse = (stage.format.smallest_subnormal**2 / 12) / np.maximum(cast, 1e-150) ** 2
-    return np.where(cast < stage.format.smallest_normal, coarse, stage.mean_square)
+    if arithmetic.flush_to_zero:
+        coarse = np.ones_like(cast)
+    square = np.where(cast < stage.format.smallest_normal, coarse, stage.mean_square)
+    # The weight of the maximum is 1 before it is divided by the row sum: no format rounds it.
+    return square if arithmetic.cast == "after" else np.where(found.distance > 0, square, 0.0)
 
 
 def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array:
@@ -130,37 +136,42 @@ def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array
     return np.asarray(np.maximum(square, 0.0) * arithmetic.accumulator.mean_square)
 
 
-def _shared(found: BlockWeights, arithmetic: Arithmetic) -> list[tuple[list[slice], Array]]:
+def _shared(found: BlockWeights, arithmetic: Arithmetic, *, by_tile: bool) -> list[tuple[slice, Array]]:
     """Log-errors that all keys of a group share, so that they do not average out there: groups and mean squares (r,).
 
-    A fused argument rounds m c once for each tile; a split rounds its log-sum-exp, and takes an exponential of it.
+    A fused argument rounds m c once for each maximum, at least once; a split rounds its log-sum-exp, and takes an
+    exponential of it.
     """
     keys = found.weights.shape[1]
     sources = []
     if arithmetic.exponent == "fma":
-        sources.append((_tiles(keys, arithmetic), arithmetic.scores.mean_square * found.maximum**2))
+        groups = _tiles(keys, arithmetic) if by_tile else [slice(0, keys)]
+        shift = arithmetic.scores.mean_square * found.maximum**2
+        sources += [(group, shift) for group in groups]
     if arithmetic.splits > 1:
-        step = max(1, -(-keys // arithmetic.splits))
-        lse = found.maximum + np.log(found.total)
-        rounding = 2 * arithmetic.lse.mean_square * lse**2 + 2 * arithmetic.accumulator.mean_square
-        sources.append(([slice(start, start + step) for start in range(0, keys, step)], rounding))
+        tile = arithmetic.tile or max(keys, 1)
+        step = max(1, -(-keys // (tile * arithmetic.splits))) * tile
+        for start in range(0, keys, step):
+            part = slice(start, start + step)
+            share = np.maximum(found.weights[:, part].sum(axis=1), np.finfo(np.float64).tiny)
+            lse = found.maximum + np.log(found.total) + np.log(share)
+            rounding = 2 * arithmetic.lse.mean_square * lse**2 + 2 * arithmetic.accumulator.mean_square
+            sources.append((part, rounding))
     return sources
 
 
 def _shared_by_total(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square relative error of the row sum from shared log-errors."""
     square = np.zeros(len(found.total))
-    for groups, of_group in _shared(found, arithmetic):
-        for group in groups:
-            square += found.weights[:, group].sum(axis=1) ** 2 * of_group
+    for group, of_group in _shared(found, arithmetic, by_tile=False):
+        square += found.weights[:, group].sum(axis=1) ** 2 * of_group
     return square
 
 
 def _shared_by_output(found: BlockWeights, weights: Array, value: Array, out: Array, arithmetic: Arithmetic) -> Array:
     """Mean square error of the output from shared log-errors."""
     square = np.zeros_like(out)
-    for groups, of_group in _shared(found, arithmetic):
-        for group in groups:
-            moved = weights[:, group] @ value[group] - out * found.weights[:, group].sum(axis=1)[:, None]
-            square += moved**2 * of_group[:, None]
+    for group, of_group in _shared(found, arithmetic, by_tile=True):
+        moved = weights[:, group] @ value[group] - out * found.weights[:, group].sum(axis=1)[:, None]
+        square += moved**2 * of_group[:, None]
     return square

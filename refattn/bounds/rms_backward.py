@@ -22,10 +22,13 @@ Array = NDArray[np.float64]
 
 
 def has_model(spec: AttentionSpec, arithmetic: Arithmetic) -> bool:
-    """True where the model holds: narrow casts, sums kept wide to the end, no softcap, dropout or sinks."""
-    narrow = arithmetic.probabilities.format.precision < arithmetic.accumulator.format.precision
-    wide_sums = arithmetic.gradient_sum.format.precision >= arithmetic.accumulator.format.precision
-    return narrow and wide_sums and spec.softcap is None and spec.keep is None and spec.sinks is None
+    """True where the model holds: casts narrower than all else, no softcap, dropout or sinks."""
+    wide = (arithmetic.accumulator, arithmetic.gradient_sum, arithmetic.dot, arithmetic.scores, arithmetic.lse)
+    narrow = arithmetic.probabilities.format
+    outweighed = all(narrow.precision < stage.format.precision for stage in wide)
+    # What is flushed is lost whole.
+    range_kept = not arithmetic.flush_to_zero or narrow.emin == arithmetic.accumulator.format.emin
+    return outweighed and range_kept and spec.softcap is None and spec.keep is None and spec.sinks is None
 
 
 def with_rms(

@@ -24,10 +24,14 @@ from refattn.properties.search import by_cases
 
 @dataclass(frozen=True, eq=False)
 class Derived:
-    """A case derived from another, and how its outputs map to the original's rows; `lse_shift` is added to its LSE."""
+    """A case derived from another.
+
+    Its rows `own` are the original's rows `rows`, with a log-sum-exp that is larger by `lse_shift`.
+    """
 
     case: AttentionCase
     rows: slice = field(default_factory=lambda: slice(None))
+    own: slice = field(default_factory=lambda: slice(None))
     lse_shift: float = 0.0
 
 
@@ -47,14 +51,14 @@ def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Obser
         except CallFailure as error:
             return failure(error).on(derived.case)
         truth, budget = context.truth(case), context.budget(derived.case)
-        rows = (slice(None), slice(None), derived.rows)
-        found = [compare("out", array_of(outcome.out), truth.out[rows], budget.out)]
+        rows, own = ((slice(None), slice(None), part) for part in (derived.rows, derived.own))
+        found = [compare("out", array_of(outcome.out)[own], truth.out[rows], _part(budget.out, own))]
         if wants_lse and outcome.lse is not None:
             exact = truth.lse[rows]
             shifted = replace(
                 exact, mid=exact.mid + derived.lse_shift, rad=exact.rad + abs(derived.lse_shift) * 2.0**-50
             )
-            found.append(compare("lse", outcome.lse, shifted, budget.lse))
+            found.append(compare("lse", outcome.lse[own], shifted, _part(budget.lse, own)))
         return judged(found).on(derived.case)
 
     return observe
@@ -139,30 +143,12 @@ def packed(case: AttentionCase) -> Derived | None:
     q = np.concatenate([case.q, case.q[:, :, ::-1]], axis=2)
     k, v = (np.concatenate([array, -array[:, :, ::-1]], axis=2) for array in (case.k, case.v))
     documents = (np.repeat([0, 1], rows), np.repeat([0, 1], keys))
-    return Derived(case.replace(q=q, k=k, v=v, spec=spec.replace(documents=documents)))
+    return Derived(case.replace(q=q, k=k, v=v, spec=spec.replace(documents=documents)), own=slice(0, rows))
 
 
-def observe_packed(context: Context, case: AttentionCase) -> Observation:
-    """The first document of a packed pair is the sequence alone."""
-    derived = packed(case)
-    if derived is None:
-        return NOTHING
-    wants_lse = "lse" in context.claims
-    try:
-        outcome = context.target.run(derived.case, want_lse=wants_lse)
-    except CallFailure as error:
-        return failure(error).on(derived.case)
-    rows = case.shape.queries
-    truth, budget = context.truth(case), context.budget(derived.case)
-    found = [compare("out", array_of(outcome.out)[:, :, :rows], truth.out, _head(budget.out, rows))]
-    if wants_lse and outcome.lse is not None:
-        found.append(compare("lse", outcome.lse[:, :, :rows], truth.lse, _head(budget.lse, rows)))
-    return judged(found).on(derived.case)
-
-
-def _head(budget: ErrorBudget, rows: int) -> ErrorBudget:
-    parts = {name: part[:, :, :rows] for name, part in budget.parts.items()}
-    return ErrorBudget(budget.certified[:, :, :rows], None, parts)
+def _part(budget: ErrorBudget, own: Any) -> ErrorBudget:
+    rms = None if budget.rms is None else budget.rms[own]
+    return ErrorBudget(budget.certified[own], rms, {name: part[own] for name, part in budget.parts.items()})
 
 
 def observe_hull(context: Context, case: AttentionCase) -> Observation:
@@ -204,6 +190,6 @@ PROPERTIES = (
         "invariance/decode", "a query alone gives its row of the whole", observe_relation(last_query), ("cross",)
     ),
     _property("invariance/paged", "pages in any order are the sequence", observe_relation(paged), ("paged",)),
-    _property("invariance/packed", "a packed document is the sequence alone", observe_packed, ("varlen",)),
+    _property("invariance/packed", "a packed document is the sequence alone", observe_relation(packed), ("varlen",)),
     _property("invariance/hull", "outputs lie between the smallest and largest values", observe_hull),
 )

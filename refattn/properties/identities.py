@@ -39,7 +39,7 @@ def observe_split(context: Context, case: AttentionCase) -> Observation:
         try:
             outcome = context.target.run(part, want_lse=True)
         except CallFailure as error:
-            return failure(error).on(part)
+            return failure(error)
         budget = context.budget(part)
         outs.append(array_of(outcome.out))
         lses.append(array_of(outcome.lse))
@@ -74,7 +74,7 @@ def observe_row_sums(context: Context, case: AttentionCase) -> Observation:
     try:
         outcome = context.target.run(whole, want_gradients=True)
     except CallFailure as error:
-        return failure(error).on(whole)
+        return failure(error)
     if "dbias" not in outcome.gradients:
         return NOTHING
     allowed = context.gradient_budget(whole).dbias
@@ -83,7 +83,7 @@ def observe_row_sums(context: Context, case: AttentionCase) -> Observation:
     sums = np.asarray(outcome.gradients["dbias"]).sum(axis=-1)
     budget = ErrorBudget(allowed.certified.sum(axis=-1) * (1 + 2.0**-40))
     zero = Enclosure(np.zeros_like(sums), np.zeros_like(sums))
-    return judged([compare("row sum of dbias", sums, zero, budget)]).on(whole)
+    return judged([compare("row sum of dbias", sums, zero, budget)])
 
 
 def _property(name: str, summary: str, observe: Any, needs: tuple[str, ...], *, upstream: bool = False) -> Property:

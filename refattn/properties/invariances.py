@@ -49,7 +49,7 @@ def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Obser
         try:
             outcome = context.target.run(derived.case, want_lse=wants_lse)
         except CallFailure as error:
-            return failure(error).on(derived.case)
+            return failure(error)
         truth, budget = context.truth(case), context.budget(derived.case)
         rows, own = ((slice(None), slice(None), part) for part in (derived.rows, derived.own))
         found = [compare("out", array_of(outcome.out)[own], truth.out[rows], _part(budget.out, own))]
@@ -59,7 +59,7 @@ def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Obser
                 exact, mid=exact.mid + derived.lse_shift, rad=exact.rad + abs(derived.lse_shift) * 2.0**-50
             )
             found.append(compare("lse", outcome.lse[own], shifted, _part(budget.lse, own)))
-        return judged(found).on(derived.case)
+        return judged(found)
 
     return observe
 
@@ -166,8 +166,8 @@ def observe_hull(context: Context, case: AttentionCase) -> Observation:
     return judged([compare("out", actual, replace(truth, mid=inside, low=None), budget)])
 
 
-def _property(name: str, summary: str, observe: Any, needs: tuple[str, ...] = (), **drawing: Any) -> Property:
-    examine = by_cases(observe, seeded_cases(name, family="generic", **drawing), drawn_cases(**drawing))
+def _property(name: str, summary: str, observe: Any, needs: tuple[str, ...] = (), family: str = "generic") -> Property:
+    examine = by_cases(observe, seeded_cases(name, family=family), drawn_cases())
     return Property(name, summary, 1, examine, observe, needs=frozenset(needs))
 
 
@@ -184,7 +184,7 @@ PROPERTIES = (
         "grouped heads are repeated heads",
         observe_relation(repeated_heads),
         ("gqa",),
-        features=("gqa",),
+        family="shapes",
     ),
     _property(
         "invariance/decode", "a query alone gives its row of the whole", observe_relation(last_query), ("cross",)

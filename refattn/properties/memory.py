@@ -35,8 +35,8 @@ def observe_layouts(context: Context, case: AttentionCase) -> Observation:
         else:
             seen = judged([compare("out", array_of(outcome.out), context.truth(case).out, context.budget(case).out)])
         if seen.bad:
-            return replace(seen, message=f"With {layout} inputs: {seen.message}").on(case)
-        found = found.merged(seen.on(case))
+            return replace(seen, message=f"With {layout} inputs: {seen.message}")
+        found = found.merged(seen)
     return replace(found, cases=1)
 
 
@@ -73,7 +73,7 @@ def observe_state(context: Context, case: AttentionCase) -> Observation:
     variants.append(case.replace(q=case.q[:, :, ::-1], k=-case.k))
     found = Observation(cases=0)
     for each in [*variants, *variants]:
-        seen = judge_values(context, each).on(each)
+        seen = judge_values(context, each)
         if seen.bad:
             message = f"After calls of the same shape with other settings: {seen.message}"
             return replace(seen, message=message)

@@ -163,6 +163,8 @@ class Statistic:
             found = sample(context, case, self.quantity)
         except CallFailure as error:
             return failure(error)
+        if found.comparison.violated and found.comparison.worst is not None:
+            return replace(_numbers(found), verdict=Verdict.VIOLATES, message=describe(found.comparison.worst))
         reasons = [reason for test in self.tests if (reason := test(context, case, found))]
         verdict = Verdict.SUSPECT if reasons else Verdict.CONFORMS
         return replace(_numbers(found), verdict=verdict, message=_sentence(self.quantity, reasons))

@@ -16,7 +16,7 @@ from refattn.judge import Verdict
 from refattn.properties.base import NOTHING, Context, Observation, Property
 from refattn.properties.drawing import drawn_cases, seeded_cases
 from refattn.properties.judging import failure
-from refattn.properties.search import by_cases
+from refattn.properties.search import by_cases, by_search, in_turn
 from refattn.visibility import visible
 
 HIDING = ("causal", "window", "mask", "sparse", "varlen", "paged")
@@ -56,11 +56,11 @@ def observe_filler(
             try:
                 before, after = (_call(context, each) for each in (case, changed))
             except CallFailure as error:
-                return failure(error).on(changed)
+                return failure(error)
             compared = True
             message = _difference(before, after, rows, what)
             if message:
-                return Observation(Verdict.VIOLATES, message, share=np.inf, case=changed)
+                return Observation(Verdict.VIOLATES, message, share=np.inf)
         return Observation(share=0.0) if compared else NOTHING
 
     return observe
@@ -99,7 +99,8 @@ infinity = observe_filler(lambda case: float("inf") if case.format.has_infinity 
 def _property(
     name: str, summary: str, observe: Callable[[Context, AttentionCase], Observation], gate: str | None
 ) -> Property:
-    examine = by_cases(observe, seeded_cases(name, features=HIDING), drawn_cases(features=HIDING))
+    small = drawn_cases(features=HIDING)
+    examine = in_turn(by_cases(observe, seeded_cases(name, features=HIDING), small), by_search(observe, small))
     kind = "value" if gate is None else "poison"
     return Property(name, summary, 0, examine, observe, gate=gate, kind=kind)
 

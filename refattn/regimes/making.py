@@ -14,7 +14,7 @@ from refattn.regimes.regime import Regime, SoftmaxRegime
 from refattn.regimes.sizes import Limits
 from refattn.regimes.specs import EVERY_CLAIM, draw_spec, has_empty_rows
 from refattn.sources import Source
-from refattn.spec import Alignment, AttentionSpec, SoftmaxSpec
+from refattn.spec import Alignment, AttentionSpec, Shape, SoftmaxSpec
 
 
 def make_case(
@@ -35,6 +35,9 @@ def make_case(
     claimed, within = frozenset(claims), limits or Limits()
     sizes = regime.sizes(source, within, claimed)
     wanted = None if features is None else frozenset(features)
+    if "empty_rows" not in claimed and wanted is not None and "causal" in wanted & claimed:
+        # What was asked for would have to be left out.
+        sizes = _enough_keys(sizes)
     spec = draw_spec(source, sizes, claimed - regime.excludes, alignment, wanted, format=format)
     case = regime.build(source, sizes, format, spec)
     if "empty_rows" not in claimed and has_empty_rows(case.spec, sizes):
@@ -42,10 +45,14 @@ def make_case(
         case = regime.build(source, sizes, format, plain)
         if has_empty_rows(case.spec, sizes):
             # With at least as many keys as queries, the regime alone leaves a key to each row.
-            enough = sizes._replace(queries=min(sizes.queries, sizes.keys), keys=max(sizes.queries, sizes.keys))
-            case = regime.build(source, enough, format, plain)
+            case = regime.build(source, _enough_keys(sizes), format, plain)
     source.leave_room()
     return case
+
+
+def _enough_keys(sizes: Shape) -> Shape:
+    """The same lengths, with no more queries than keys."""
+    return sizes._replace(queries=min(sizes.queries, sizes.keys), keys=max(sizes.queries, sizes.keys))
 
 
 def make_softmax_case(

@@ -1,4 +1,4 @@
-"""Every property of the suite finds a planted fault alone, with a case that replays and that an honest kernel passes."""
+"""Every property of the suite finds a planted fault alone, with a case that replays; an honest kernel passes it."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one look at the kernel showed; `case` is the one behind it."""
+    """What one look at the kernel showed; `case` is the one behind it, and `hung` says that the kernel did not return."""
 
     verdict: Verdict = Verdict.CONFORMS
     message: str = ""
@@ -149,6 +149,7 @@ class Observation:
     case: Case | None = None
     kind: str | None = None
     cases: int = 1
+    hung: bool = False
 
     @property
     def bad(self) -> bool:

@@ -23,7 +23,7 @@ GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")
 
 def failure(error: CallFailure) -> Observation:
     """What a call that did not work shows."""
-    return Observation(Verdict.ERROR, str(error), kind="call")
+    return Observation(Verdict.ERROR, str(error), kind="call", hung=error.kind == "timeout")
 
 
 def array_of(array: Array | None) -> Array:

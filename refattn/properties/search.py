@@ -58,8 +58,7 @@ def by_cases(observe: Observe, seeded: Seeded, drawn: Drawn) -> Examine:
 
 def _smaller(context: Context, observe: Observe, drawn: Drawn, seen: Observation, cases: int) -> Observation:
     """The smallest failure of the same kind that a search finds, or the one at hand."""
-    timed_out = seen.kind == "call" and "time" in seen.message
-    if timed_out or context.profile.shrinks == 0:
+    if seen.hung or context.profile.shrinks == 0:
         return replace(seen, cases=cases)
     found = _searched(context, observe, drawn(context), context.profile.shrinks, Observation(cases=0))
     smaller = found.bad and found.kind == seen.kind

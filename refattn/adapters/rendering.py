@@ -15,7 +15,7 @@ from refattn import formats
 from refattn.adapters.session import CallFailure
 from refattn.formats import Array, Format
 from refattn.spec import AttentionSpec
-from refattn.visibility import visible
+from refattn.visibility import Visibility
 
 if TYPE_CHECKING:
     from refattn.cases import AttentionCase
@@ -45,13 +45,16 @@ def only(spec: AttentionSpec, *fields: str) -> bool:
 
 
 def mask_of(case: AttentionCase) -> NDArray[np.bool_] | None:
-    """The boolean mask that says all of the spec's visibility but the bias, four axes; None if every key is visible."""
+    """The boolean mask that says all of the spec's visibility but the bias; None if every key is visible.
+
+    It has four axes, of length 1 where the visibility does not depend on the batch or the head.
+    """
     spec = case.spec
     if only(spec):
         return None
     if only(spec, "mask"):
         return four_axes(spec.mask)
-    return np.array(visible(spec.replace(bias=None), case.shape))
+    return np.array(Visibility.of(spec.replace(bias=None), case.shape).block())
 
 
 def bias_of(case: AttentionCase) -> tuple[Array, Format] | None:

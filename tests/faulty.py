@@ -279,10 +279,10 @@ FAULTS: dict[str, Fault] = {
     "softmax/inf": Fault(
         softmax(lambda x, axis: _without_nan(models.safe_softmax(x, axis))), claims=("ieee",), **SOFTMAX
     ),
-    "statistics/rms": Fault(undeclared(accumulator="bf16")),
+    "statistics/rms": Fault(undeclared(accumulator="tf32", tile=1)),
     "statistics/bias": Fault(undeclared(probabilities=Stage(formats.bf16, "truncate"))),
     "statistics/lse": Fault(after(lambda out, lse: (out, lse * np.float32(1 + 2.0**-20))), claims=("lse",)),
-    "statistics/long": Fault(undeclared(accumulator="bf16")),
+    "statistics/long": Fault(undeclared(normaliser="bf16")),
     "statistics/dq": Fault(_NarrowBackwardKernel, claims=GRADIENTS),
     "statistics/dk": Fault(_NarrowBackwardKernel, claims=GRADIENTS),
     "statistics/dv": Fault(_NarrowBackwardKernel, claims=GRADIENTS),

@@ -138,7 +138,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Observation:
-    """What one look at the kernel showed; `case` is the one behind it, and `hung` says that the kernel did not return."""
+    """What one look at the kernel showed; `case` is the one behind it, `hung` is that the kernel did not return."""
 
     verdict: Verdict = Verdict.CONFORMS
     message: str = ""

@@ -78,6 +78,9 @@ def check(
     """
     if not callable(kernel):
         raise InvalidType(f"kernel is {type(kernel).__name__}: expected a callable")
+    if arithmetic is not None and not isinstance(arithmetic, Arithmetic):
+        raise InvalidType(f"arithmetic is {type(arithmetic).__name__}: expected an Arithmetic or None")
+    _check_seed(seed)
     adapter = adapters.get(call, library)
     wanted = _formats(dtypes, adapter.formats(kernel))
     scale = _profile(profile)
@@ -223,9 +226,18 @@ def _finished(
     return report
 
 
+def _check_seed(seed: Any) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise InvalidType(f"seed is {seed!r}: expected an integer of at least 0")
+    if seed < 0:
+        raise InvalidValue(f"seed is {seed!r}: expected an integer of at least 0")
+
+
 def _formats(dtypes: Iterable[Any], known: tuple[Format, ...]) -> list[Format]:
     if isinstance(dtypes, str):
         dtypes = (dtypes,)
+    if not isinstance(dtypes, Iterable):
+        raise InvalidType(f"dtypes is {dtypes!r}: expected a collection of formats")
     wanted = list(dict.fromkeys(formats.get(dtype) for dtype in dtypes))
     if not wanted:
         raise InvalidValue("dtypes is empty: expected at least one input format")
@@ -246,6 +258,8 @@ def _chosen(only: str | None, quantity: str) -> list[Property]:
     fitting = [prop for prop in ALL if prop.quantity == quantity or quantity == "any"]
     if only is None:
         return fitting
+    if not isinstance(only, str):
+        raise InvalidType(f"only is {only!r}: expected a pattern or None")
     chosen = [prop for prop in fitting if fnmatch.fnmatchcase(prop.name, only)]
     if not chosen:
         raise InvalidValue(f"only is {only!r}: no property of this calling convention matches it")

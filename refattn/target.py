@@ -14,7 +14,7 @@ from typing import Any
 from refattn import adapters, formats
 from refattn.adapters import Adapter, CallFailure, Outcome
 from refattn.arithmetic import Arithmetic
-from refattn.errors import InvalidValue
+from refattn.errors import InvalidType, InvalidValue
 from refattn.formats import Format
 
 HANGS_ALLOWED = 3
@@ -28,7 +28,7 @@ class Target:
     arithmetics  by format; a format that is missing takes the kernel's own or the convention's
     time_limit   seconds for one call; after three calls that exceed it the kernel is not called again
 
-    Raises InvalidValue for an unknown claim or a time limit that is not positive.
+    Raises InvalidValue or InvalidType for an unknown claim or a time limit that is no positive number.
     """
 
     def __init__(
@@ -40,6 +40,8 @@ class Target:
         time_limit: float = 60.0,
         name: str | None = None,
     ) -> None:
+        if isinstance(time_limit, bool) or not isinstance(time_limit, (int, float)):
+            raise InvalidType(f"time_limit is {time_limit!r}: expected a positive number of seconds")
         if not time_limit > 0:
             raise InvalidValue(f"time_limit is {time_limit!r}: expected a positive number of seconds")
         self.kernel = kernel

@@ -51,7 +51,9 @@ CLAIMS: dict[str, str] = {
 
 
 def checked_claims(claims: Iterable[str]) -> frozenset[str]:
-    """The claims as a set. Raises InvalidValue, naming the first that is not in CLAIMS."""
+    """The claims as a set. Raises InvalidValue, naming the first that is not in CLAIMS; InvalidType for one string."""
+    if isinstance(claims, str):
+        raise InvalidType(f"claims is {claims!r}: expected a collection of names")
     found = frozenset(claims)
     for claim in sorted(found - CLAIMS.keys()):
         raise InvalidValue(f"claim {claim!r} is not known: expected some of {', '.join(CLAIMS)}")

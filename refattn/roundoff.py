@@ -1,6 +1,17 @@
-"""The error factors that every bound is made of. Imports nothing of refattn."""
+"""The error factors that every bound is made of: of floats, of arrays, and of exact Fractions. Imports nothing of refattn.
+
+A rounding with relative error of at most u multiplies by e^t, |t| <= u, when |error| <= u / (1 + u) as rounding to
+nearest and truncating have it; such exponents add up exactly, whatever the order of the operations. Of Fractions, the
+functions that are not rational give a rational number above them (proofs/theories/Growth.v): that is how the tests
+compare them with the proofs to the last digit.
+"""
 
 from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
 
 
 def gamma(n: float, u: float) -> float:
@@ -11,9 +22,35 @@ def gamma(n: float, u: float) -> float:
     return product / (1.0 - product) if product < 1.0 else float("inf")
 
 
-def compound(*units: float) -> float:
-    """(1 + u1) (1 + u2) ... - 1: one relative error of at most each of these, multiplied."""
-    total = 0.0
+def growth(t: Any) -> Any:
+    """e^t - 1: what a log-error of at most t can add to 1 (theorem growth). Of a Fraction below 2: t / (1 - t/2)."""
+    if isinstance(t, Fraction):
+        return t / (1 - t / 2)
+    return np.expm1(t)
+
+
+def log_growth(d: Any) -> Any:
+    """log(1 + d): the log-error of a relative error that is at most d in both directions. Of a Fraction: d."""
+    if isinstance(d, Fraction):
+        return d
+    return np.log1p(d)
+
+
+def log_error(relative: Any) -> Any:
+    """|t| of a result x e^t whose relative error is at most `relative` < 1 (theorem log_error): r / (1 - r)."""
+    return relative / (1 - relative)
+
+
+def compound(*units: Any) -> Any:
+    """(1 + u1) (1 + u2) ... - 1: one relative error of at most each of these, multiplied (theorem compound)."""
+    total = 0 * units[0]
     for unit in units:
-        total += unit + total * unit
+        total = total + unit + total * unit
     return total
+
+
+def rounded(error: Any, size: Any, relative: Any, lost: Any = 0) -> Any:
+    """Error after a rounding of a number of size `size` that is off by `error`, which errs by `relative` of it and by
+    `lost` where it underflows (theorem rounded): e + r (s + e) + lost.
+    """
+    return error + relative * (size + error) + lost

@@ -1,4 +1,4 @@
-"""The error factors that every bound is made of: of floats, of arrays, and of exact Fractions. Imports nothing of refattn.
+"""Error factors that every bound is made of, of floats, arrays and exact Fractions. Imports nothing of refattn.
 
 A rounding with relative error of at most u multiplies by e^t, |t| <= u, when |error| <= u / (1 + u) as rounding to
 nearest and truncating have it; such exponents add up exactly, whatever the order of the operations. Of Fractions, the

@@ -91,6 +91,15 @@ def test_an_empty_row_with_a_sink_has_its_logit():
     assert (out.item(), lse.item()) == (0, mpf("0.25"))
 
 
+def test_a_sink_of_minus_infinity_is_none_in_an_empty_row_too():
+    spec = AttentionSpec(mask=np.array([[[[True], [False]]]]), sinks=np.array([-np.inf]))
+    q = do = np.ones((1, 1, 2, 1))
+    out, lse = definition.attention(q, q[:, :, :1], q[:, :, :1], spec)
+    assert (out[0, 0, 1, 0], lse[0, 0, 1]) == (0, mpf("-inf"))
+    found = definition.attention_backward(q, q[:, :, :1], q[:, :, :1], do, spec)
+    assert found.dsinks.item() == 0
+
+
 def test_precision_follows_the_size_of_the_scores():
     q, k, v = sequence(1e150), sequence(1e150, np.nextafter(1e150, 0.0)), sequence(0.0, 1.0)
     spec = AttentionSpec(scale=2.0**-940)

@@ -202,9 +202,14 @@ class _Problem:
     def weights(self, row: tuple[int, ...], keys: list[int]) -> tuple[list[mpf], mpf]:
         """Weights of the visible keys, then of the sink if there is one; and the log-sum-exp."""
         logits = [self.score(row, j) for j in keys]
-        if self.spec.sinks is not None:
-            logits.append(mpf(float(self.spec.sinks[row[1]])))
-        return normalise(logits)
+        if self.spec.sinks is None:
+            return normalise(logits)
+        sink = mpf(float(self.spec.sinks[row[1]]))
+        if sink == mpf("-inf"):
+            # As if it were not there, in a row without a visible key too.
+            weights, lse = normalise(logits)
+            return [*weights, mpf(0)], lse
+        return normalise([*logits, sink])
 
     def kept(self, row: tuple[int, ...], j: int) -> mpf:
         """Dropout's factor."""

@@ -32,24 +32,22 @@ T = TypeVar("T")
 class Profile:
     """How much to try.
 
-    seeds of each seeded regime; Hypothesis examples of each search and of each shrinking; independent draws of each
-    statistic; the longest sequence.
+    seeds of each seeded regime; Hypothesis examples of each search and of each shrinking; the longest sequence.
     """
 
     name: str
     seeds: int
     examples: int
     shrinks: int
-    draws: int
     longest: int
 
 
 PROFILES = {
     profile.name: profile
     for profile in (
-        Profile("quick", seeds=1, examples=30, shrinks=150, draws=8, longest=2048),
-        Profile("ci", seeds=3, examples=150, shrinks=400, draws=16, longest=4096),
-        Profile("deep", seeds=12, examples=1500, shrinks=1500, draws=48, longest=16384),
+        Profile("quick", seeds=1, examples=30, shrinks=150, longest=2048),
+        Profile("ci", seeds=3, examples=150, shrinks=400, longest=4096),
+        Profile("deep", seeds=12, examples=1500, shrinks=1500, longest=16384),
     )
 }
 

@@ -154,7 +154,9 @@ class Adapter(ABC):
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
         """Why the convention cannot express the case, in one sentence; None if it can."""
-        del kernel, want_lse, want_gradients
+        del kernel, want_lse
+        if want_gradients and case.do is None:
+            return "the case has no upstream gradient do: expected one where gradients are wanted"
         if self.queries is not None and case.shape.queries != self.queries:
             return f"the {self.name} convention takes {self.queries} query: the case has {case.shape.queries}"
         return None

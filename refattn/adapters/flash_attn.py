@@ -54,8 +54,6 @@ class FlashAttn(Adapter):
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
         """There is no mask, bias or sink, and one alignment."""
-        if want_gradients and case.do is None:
-            return "the case has no upstream gradient do: expected one where gradients are wanted"
         if want_gradients and case.dlse is not None:
             return f"the {self.name} convention takes no upstream gradient of the log-sum-exp"
         positional = case.spec.features().keys() & {"causal", "window", "alibi_slopes"}

@@ -49,8 +49,6 @@ class JaxAttention(Adapter):
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
         """There is no softcap, ALiBi, sink or dropout mask, and one head dimension."""
-        if want_gradients and case.do is None:
-            return "the case has no upstream gradient do: expected one where gradients are wanted"
         if want_gradients and case.dlse is not None:
             return "the jax convention takes no upstream gradient of the log-sum-exp"
         if case.shape.d_v != case.shape.d_qk:

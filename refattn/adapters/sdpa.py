@@ -52,8 +52,6 @@ class SDPA(Adapter):
         """There is no softcap, ALiBi, sink or dropout mask, and no log-sum-exp."""
         if want_lse or (want_gradients and case.dlse is not None):
             return "the sdpa convention returns no log-sum-exp"
-        if want_gradients and case.do is None:
-            return "the case has no upstream gradient do: expected one where gradients are wanted"
         if case.spec.empty_rows != "zero":
             return "the sdpa convention gives 0 for rows that see no key: the case expects NaN"
         foreign = rendering.foreign_feature(case.spec, {"scale", "bias", *rendering.VISIBILITY}, self.name)

@@ -44,9 +44,11 @@ class Native(Adapter):
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
         """Gradients need a way to compute them."""
-        if want_gradients and not hasattr(kernel, "backward") and self.library(kernel).name != "torch":
+        general = super().refuses(kernel, case, want_lse=want_lse, want_gradients=want_gradients)
+        differentiable = hasattr(kernel, "backward") or self.library(kernel).name == "torch"
+        if general is None and want_gradients and not differentiable:
             return "the kernel has no attribute backward: expected backward(q, k, v, do, *, spec, dlse=None)"
-        return super().refuses(kernel, case, want_lse=want_lse, want_gradients=want_gradients)
+        return general
 
     def exchange(
         self,

@@ -98,17 +98,29 @@ def observe_batch(context: Context, case: AttentionCase) -> Observation:
     """Each batch element alone gives the bits that it gives in the batch."""
     if not case.spec.features().keys() - {"alignment"}:
         case = enlarged(case)
+    cases = [case]
+    if "mask" in context.claims and case.spec.mask is None and case.shape.batch > 1:
+        cases.append(with_masked_mates(case))
     try:
-        whole = context.target.run(case)
-        for batch in range(case.shape.batch):
-            alone = context.target.run(one_of_batch(case, batch))
-            if not np.array_equal(whole.raw["out"][batch], alone.raw["out"][0]):
-                return _bits_differ(
-                    "out", array_of(whole.out)[batch], array_of(alone.out)[0], "the batch element alone"
-                )
+        for each in cases:
+            whole = context.target.run(each)
+            for batch in range(each.shape.batch):
+                alone = context.target.run(one_of_batch(each, batch))
+                if not np.array_equal(whole.raw["out"][batch], alone.raw["out"][0]):
+                    return _bits_differ(
+                        "out", array_of(whole.out)[batch], array_of(alone.out)[0], "the batch element alone"
+                    )
     except CallFailure as error:
         return failure(error)
     return Observation(share=0.0)
+
+
+def with_masked_mates(case: AttentionCase) -> AttentionCase:
+    """The first batch element sees what it saw; of the keys of the others, a mask hides every other one."""
+    shape = case.shape
+    mask = np.ones((shape.batch, 1, shape.queries, shape.keys), np.bool_)
+    mask[1:, :, :, 1::2] = False
+    return case.replace(spec=case.spec.replace(mask=mask))
 
 
 def one_of_batch(case: AttentionCase, batch: int) -> AttentionCase:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 _HEADER = """\
-(** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not part of the build. *)
+(** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not in the build. *)
 """
 
 

@@ -22,7 +22,7 @@ class Line(NamedTuple):
 
 
 def parse(printed: str) -> list[Line]:
-    """Lines from Coq's notation for list (string * list (Z * Z) * (Z * Z)); raises ValueError if it is anything else."""
+    """The lines that Coq prints as one list (string * list (Z * Z) * (Z * Z)); raises ValueError for anything else."""
     found = re.fullmatch(r"\s*= (\[.*\])\s*: list \(string \* list \(Z \* Z\) \* \(Z \* Z\)\)\s*", printed, re.DOTALL)
     if found is None:
         raise ValueError(f"expected one list of lines, found {printed[:200]!r}")

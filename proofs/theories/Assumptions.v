@@ -1,4 +1,4 @@
-(** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not part of the build. *)
+(** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not in the build. *)
 From refattn Require StatementsRoundoff.
 
 Definition every_theorem_of_roundoff := (

@@ -56,4 +56,6 @@ Definition grid_roundoff :=
   map (fun d => line "log_growth" [d] (log_growth d)) (errors ++ large) ++
   map (fun r => line "log_error" [r] (log_error r)) errors ++
   map (fun units => line "compound" units (compound units)) (flat_map mixed errors) ++
-  map (fun '(e, s, r, lost) => line "rounded" [e; s; r; lost] (rounded e s r lost)) (flat_map quadruples errors).
+  map (fun '(e, s, r, lost) => line "rounded" [e; s; r; lost] (rounded e s r lost)) (flat_map quadruples errors) ++
+  (* Where nothing is lost, the argument may be left out. *)
+  map (fun e => line "rounded" [e; 7 # 3; 1 # 2 ^ 11] (rounded e (7 # 3) (1 # 2 ^ 11) 0)) errors.

@@ -8,7 +8,7 @@ Open Scope R_scope.
     reference as it is added, and of the logarithm; unit, lost: of every rounding. *)
 Definition lse_error (relative doubt height logarithm size turn log unit lost : R) : R :=
   let spread := log_growth relative in
-  rounded (spread + (turn * (height + doubt) + lost) + (log * (logarithm + spread + doubt) + lost)) size unit lost.
+  rounded (spread + ((turn * (height + doubt) + lost) + (log * (logarithm + spread + doubt) + lost))) size unit lost.
 
 Lemma log_of_between L l D : 0 < L -> 0 <= D -> L / (1 + D) <= l <= L * (1 + D) ->
   0 < l /\ Rabs (ln l - ln L) <= log_growth D.

@@ -13,7 +13,7 @@ Definition softmax_error (weight log_error relative dividing lost lost_quotient 
 Definition log_softmax_error (relative distance logarithm shift log lost unit unit_out lost_out : R) : R :=
   let spread := log_growth relative in
   let size := distance + logarithm in
-  rounded (rounded (spread + (shift * distance + lost) + (log * (logarithm + spread) + lost)) size unit lost)
+  rounded (rounded (spread + ((shift * distance + lost) + (log * (logarithm + spread) + lost))) size unit lost)
     size unit_out lost_out.
 
 Definition log_sum_exp_error (relative height logarithm size turn log unit lost unit_out lost_out : R) : R :=

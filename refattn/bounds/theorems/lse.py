@@ -1,0 +1,21 @@
+"""Error of a log-sum-exp m + log l (proofs/log_sum_exp.md; theory LogSumExp). May import: refattn.roundoff."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refattn.roundoff import log_growth, rounded
+
+
+def lse_error(
+    relative: Any, doubt: Any, height: Any, logarithm: Any, size: Any, turn: Any, log: Any, unit: Any, lost: Any
+) -> Any:
+    """Error of a log-sum-exp whose normaliser is off by `relative` (theorem lse_bounded).
+
+    height, logarithm and size are |m|, |log L| and |m + log L|, doubt how far the computed reference lies from m; turn
+    and log are the relative errors of the reference as it is added and of the logarithm, unit and lost those of a
+    rounding.
+    """
+    spread = log_growth(relative)
+    terms = (turn * (height + doubt) + lost) + (log * (logarithm + spread + doubt) + lost)
+    return rounded(spread + terms, size, unit, lost)

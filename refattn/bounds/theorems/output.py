@@ -1,0 +1,37 @@
+"""Errors of a weighted mean that is computed as a quotient (proofs/output.md; theories Output, Hull).
+
+May import: refattn.roundoff.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refattn.roundoff import growth, rounded
+
+
+def quotient_error(error: Any, relative: Any, size: Any) -> Any:
+    """Error of N^ / L^, of size |N / L|, where |N^ - N| <= error L and |L^ - L| <= relative L^ (theorem
+    quotient_bounded).
+    """
+    return error * (1 + relative) + size * relative
+
+
+def hull_error(apart: Any, size: Any, lost: Any, lost_sum: Any, least: Any) -> Any:
+    """How far the quotient of two sums with the same non-negative weights can lie outside the hull of the values
+    (theorem hull).
+
+    apart is the log-error of what happens to the weights where the two sums differ, size the largest |v|, lost and
+    lost_sum their absolute errors, least a positive number that the computed normaliser is not below.
+    """
+    grown = growth(apart)
+    return grown * size + ((1 + grown) * size * lost_sum + lost) / least
+
+
+def output_error(quotient: Any, size: Any, dividing: Any, lost: Any, unit: Any, lost_out: Any) -> Any:
+    """Error of an output of size `size` whose exact quotient is off by `quotient` (theorem output_bounded).
+
+    dividing is the log-error of the division, of one rounding or of a reciprocal and a product, lost what underflows
+    there; unit and lost_out are those of the rounding into the output's format.
+    """
+    return rounded(rounded(quotient, size, growth(dividing), lost), size, unit, lost_out)

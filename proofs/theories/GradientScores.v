@@ -63,13 +63,13 @@ Proof.
   eapply Rle_trans; [apply D; [exact HE|]|].
   - apply (gathered_alone u eta 0 0 0 0 0 0 1 n 0 o' dO (fun _ => cs) tt 0 r r); auto using multiplied_by_one.
     simpl; lra.
-  - right. unfold delta_error, gradient_additions, gradient_underflow. rewrite Rabs_R1. change (INR (length [tt])) with 1.
-    f_equal; ring.
+  - right. unfold delta_error, gradient_additions, gradient_underflow. rewrite Rabs_R1.
+    change (INR (length [tt])) with 1. f_equal; ring.
 Qed.
 End Columns.
 
-(** The two rounded differences of dP - Delta + dLSE in any order, in one form: all three terms may have passed the first
-    of them, and the second errs by a common factor. Without dLSE, inner = 0. *)
+(** The two rounded differences of dP - Delta + dLSE in any order, in one form: all three terms may have passed the
+    first of them, and the second errs by a common factor. Without dLSE, inner = 0. *)
 Definition differences (inner u eta dp delta dl s : R) : Prop :=
   exists ta tb tc h t h', Rabs ta <= inner /\ Rabs tb <= inner /\ Rabs tc <= inner /\ Rabs h <= eta /\
     Rabs t <= u /\ Rabs h' <= eta /\ s = (dp * exp ta - delta * exp tb + dl * exp tc + h) * exp t + h'.

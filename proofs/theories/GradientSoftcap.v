@@ -1,5 +1,5 @@
-(** The softcap's slope 1 - tanh^2 = sech^2, which the backward pass makes of the tanh that the forward pass made: how far
-    it is off, and what that does to dS on its way to Q and K. *)
+(** The softcap's slope 1 - tanh^2 = sech^2, which the backward pass makes of the tanh that the forward pass made: how
+    far it is off, and what that does to dS on its way to Q and K. *)
 From Coq Require Import Reals Lra Ranalysis Rtrigo_def.
 From refattn Require Import LogMetric Growth Roundoff GradientRounding.
 Open Scope R_scope.
@@ -78,8 +78,8 @@ Proof.
   eapply Rle_trans; [apply Rabs_triang|]. rewrite Rabs_mult, (Rabs_pos_eq 2) by lra. lra.
 Qed.
 
-(** Theorem softcap_gradient: the slope 1 - x^2 from the capped score c tanh(a), which is off by c e, divided by a rounded
-    c; or from the tanh itself, if that is off by no more. *)
+(** Theorem softcap_gradient: the slope 1 - x^2 from the capped score c tanh(a), which is off by c e, divided by a
+    rounded c; or from the tanh itself, if that is off by no more. *)
 Theorem softcap_gradient_bound a e constant u eta cap held capped x xx f :
   0 < cap -> 0 <= constant -> 0 <= u -> 0 <= eta -> 0 <= e -> Rabs (capped - cap * tanh a) <= cap * e ->
   (rounds constant 0 cap held /\ rounds u eta (capped / held) x) \/ Rabs (x - tanh a) <= e ->
@@ -124,5 +124,6 @@ Theorem through_softcap_bound ds a e f factor ef u eta x : 0 <= u -> 0 <= factor
 Proof.
   intros U F0 E F R. pose proof (product_off ds a e f factor ef E F) as P.
   rewrite (Rabs_pos_eq factor) in P by exact F0.
-  pose proof (rounds_rounded u eta _ _ _ _ U P R) as X. rewrite Rabs_mult, (Rabs_pos_eq factor) in X by exact F0. exact X.
+  pose proof (rounds_rounded u eta _ _ _ _ U P R) as X. rewrite Rabs_mult, (Rabs_pos_eq factor) in X by exact F0.
+  exact X.
 Qed.

@@ -73,7 +73,8 @@ Proof.
 Qed.
 
 (** A fused multiply-add errs in proportion to the rounded product m c, whatever the distance. *)
-Theorem argument_fma_error scale most factor x m z : 0 < scale <= most -> 1 <= most -> factor_held scale factor -> fused factor x m z ->
+Theorem argument_fma_error scale most factor x m z : 0 < scale <= most -> 1 <= most ->
+  factor_held scale factor -> fused factor x m z ->
   Rabs (z * ln 2 - scale * (x - m)) <=
     argument_fma (scale * Rabs (x - m)) (scale * Rabs m) unit constant + argument_lost most unit constant lost.
 Proof.

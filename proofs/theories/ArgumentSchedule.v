@@ -52,7 +52,8 @@ Proof.
   intros H L. unfold reach. apply Rmax_lub; [apply Rmax_l|].
   destruct (Rle_dec 0 m) as [P|N].
   - eapply Rle_trans; [|apply Rmax_r]. rewrite !Rabs_pos_eq; lra.
-  - eapply Rle_trans; [|apply Rmax_l]. rewrite Rabs_left by lra. pose proof (Rle_abs (- a)). rewrite Rabs_Ropp in *. lra.
+  - eapply Rle_trans; [|apply Rmax_l]. rewrite Rabs_left by lra.
+    pose proof (Rle_abs (- a)). rewrite Rabs_Ropp in *. lra.
 Qed.
 
 Lemma reach_near a m : a <= m + tau -> reach tau a m <= Rabs a + (m - a + 2 * tau).
@@ -97,7 +98,7 @@ Theorem reach_known a m a' m' doubt : Rabs (a' - a) <= doubt -> Rabs (m' - m) <=
 Proof.
   intros A M. assert (D : forall y y', Rabs (y' - y) <= doubt -> Rabs y' <= Rabs y + doubt).
   { intros y y' H. replace y' with (y + (y' - y)) by ring. eapply Rle_trans; [apply Rabs_triang|]. lra. }
-  pose proof (D _ _ A). pose proof (D _ _ M). pose proof (Rmax_l (Rabs a) (Rabs m)). pose proof (Rmax_r (Rabs a) (Rabs m)).
-  unfold reach. apply Rmax_lub; lra.
+  pose proof (D _ _ A). pose proof (D _ _ M).
+  pose proof (Rmax_l (Rabs a) (Rabs m)). pose proof (Rmax_r (Rabs a) (Rabs m)). unfold reach. apply Rmax_lub; lra.
 Qed.
 End Paths.

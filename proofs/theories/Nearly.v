@@ -1,4 +1,4 @@
-(** An operation as a relation: off by a relative and by an absolute error. Chains of operations are again of this form. *)
+(** An operation as a relation: off by a relative and by an absolute error. Chains of them are again of this form. *)
 From Coq Require Import Reals List Lra.
 From refattn Require Import LogMetric Roundoff.
 Import ListNotations.

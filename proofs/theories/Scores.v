@@ -30,7 +30,8 @@ Definition capped_score (error slope size cap tanh unit constant lost : R) : R :
   rounded (rounded (error * slope) size tanh (cap * lost)) size (compound [unit; constant]) lost.
 
 (** Bias; ALiBi, whose slope is held and its product with the distance rounded; both of them. *)
-Definition biased_score (error size bias unit constant lost : R) : R := rounded (error + constant * bias) size unit lost.
+Definition biased_score (error size bias unit constant lost : R) : R :=
+  rounded (error + constant * bias) size unit lost.
 
 Definition alibi_score (error size alibi unit constant lost : R) : R :=
   rounded (error + rounded (constant * alibi) alibi unit lost) size unit lost.
@@ -214,7 +215,8 @@ Qed.
 Theorem scaled_query_score_error scale ps s sum score dot_unit dot_lost stored lost :
   0 <= dot_unit -> 0 <= dot_lost -> 0 <= stored ->
   (forall p, In p ps -> query_scaled scale (fst (fst p)) (snd p)) ->
-  terms s = map (fun p => (snd p, snd (fst p))) ps -> computed dot_unit dot_lost s sum -> nearly stored lost score sum ->
+  terms s = map (fun p => (snd p, snd (fst p))) ps -> computed dot_unit dot_lost s sum ->
+  nearly stored lost score sum ->
   let magnitude := sumf (fun p => Rabs (exact_term scale p)) ps in
   let keys := sumf (fun p => Rabs (snd (fst p))) ps in
   let query := scaled_query magnitude keys wide constant wide_lost narrow narrow_lost in

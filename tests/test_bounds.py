@@ -15,7 +15,7 @@ from worst_roundings import Nudge, Row, by_format, by_unit
 
 from refattn import bounds, formats, oracle
 from refattn.arithmetic import Arithmetic, Stage
-from refattn.bounds import forward, stages
+from refattn.bounds import forward, stages, weights
 from refattn.bounds.budget import AttentionBudget
 from refattn.cases import AttentionCase
 from refattn.errors import InvalidType, InvalidValue
@@ -295,11 +295,11 @@ def _without_length(n: float, u: float) -> float:
 
 
 WEAKER: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "gamma without n in sums": (forward, "gamma", _without_length),
+    "no n in sums": (forward, "additions", lambda keys, changes, unit: 2 * unit),
     "gamma without n in scores": (stages, "gamma", _without_length),
-    "no exponential": (forward, "exp_log_error", lambda arithmetic: 0.0),
-    "no rounding of the argument": (forward, "argument_error", lambda scores, *rest: np.zeros_like(scores)),
-    "no rescales": (forward, "rescales", lambda keys, arithmetic: 0),
+    "no exponential": (weights, "exp_log_error", lambda arithmetic: 0.0),
+    "no rounding of the argument": (weights, "argument_error", lambda scores, *rest: np.zeros_like(scores)),
+    "no rescales": (weights, "rescales", lambda keys, arithmetic: 0),
     "one rounding of the scaling": (stages, "compound", lambda *units: compound(*units[:1])),
 }
 

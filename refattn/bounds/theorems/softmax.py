@@ -14,7 +14,7 @@ from refattn.roundoff import growth, log_growth, rounded
 def softmax_error(
     weight: Any, log_error: Any, relative: Any, dividing: Any, lost: Any, lost_quotient: Any, unit: Any, lost_out: Any
 ) -> Any:
-    """Error of a weight p / L, where p is off by e^log_error and by `lost` L, L by `relative` (theorem softmax_bounded).
+    """Error of a weight p / L, p being off by e^log_error and by `lost` L, L by `relative` (theorem softmax_bounded).
 
     dividing and lost_quotient are the division's errors, unit and lost_out those of the last rounding.
     """
@@ -24,7 +24,15 @@ def softmax_error(
 
 
 def log_softmax_error(
-    relative: Any, distance: Any, logarithm: Any, shift: Any, log: Any, lost: Any, unit: Any, unit_out: Any, lost_out: Any
+    relative: Any,
+    distance: Any,
+    logarithm: Any,
+    shift: Any,
+    log: Any,
+    lost: Any,
+    unit: Any,
+    unit_out: Any,
+    lost_out: Any,
 ) -> Any:
     """Error of (x - m) - log L, distance = m - x, logarithm = log L >= 0 (theorem log_softmax_bounded).
 

@@ -1,0 +1,115 @@
+"""Exact softmax weights of one block and the log-errors of their computation: what the other bounds start from.
+
+May import: numpy, refattn.arithmetic, refattn.scores, refattn.spec, refattn.bounds.splits, refattn.bounds.stages.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refattn.arithmetic import Arithmetic
+from refattn.bounds.splits import split_error
+from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, rescales, score_errors
+from refattn.scores import Block
+from refattn.spec import AttentionSpec
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockWeights:
+    """Exact weights of one block (to float64) and the certified log-errors of their computation, (r, n).
+
+    weights sum to 1 - sink; total (r,) is the normaliser relative to `maximum`; `score` and `argument` are log-errors;
+    `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. doubt (r,)
+    is the largest `score`: so far may the computed maximum lie from `maximum`; top (r,) is the argument's log-error at
+    the computed maximum, whose key weighs 1 there. sink, sink_distance and sink_error (r,) are the sink's weight,
+    distance and log-error: 0, inf and 0 where there is none.
+    """
+
+    weights: Array
+    distance: Array
+    maximum: Array
+    total: Array
+    scores: Array
+    score: Array
+    argument: Array
+    constant: float
+    doubt: Array
+    top: Array
+    score_square: Array
+    visible: NDArray[np.bool_]
+    sink: Array
+    sink_distance: Array
+    sink_error: Array
+    overflow: NDArray[np.bool_]
+    empty: NDArray[np.bool_]
+
+    def log_error(self) -> Array:
+        """|t| of every weight p e^t, relative to the computed maximum."""
+        return self.score + self.argument + self.constant
+
+    def excess(self, log_error: Array) -> Array:
+        """What errors of up to e^t, t = log_error (r, n), can add to each weight."""
+        return _excess(self.weights, self.distance, self.total[:, None], log_error)
+
+    def sink_excess(self, log_error: Array) -> Array:
+        """The same of the sink, (r,)."""
+        return _excess(self.sink, self.sink_distance, self.total, log_error)
+
+
+def _excess(weights: Array, distance: Array, total: Array, t: Array) -> Array:
+    """w (e^t - 1) for w = e^-distance / total, whether or not that underflows; inf where it overflows."""
+    small = weights * np.expm1(np.minimum(t, 1e-3))
+    if not (t >= 1e-3).any():
+        return small
+    return np.where(t < 1e-3, small, np.exp(t - distance) / total - weights)
+
+
+def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: Arithmetic, keys: int) -> BlockWeights:
+    """Weights of one block and their log-errors (theorem any_schedule)."""
+    found = score_errors(block, spec, scale, arithmetic)
+    hidden = np.isneginf(found.scores)
+    sink = spec.sinks[block.head] if spec.sinks is not None else -np.inf
+    maximum = np.maximum(found.scores.max(axis=1, initial=-np.inf), sink)
+    maximum = np.where(np.isneginf(maximum), 0.0, maximum)
+    distance = np.where(hidden, np.inf, maximum[:, None] - found.scores)
+    unnormalised = np.exp(-distance)
+    total = unnormalised.sum(axis=1) + np.exp(sink - maximum)
+    empty = np.asarray(hidden.all(axis=1))
+    visible_scores = np.where(hidden, maximum[:, None], found.scores)
+    constant = (1 + rescales(keys, arithmetic)) * exp_log_error(arithmetic)
+    score = np.where(hidden, 0.0, found.certified)
+    doubt = score.max(axis=1, initial=0.0, keepdims=True)
+    logit = np.where(np.isneginf(sink), maximum, sink)[:, None]
+    held = constant_unit(arithmetic) * np.abs(logit)
+    # The sink is a score that errs too, and may be the maximum.
+    doubt = np.maximum(doubt, np.where(np.isneginf(sink), 0.0, held))
+
+    def argument(scores: Array) -> Array:
+        error = argument_error(scores, maximum[:, None], arithmetic, doubt)
+        return error + split_error(scores, maximum, doubt + error + constant, keys, arithmetic)
+
+    of_keys = argument(visible_scores)
+    return BlockWeights(
+        weights=unnormalised / np.where(total > 0, total, 1.0)[:, None],
+        distance=distance,
+        maximum=maximum,
+        total=np.where(total > 0, total, 1.0),
+        scores=visible_scores,
+        score=score,
+        argument=of_keys,
+        constant=constant,
+        doubt=doubt[:, 0],
+        top=argument(maximum[:, None])[:, 0],
+        visible=~hidden,
+        sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),
+        sink_distance=maximum - sink,
+        sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit))[:, 0] + constant),
+        score_square=np.where(hidden, 0.0, found.mean_square),
+        overflow=found.overflow,
+        empty=empty,
+    )

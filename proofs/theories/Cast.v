@@ -3,7 +3,7 @@
     Two casts, one after the other, are two roundings: their log-errors add up, and what the first lost is scaled. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats Truncation FlushToZero FormatsStage FormatsProduct.
+From refattn Require Import LogMetric Growth Formats Truncation FlushToZero FormatsStage FormatsProduct.
 Open Scope R_scope.
 
 (** What is asked of a cast: a log-error and an absolute part. *)
@@ -22,34 +22,29 @@ Theorem cast_held f g m x : valid_format f -> (precision f <= precision g)%Z -> 
   holds g (stage_round f m x).
 Proof. intros V P L. apply (narrow_held g f); auto. apply stage_ok; exact V. Qed.
 
-Theorem cast_twice first second unit1 unit2 lost1 lost2 :
-  cast_ok first unit1 lost1 -> cast_ok second unit2 lost2 ->
-  cast_ok (fun p => second (first p)) (unit1 + unit2) (lost1 * exp unit2 + lost2).
+(** The cast of what is known by a log-error and an absolute part already. *)
+Definition cast_lost (before unit lost : R) : R := before * (1 + growth unit) + lost.
+
+Theorem cast_error cast unit lost relative eta exact computed : cast_ok cast unit lost ->
+  (exists t h, Rabs t <= relative /\ Rabs h <= eta /\ computed = exact * exp t + h) ->
+  exists t h, Rabs t <= relative + unit /\ Rabs h <= cast_lost eta unit lost /\ cast computed = exact * exp t + h.
 Proof.
-  intros A B p. destruct (A p) as (t & h & Ht & Hh & E). destruct (B (first p)) as (t' & h' & Ht' & Hh' & E').
+  intros C (t & h & Ht & Hh & E). destruct (C computed) as (t' & h' & Ht' & Hh' & E').
   exists (t + t'), (h * exp t' + h'). split; [|split].
   - eapply Rle_trans; [apply Rabs_triang|lra].
-  - eapply Rle_trans; [apply Rabs_triang|]. apply Rplus_le_compat; [|exact Hh'].
+  - unfold cast_lost, growth. replace (1 + (exp unit - 1)) with (exp unit) by ring.
+    eapply Rle_trans; [apply Rabs_triang|]. apply Rplus_le_compat; [|exact Hh'].
     rewrite Rabs_mult, (Rabs_pos_eq (exp t')) by (left; apply exp_pos).
     apply Rmult_le_compat; [apply Rabs_pos|left; apply exp_pos|exact Hh|].
     apply exp_le. apply LogMetric.Rabs_le_inv in Ht'. lra.
   - rewrite E', E, exp_plus. ring.
 Qed.
 
-(** The cast of what is known by a log-error and an absolute part already. *)
-Theorem cast_error cast unit lost relative eta exact computed : cast_ok cast unit lost ->
-  (exists t h, Rabs t <= relative /\ Rabs h <= eta /\ computed = exact * exp t + h) ->
-  exists t h, Rabs t <= relative + unit /\ Rabs h <= eta * exp unit + lost /\ cast computed = exact * exp t + h.
-Proof.
-  intros C (t & h & Ht & Hh & E). destruct (C computed) as (t' & h' & Ht' & Hh' & E').
-  exists (t + t'), (h * exp t' + h'). split; [|split].
-  - eapply Rle_trans; [apply Rabs_triang|lra].
-  - eapply Rle_trans; [apply Rabs_triang|]. apply Rplus_le_compat; [|exact Hh'].
-    rewrite Rabs_mult, (Rabs_pos_eq (exp t')) by (left; apply exp_pos).
-    apply Rmult_le_compat; [apply Rabs_pos|left; apply exp_pos|exact Hh|].
-    apply exp_le. apply LogMetric.Rabs_le_inv in Ht'. lra.
-  - rewrite E', E, exp_plus. ring.
-Qed.
+(** Two casts are two roundings. *)
+Corollary cast_twice first second unit1 unit2 lost1 lost2 :
+  cast_ok first unit1 lost1 -> cast_ok second unit2 lost2 ->
+  cast_ok (fun p => second (first p)) (unit1 + unit2) (cast_lost lost1 unit2 lost2).
+Proof. intros A B p. exact (cast_error second unit2 lost2 unit1 lost1 p (first p) B (A p)). Qed.
 
 (** A cast of 2^k p, scaled back: the absolute part shrinks by 2^k (P in an 8-bit format with an offset). *)
 Theorem cast_with_offset cast unit lost scale : cast_ok cast unit lost -> 0 < scale ->

@@ -17,9 +17,11 @@ from refattn import bounds, formats, oracle
 from refattn.arithmetic import Arithmetic, Stage
 from refattn.bounds import forward, stages, weights
 from refattn.bounds.budget import AttentionBudget
+from refattn.bounds.theorems import scores
+from refattn.bounds.theorems.dot import dot_any_order
 from refattn.cases import AttentionCase
 from refattn.errors import InvalidType, InvalidValue
-from refattn.roundoff import compound, gamma
+from refattn.roundoff import compound
 from refattn.spec import AttentionSpec
 from refattn.strategies import attention_cases
 
@@ -290,17 +292,17 @@ def test_rows_that_see_nothing_have_no_error() -> None:
 # A bound with less in it is exceeded
 
 
-def _without_length(n: float, u: float) -> float:
-    return gamma(min(n, 1.0), u)
+def _without_length(terms: float, unit: float, magnitude: Any, lost: float) -> Any:
+    return dot_any_order(min(terms, 1.0), unit, magnitude, lost)
 
 
 WEAKER: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "no n in sums": (forward, "additions", lambda keys, changes, unit: 2 * unit),
-    "gamma without n in scores": (stages, "gamma", _without_length),
+    "no n in scores": (stages, "dot_any_order", _without_length),
     "no exponential": (weights, "exp_log_error", lambda arithmetic: 0.0),
     "no rounding of the argument": (weights, "argument_error", lambda scores, *rest: np.zeros_like(scores)),
     "no rescales": (weights, "rescales", lambda keys, arithmetic: 0),
-    "one rounding of the scaling": (stages, "compound", lambda *units: compound(*units[:1])),
+    "one rounding of the scaling": (scores, "compound", lambda *units: compound(*units[:1])),
 }
 
 

@@ -1,7 +1,7 @@
 """What each declared stage contributes: errors of scores, of the exponential's argument, of underflow.
 
 Everything is in the log metric: an unnormalised weight is computed as p e^t, and the bounds of |t| add up exactly.
-May import: numpy, refattn.arithmetic, refattn.formats, refattn.roundoff, refattn.scores, refattn.spec.
+May import: numpy, refattn.arithmetic, refattn.formats, refattn.scores, refattn.spec, refattn.bounds.theorems.
 """
 
 from __future__ import annotations
@@ -14,7 +14,24 @@ from numpy.typing import NDArray
 
 from refattn import formats
 from refattn.arithmetic import Arithmetic, Stage
-from refattn.roundoff import compound, gamma
+from refattn.bounds.theorems.dot import dot_any_order
+from refattn.bounds.theorems.exponential import (
+    argument_fma,
+    argument_lost,
+    argument_subtract,
+    argument_subtract_exp2,
+    exponential_error,
+)
+from refattn.bounds.theorems.scores import (
+    alibi_score,
+    biased_alibi_score,
+    biased_score,
+    capped_score,
+    divided_score,
+    scaled_query,
+    scaled_query_score,
+    scaled_score,
+)
 from refattn.scores import Block, scores_of
 from refattn.spec import AttentionSpec
 
@@ -38,6 +55,12 @@ def constant_unit(arithmetic: Arithmetic) -> float:
     return min(arithmetic.scores.unit, formats.fp32.unit_roundoff)
 
 
+def _constant_stage(arithmetic: Arithmetic) -> Stage:
+    """How products with constants are rounded where they are not rounded to the scores' format: as in constant_unit."""
+    wider = max(arithmetic.scores.format, formats.fp32, key=lambda format: format.precision)
+    return Stage(wider, arithmetic.scores.rounding)
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Scores of one block and the certified and mean square errors of their computation, each (r, n), in nats.
@@ -53,61 +76,88 @@ class Scores:
 
 
 def score_errors(block: Block, spec: AttentionSpec, scale: float, arithmetic: Arithmetic) -> Scores:
-    """Errors of softcap(scale * Q K^T) + bias + ALiBi (theorem score_error).
+    """Errors of softcap(scale * Q K^T) + bias + ALiBi (theorems scaled_pipeline_error, query_pipeline_error).
 
-    The dot product errs by gamma_d sum|q||k| in any order; storing it in a narrower format, scaling it and the scale
-    itself by one rounding each; then one rounding for each operation that the spec asks for. In the mean square, a
-    sequential sum of d terms with total s errs by (d/6) sum (q k)^2 + (d/3) s^2 roundings: partial sums form a bridge.
+    The dot product in any order, stored in the scores' format, and scaled, unless the query was; then one step for each
+    operation that the spec asks for. In the mean square, a sequential sum of d terms with total s errs by
+    (d/6) sum (q k)^2 + (d/3) s^2 roundings: partial sums form a bridge.
     """
     d = block.query.shape[1]
-    unit, square, constant = arithmetic.scores.unit, arithmetic.scores.mean_square, constant_unit(arithmetic)
-    flush = arithmetic.flush_to_zero
-    lost = underflow_unit(arithmetic.scores, flush)
-    stored = unit if arithmetic.scores.format.precision < arithmetic.dot.format.precision else 0.0
-    size = np.abs(block.key)
-    magnitude = np.abs(block.query * scale) @ size.T
     final = scores_of(block, spec, scale)
     raw = (block.query * scale) @ block.key.T if spec.softcap is not None or block.additive is not None else final
     raw = np.where(np.isneginf(raw), 0.0, raw)
-    summing, eta = gamma(d, arithmetic.dot.unit), d * underflow_unit(arithmetic.dot, flush)
     squares = (block.query * scale) ** 2 @ (block.key**2).T
     mean_square = arithmetic.dot.mean_square * (d / 6 * squares + d / 3 * raw**2)
     if arithmetic.scale_query:
-        narrow = Stage(arithmetic.inputs)
-        certified = compound(narrow.unit, constant, constant, summing, stored) * magnitude
-        certified += (eta + underflow_unit(narrow, flush) * size.sum(axis=1) * (1 + summing)) * (1 + stored) + lost
-        mean_square += narrow.mean_square * squares
+        mean_square += Stage(arithmetic.inputs).mean_square * squares
     else:
-        certified = summing * magnitude + eta * abs(scale)
-        certified += compound(stored, unit, constant) * (np.abs(raw) + certified) + lost * (1 + abs(scale))
-        mean_square += 2 * square * raw**2
-    largest = np.abs(block.query) @ size.max(axis=0, initial=0.0) * (abs(scale) if arithmetic.scale_query else 1.0)
-    overflow = largest * (1 + summing) > min(arithmetic.dot.format.max_finite, arithmetic.scores.format.max_finite)
+        mean_square += 2 * arithmetic.scores.mean_square * raw**2
+    certified, overflow = _product_error(block, raw, scale, arithmetic)
     if spec.softcap is not None:
         raw, certified, mean_square = _capped(raw, certified, mean_square, spec.softcap, arithmetic)
     if block.additive is not None:
-        certified += compound(unit, unit, constant) * (np.abs(raw) + certified + block.additive_size[:, None])
-        certified += 2 * lost
-        mean_square += 2 * square * np.where(np.isneginf(final), 0.0, final) ** 2
+        visible = np.where(np.isneginf(final), 0.0, final)
+        certified = _with_additions(block, spec, raw, visible, certified, arithmetic)
+        mean_square += 2 * arithmetic.scores.mean_square * visible**2
     # The exponential in base 2 multiplies by log2(e) < 1.5.
     height = (np.abs(raw) + certified).max(axis=1, initial=0.0) + block.additive_size
     height = height * (1.0 if arithmetic.exponent == "subtract" else 1.5)
     return Scores(final, certified, mean_square, overflow | (height > arithmetic.scores.format.max_finite))
 
 
+def _product_error(block: Block, raw: Array, scale: float, arithmetic: Arithmetic) -> tuple[Array, NDArray[np.bool_]]:
+    """Certified error of scale * Q K^T, (r, n), and the rows in which a partial sum can overflow, (r,)."""
+    d, dot = block.query.shape[1], arithmetic.dot
+    unit, constant, flush = arithmetic.scores.unit, constant_unit(arithmetic), arithmetic.flush_to_zero
+    lost, dot_lost = underflow_unit(arithmetic.scores, flush), underflow_unit(dot, flush)
+    stored = unit if arithmetic.scores.format.precision < dot.format.precision else 0.0
+    key, magnitude = np.abs(block.key), np.abs(block.query)
+    largest = magnitude @ key.max(axis=0, initial=0.0)
+    if arithmetic.scale_query:
+        # The product with the scale is taken in fp32 at least, then rounded to the inputs' format.
+        wide, narrow = _constant_stage(arithmetic), Stage(arithmetic.inputs)
+        losses = underflow_unit(wide, flush), underflow_unit(narrow, flush)
+        magnitude, largest = magnitude * abs(scale) @ key.T, largest * abs(scale)
+        query = scaled_query(magnitude, key.sum(axis=1), wide.unit, constant, losses[0], narrow.unit, losses[1])
+        error = scaled_query_score(query, d, dot.unit, magnitude, dot_lost, np.abs(raw), stored, lost)
+    else:
+        summed = dot_any_order(d, dot.unit, magnitude @ key.T, dot_lost)
+        error = scaled_score(summed, np.abs(raw), abs(scale), stored, unit, constant, lost)
+    overflow = largest + dot_any_order(d, dot.unit, largest, dot_lost) > min(
+        dot.format.max_finite, arithmetic.scores.format.max_finite
+    )
+    if arithmetic.scale_query:
+        held = np.abs(block.query).max(axis=1, initial=0.0) * abs(scale)
+        overflow |= held * (1 + wide.unit) * (1 + constant) > narrow.format.max_finite
+    return error, overflow
+
+
 def _capped(raw: Array, certified: Array, square: Array, cap: float, arithmetic: Arithmetic) -> tuple[Array, ...]:
-    """Errors after c tanh(s / c): the slope is at most sech^2 at the end of the interval nearest to 0."""
+    """Scores and errors after c tanh(s / c): the slope is at most sech^2 at the end of the interval nearest to 0."""
     unit, constant = arithmetic.scores.unit, constant_unit(arithmetic)
     tanh = arithmetic.tanh_ulps * 2 * arithmetic.scores.format.unit_roundoff
     lost = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
-    certified = certified + compound(unit, constant) * (np.abs(raw) + certified) + lost * cap
-    nearest = np.maximum(np.abs(raw) - certified, 0.0) / cap
+    divided = divided_score(certified, np.abs(raw), cap, unit, constant, lost)
+    nearest = np.maximum(np.abs(raw) - divided, 0.0) / cap
     slope = 1.0 / np.cosh(np.minimum(nearest, 300.0)) ** 2
     capped = cap * np.tanh(raw / cap)
-    error = certified * slope
-    error = error + compound(tanh, unit, constant) * (np.abs(capped) + error) + lost * (1 + cap)
+    error = capped_score(divided, slope, np.abs(capped), cap, tanh, unit, constant, lost)
     middle = 1.0 / np.cosh(np.minimum(np.abs(raw) / cap, 300.0)) ** 2
     return capped, error, square * middle**2 + 3 * arithmetic.scores.mean_square * capped**2
+
+
+def _with_additions(
+    block: Block, spec: AttentionSpec, before: Array, after: Array, certified: Array, arithmetic: Arithmetic
+) -> Array:
+    """Certified errors after bias and ALiBi were added to `before`, which gave `after`."""
+    steps = arithmetic.scores.unit, constant_unit(arithmetic)
+    lost = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+    additive = block.additive_size[:, None]
+    if spec.alibi_slopes is None:
+        return np.asarray(biased_score(certified, np.abs(after), additive, *steps, lost))
+    if spec.bias is None:
+        return np.asarray(alibi_score(certified, np.abs(after), additive, *steps, lost))
+    return np.asarray(biased_alibi_score(certified, np.abs(before), additive, *steps, lost))
 
 
 def argument_error(scores: Array, reference: Array, arithmetic: Arithmetic, doubt: Array | float = 0.0) -> Array:
@@ -119,22 +169,24 @@ def argument_error(scores: Array, reference: Array, arithmetic: Arithmetic, doub
     scores (r, n); reference (r, 1) is the maximum, or the log-sum-exp; both are computed to within `doubt` (r, 1).
     """
     distance = np.abs(reference - scores) + 2 * doubt
-    unit = arithmetic.scores.unit
+    unit, constant = arithmetic.scores.unit, constant_unit(arithmetic)
     if arithmetic.exponent == "subtract":
-        return np.asarray(unit * distance)
-    turned = compound(unit, unit, constant_unit(arithmetic)) * distance
+        return np.asarray(argument_subtract(distance, unit))
     if arithmetic.exponent == "subtract_exp2":
-        return np.asarray(turned)
+        return np.asarray(argument_subtract_exp2(distance, unit, constant))
     shift = np.maximum(np.abs(scores), np.abs(reference)) + doubt
-    return np.asarray(turned + (unit + unit * compound(unit, constant_unit(arithmetic))) * shift)
+    return np.asarray(argument_fma(distance, shift, unit, constant))
 
 
-def exp_log_error(arithmetic: Arithmetic) -> float:
+def exp_log_error(arithmetic: Arithmetic, scale: float = 1.0) -> float:
     """|t| of an exponential computed as e^x e^t: its relative error in the log metric, and what its argument loses to
-    underflow.
+    underflow. scale is Q K^T's: a kernel that folds it into the exponent subtracts unscaled scores.
     """
-    relative = -math.log1p(-arithmetic.exp_error) if arithmetic.exp_error < 1 else math.inf
-    return relative + 2 * underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+    lost = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+    if arithmetic.exponent != "subtract":
+        folded = max(1.0, abs(scale)) if arithmetic.exponent == "fma" else 1.0
+        lost = argument_lost(folded, arithmetic.scores.unit, constant_unit(arithmetic), lost)
+    return float(exponential_error(arithmetic.exp_error, lost)) if arithmetic.exp_error < 1 else math.inf
 
 
 def argument_mean_square(distance: Array, arithmetic: Arithmetic) -> Array:

@@ -106,6 +106,8 @@ Definition dropped_weight_computed i y := exists p g, weight_computed i p /\
 
 (** What they may be off by. *)
 Definition weight_log_error i := p_recompute (score_off D i) (lse_off D i) (argument_off D i) (exponential D).
+Definition weight_off i roundings :=
+  weight_error (weight i * growth (weight_log_error i + roundings)) roundings (absolute (scores D)).
 Definition width := INR (length (columns X)).
 
 Definition weight_gradient_off i :=
@@ -122,15 +124,14 @@ Definition slope_off i :=
     (inner D) (relative (accumulator D)) (absolute (accumulator D)).
 
 Definition score_gradient_off i :=
-  score_gradient_error (weight i) (weight i * growth (weight_log_error i + 2 * relative (accumulator D)))
-    (Rabs (slope i)) (slope_off i) (relative (accumulator D)) (absolute (scores D)) (absolute (accumulator D)).
+  score_gradient_error (weight i) (weight_off i (2 * relative (accumulator D))) (Rabs (slope i)) (slope_off i)
+    (absolute (accumulator D)).
 
 Definition sink_gradient_off i :=
-  score_gradient_error (weight i) (weight i * growth (weight_log_error i + 2 * relative (accumulator D)))
-    (Rabs (sink_slope i))
+  score_gradient_error (weight i) (weight_off i (2 * relative (accumulator D))) (Rabs (sink_slope i))
     (slope_error 0 (delta_off i) (Rabs (delta i) + delta_off i + Rabs (upstream_lse X i)) 0 (relative (accumulator D))
       (absolute (accumulator D)))
-    (relative (accumulator D)) (absolute (scores D)) (absolute (accumulator D)).
+    (absolute (accumulator D)).
 
 Definition capped_off i := match softcap X with
   | None => score_gradient_off i
@@ -143,8 +144,8 @@ Definition operand_off i :=
   rounded (capped_off i) (Rabs (score_gradient i * factor i)) (relative (operand D)) (absolute (operand D)).
 
 Definition dropped_weight_off i :=
-  value_weight_error (weight i * growth (weight_log_error i + (gain D + relative (operand D)))) (kept X i) (gain D)
-    (relative (operand D)) (absolute (scores D)) (gain_lost D) (absolute (operand D)).
+  value_weight_error (weight_off i (gain D + relative (operand D))) (kept X i) (relative (operand D)) (gain_lost D)
+    (absolute (operand D)).
 
 Hypothesis DOT : stage_ok (dot D).
 Hypothesis ACCUMULATOR : stage_ok (accumulator D).

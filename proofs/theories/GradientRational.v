@@ -18,17 +18,17 @@ Definition delta_error (width unit products doubt lost : Q) : Q :=
   gradient_sum products doubt (width * unit) (2 * width * lost).
 Definition slope_error (product_error delta_error height inner unit lost : Q) : Q :=
   product_error + delta_error + growth inner * height + 2 * lost * (1 + growth unit).
-Definition score_gradient_error (weight grown slope slope_error unit weight_lost lost : Q) : Q :=
-  grown * slope + (weight + grown) * slope_error +
-  weight_lost * (1 + growth (2 * unit)) * (slope + slope_error) + lost.
+Definition weight_error (grown roundings lost : Q) : Q := grown + lost * (1 + growth roundings).
+Definition score_gradient_error (weight weight_error slope slope_error lost : Q) : Q :=
+  weight_error * slope + (weight + weight_error) * slope_error + lost.
 Definition softcap_gradient (tanh error unit constant lost : Q) : Q :=
   let off := rounded error tanh (growth (constant + unit)) lost in
   let square := rounded (off * (2 * tanh + off)) (tanh * tanh) unit lost in
   rounded square (1 - tanh * tanh) unit lost.
 Definition through_softcap (error size factor factor_error unit lost : Q) : Q :=
   rounded (error * factor + (size + error) * factor_error) (size * factor) unit lost.
-Definition value_weight_error (grown kept gain cast weight_lost gain_lost cast_lost : Q) : Q :=
-  kept * (grown + weight_lost * (1 + growth (gain + cast))) + gain_lost * (1 + growth cast) + cast_lost.
+Definition value_weight_error (weight_error kept cast gain_lost cast_lost : Q) : Q :=
+  kept * weight_error + gain_lost * (1 + growth cast) + cast_lost.
 
 Open Scope R_scope.
 
@@ -111,16 +111,18 @@ Proof.
   pose proof (Rmult_le_compat_l (2 * Q2R lost) _ _ ltac:(lra) (growth_dominates unit U)). lra.
 Qed.
 
-Theorem score_gradient_error_dominates (weight grown slope slope_error unit weight_lost lost : Q) :
-  0 <= Q2R (2 * unit) < 2 -> 0 <= Q2R slope -> 0 <= Q2R slope_error -> 0 <= Q2R weight_lost ->
-  GradientScores.score_gradient_error (Q2R weight) (Q2R grown) (Q2R slope) (Q2R slope_error) (Q2R unit)
-    (Q2R weight_lost) (Q2R lost)
-    <= Q2R (score_gradient_error weight grown slope slope_error unit weight_lost lost).
+Theorem weight_error_dominates (grown roundings lost : Q) : 0 <= Q2R roundings < 2 -> 0 <= Q2R lost ->
+  GradientWeights.weight_error (Q2R grown) (Q2R roundings) (Q2R lost) <= Q2R (weight_error grown roundings lost).
 Proof.
-  intros U S E L. unfold score_gradient_error, GradientScores.score_gradient_error.
-  rewrite !Q2R_plus, !Q2R_mult, !Q2R_plus, Q2R_1. pose proof (growth_dominates (2 * unit) U) as G.
-  rewrite Q2R_mult, Q2R_2 in G at 1. apply Rplus_le_compat_r, Rplus_le_compat_l.
-  apply Rmult_le_compat_r; [lra|]. apply Rmult_le_compat_l; lra.
+  intros A L. unfold weight_error, GradientWeights.weight_error. rewrite Q2R_plus, Q2R_mult, Q2R_plus, Q2R_1.
+  pose proof (Rmult_le_compat_l _ _ _ L (growth_dominates roundings A)). lra.
+Qed.
+
+Theorem score_gradient_error_dominates (weight weight_error slope slope_error lost : Q) :
+  GradientScores.score_gradient_error (Q2R weight) (Q2R weight_error) (Q2R slope) (Q2R slope_error) (Q2R lost)
+    <= Q2R (score_gradient_error weight weight_error slope slope_error lost).
+Proof.
+  right. unfold score_gradient_error, GradientScores.score_gradient_error. now rewrite !Q2R_plus, !Q2R_mult, Q2R_plus.
 Qed.
 
 Theorem softcap_gradient_dominates (tanh error unit constant lost : Q) :
@@ -155,18 +157,13 @@ Proof.
   right. unfold through_softcap, GradientSoftcap.through_softcap. now rewrite Q2R_rounded, Q2R_plus, !Q2R_mult, Q2R_plus.
 Qed.
 
-Theorem value_weight_error_dominates (grown kept gain cast weight_lost gain_lost cast_lost : Q) :
-  0 <= Q2R (gain + cast) < 2 -> 0 <= Q2R cast < 2 -> 0 <= Q2R kept -> 0 <= Q2R weight_lost -> 0 <= Q2R gain_lost ->
-  GradientWeights.value_weight_error (Q2R grown) (Q2R kept) (Q2R gain) (Q2R cast) (Q2R weight_lost) (Q2R gain_lost)
-    (Q2R cast_lost) <= Q2R (value_weight_error grown kept gain cast weight_lost gain_lost cast_lost).
+Theorem value_weight_error_dominates (weight_error kept cast gain_lost cast_lost : Q) :
+  0 <= Q2R cast < 2 -> 0 <= Q2R gain_lost ->
+  GradientWeights.value_weight_error (Q2R weight_error) (Q2R kept) (Q2R cast) (Q2R gain_lost) (Q2R cast_lost)
+    <= Q2R (value_weight_error weight_error kept cast gain_lost cast_lost).
 Proof.
-  intros A C K W G. unfold value_weight_error, GradientWeights.value_weight_error.
-  pose proof (growth_dominates (gain + cast) A) as GA. rewrite Q2R_plus in GA.
-  pose proof (growth_dominates cast C) as GC. rewrite !Q2R_plus, !Q2R_mult, !Q2R_plus, !Q2R_mult, !Q2R_plus, Q2R_1.
-  pose proof (Rmult_le_compat_l _ _ _ W GA). pose proof (Rmult_le_compat_l _ _ _ G GC).
-  assert (Q2R kept * (Q2R grown + Q2R weight_lost * (1 + Growth.growth (Q2R gain + Q2R cast))) <=
-    Q2R kept * (Q2R grown + Q2R weight_lost * (1 + Q2R (growth (gain + cast))))) by (apply Rmult_le_compat_l; lra).
-  lra.
+  intros C G. unfold value_weight_error, GradientWeights.value_weight_error.
+  rewrite !Q2R_plus, !Q2R_mult, Q2R_plus, Q2R_1. pose proof (Rmult_le_compat_l _ _ _ G (growth_dominates cast C)). lra.
 Qed.
 
 Open Scope Q_scope.
@@ -201,11 +198,10 @@ Definition grid_gradients :=
     (product (product (product few [1 # 2 ^ 24; 1 # 2 ^ 8; 3 # 1009]) sizes) [0; 3 # 7]) ++
   map (fun '(h, i, u, l) => line "slope_error" [1 # 7; 2 # 13; h; i; u; l] (slope_error (1 # 7) (2 # 13) h i u l))
     (product (product (product sizes (0 :: units)) [1 # 2 ^ 24; 22 # 7919]) losses) ++
-  map (fun '(w, g, x, e) => line "score_gradient_error" [w; g; x; e; 3 # 1009; 1 # 2 ^ 14; 5 # 7919]
-    (score_gradient_error w g x e (3 # 1009) (1 # 2 ^ 14) (5 # 7919)))
+  map (fun '(g, t, l) => line "weight_error" [g; t; l] (weight_error g t l))
+    (product (product [0; 1 # 257; 3] (0 :: units)) losses) ++
+  map (fun '(w, g, x, e) => line "score_gradient_error" [w; g; x; e; 5 # 7919] (score_gradient_error w g x e (5 # 7919)))
     (product (product (product [1 # 3; 1] [1 # 257; 3]) sizes) [1 # 1000003; 2 # 5]) ++
-  map (fun '(u, l) => line "score_gradient_error" [1 # 17; 1 # 101; 7 # 3; 1 # 19; u; l; l / 3]
-    (score_gradient_error (1 # 17) (1 # 101) (7 # 3) (1 # 19) u l (l / 3))) (product units losses) ++
   map (fun '(t, e, u, c) => line "softcap_gradient" [t; e; u; c; 1 # 2 ^ 14] (softcap_gradient t e u c (1 # 2 ^ 14)))
     (product (product (product [0; 1 # 1000003; 5 # 7; 1] [1 # 2 ^ 20; 3 # 17]) [1 # 2 ^ 24; 1 # 257]) units) ++
   map (fun '(t, l) => line "softcap_gradient" [t; 1 # 97; 1 # 2 ^ 8; 1 # 2 ^ 24; l]
@@ -215,6 +211,5 @@ Definition grid_gradients :=
     (product (product (product [1 # 1000003; 2 # 5] sizes) [1 # 7919; 2 # 3; 1]) [1 # 2 ^ 20; 1 # 31]) ++
   map (fun '(u, l) => line "through_softcap" [1 # 101; 7 # 3; 2 # 3; 1 # 31; u; l]
     (through_softcap (1 # 101) (7 # 3) (2 # 3) (1 # 31) u l)) (product units losses) ++
-  map (fun '(g, k, r, c) => line "value_weight_error" [g; k; r; c; 1 # 1009; 3 # 1013; 5 # 1019]
-    (value_weight_error g k r c (1 # 1009) (3 # 1013) (5 # 1019)))
-    (product (product (product [1 # 257; 3] [0; 1; 10 # 9]) [0; 3 # 2 ^ 24; 1 # 17]) [1 # 2 ^ 8; 2 # 11]).
+  map (fun '(g, k, c, l) => line "value_weight_error" [g; k; c; l; 5 # 1019] (value_weight_error g k c l (5 # 1019)))
+    (product (product (product [1 # 257; 3] [0; 1; 10 # 9]) [1 # 2 ^ 24; 1 # 2 ^ 8; 2 # 11]) losses).

@@ -16,9 +16,8 @@ Definition delta_error (width unit products doubt lost : R) : R :=
 Definition slope_error (product_error delta_error height inner unit lost : R) : R :=
   product_error + delta_error + growth inner * height + 2 * lost * (1 + growth unit).
 
-Definition score_gradient_error (weight grown slope slope_error unit weight_lost lost : R) : R :=
-  grown * slope + (weight + grown) * slope_error +
-  weight_lost * (1 + growth (2 * unit)) * (slope + slope_error) + lost.
+Definition score_gradient_error (weight weight_error slope slope_error lost : R) : R :=
+  weight_error * slope + (weight + weight_error) * slope_error + lost.
 
 Section Columns.
 Context {C : Type}.
@@ -138,10 +137,13 @@ Qed.
 Theorem score_gradient_error_bound T lost w p g x t s e u eta ds grown :
   0 <= w -> 0 <= u -> recomputed T lost w p -> Rabs t <= u -> s = x * exp t -> Rabs (x - g) <= e ->
   rounds u eta (p * s) ds -> w * growth (T + 2 * u) <= grown ->
-  Rabs (ds - w * g) <= score_gradient_error w grown (Rabs g) e u lost eta.
+  Rabs (ds - w * g) <= score_gradient_error w (weight_error grown (2 * u) lost) (Rabs g) e eta.
 Proof.
   intros W U (tp & h & Tp & Hh & ->) Ht -> X R Gr.
-  destruct (rounds_log u eta _ _ U R) as (tm & hm & Tm & Hm & ->). unfold score_gradient_error.
+  destruct (rounds_log u eta _ _ U R) as (tm & hm & Tm & Hm & ->).
+  replace (score_gradient_error w (weight_error grown (2 * u) lost) (Rabs g) e eta) with
+    (grown * Rabs g + (w + grown) * e + lost * (1 + growth (2 * u)) * (Rabs g + e) + eta)
+    by (unfold score_gradient_error, weight_error; ring).
   replace ((w * exp tp + h) * (x * exp t) * exp tm + hm - w * g) with
     (w * (exp (tp + (t + tm)) - 1) * g + w * exp (tp + (t + tm)) * (x - g) + h * exp (t + tm) * x + hm)
     by (rewrite !exp_plus; ring).

@@ -7,8 +7,12 @@ Open Scope R_scope.
 (** The functions of the same names in Python. *)
 Definition p_recompute (score lse argument exponential : R) : R := score + lse + argument + exponential.
 
-Definition value_weight_error (grown kept gain cast weight_lost gain_lost cast_lost : R) : R :=
-  kept * (grown + weight_lost * (1 + growth (gain + cast))) + gain_lost * (1 + growth cast) + cast_lost.
+(** What a weight is off by after more roundings, of log-error `roundings` altogether; grown is w (e^(T + roundings) - 1)
+    or more. *)
+Definition weight_error (grown roundings lost : R) : R := grown + lost * (1 + growth roundings).
+
+Definition value_weight_error (weight_error kept cast gain_lost cast_lost : R) : R :=
+  kept * weight_error + gain_lost * (1 + growth cast) + cast_lost.
 
 (** p computed as w e^t, |t| <= T, but for an underflow. *)
 Definition recomputed (T lost w p : R) : Prop := exists t h, Rabs t <= T /\ Rabs h <= lost /\ p = w * exp t + h.
@@ -44,10 +48,10 @@ Theorem value_weight_error_bound T lost w p kept gain gain_lost g cast cast_lost
   0 <= w -> 0 <= kept -> 0 <= cast -> 0 <= gain ->
   recomputed T lost w p -> multiplied gain gain_lost kept p g -> rounds cast cast_lost g c ->
   w * growth (T + (gain + cast)) <= grown ->
-  Rabs (c - w * kept) <= value_weight_error grown kept gain cast lost gain_lost cast_lost.
+  Rabs (c - w * kept) <= value_weight_error (weight_error grown (gain + cast) lost) kept cast gain_lost cast_lost.
 Proof.
   intros W K C G0 (t & h & Ht & Hh & ->) (tg & hg & Tg & Hg & ->) HC Gr.
-  destruct (rounds_log cast cast_lost _ _ C HC) as (tc & hc & Tc & Hc & ->). unfold value_weight_error.
+  destruct (rounds_log cast cast_lost _ _ C HC) as (tc & hc & Tc & Hc & ->). unfold value_weight_error, weight_error.
   replace (((w * exp t + h) * kept * exp tg + hg) * exp tc + hc - w * kept) with
     (kept * (w * (exp (t + (tg + tc)) - 1) + h * exp (tg + tc)) + (hg * exp tc + hc))
     by (rewrite !exp_plus; ring).

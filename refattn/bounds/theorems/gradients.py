@@ -74,14 +74,18 @@ def slope_error(product_error: Any, delta_error: Any, height: Any, inner: Any, u
     return product_error + delta_error + growth(inner) * height + 2 * lost * (1 + growth(unit))
 
 
-def score_gradient_error(
-    weight: Any, grown: Any, slope: Any, slope_error: Any, unit: Any, weight_lost: Any, lost: Any
-) -> Any:
-    """Error of dS = P (dP - Delta + dLSE), of which `slope` is the magnitude of the second factor (theorem
-    score_gradient_error_bound). grown is P (e^(t + 2 unit) - 1) for the log-error t of P.
+def weight_error(grown: Any, roundings: Any, lost: Any) -> Any:
+    """Error of P times what it is multiplied by after more roundings, of log-error `roundings` altogether (theorems
+    score_gradient_error_bound, value_weight_error_bound). grown is P (e^(t + roundings) - 1) for the log-error t of P.
     """
-    of_weight = weight_lost * (1 + growth(2 * unit))
-    return grown * slope + (weight + grown) * slope_error + of_weight * (slope + slope_error) + lost
+    return grown + lost * (1 + growth(roundings))
+
+
+def score_gradient_error(weight: Any, weight_error: Any, slope: Any, slope_error: Any, lost: Any) -> Any:
+    """Error of dS = P (dP - Delta + dLSE), of which `slope` is the magnitude of the second factor (theorem
+    score_gradient_error_bound). weight_error counts two roundings after P: the last difference's, and the product's.
+    """
+    return weight_error * slope + (weight + weight_error) * slope_error + lost
 
 
 def softcap_gradient(tanh: Any, error: Any, unit: Any, constant: Any, lost: Any) -> Any:
@@ -98,11 +102,8 @@ def through_softcap(error: Any, size: Any, factor: Any, factor_error: Any, unit:
     return rounded(error * factor + (size + error) * factor_error, size * factor, unit, lost)
 
 
-def value_weight_error(
-    grown: Any, kept: Any, gain: Any, cast: Any, weight_lost: Any, gain_lost: Any, cast_lost: Any
-) -> Any:
-    """Error of the operand P keep / (1 - p) of dV once it is cast (theorem value_weight_error_bound). grown is
-    P (e^(t + gain + cast) - 1) for the log-error t of P.
+def value_weight_error(weight_error: Any, kept: Any, cast: Any, gain_lost: Any, cast_lost: Any) -> Any:
+    """Error of the operand P keep / (1 - p) of dV once it is cast (theorem value_weight_error_bound). weight_error counts
+    the roundings of keep / (1 - p), of its product and of the cast.
     """
-    scaled = kept * (grown + weight_lost * (1 + growth(gain + cast)))
-    return scaled + gain_lost * (1 + growth(cast)) + cast_lost
+    return kept * weight_error + gain_lost * (1 + growth(cast)) + cast_lost

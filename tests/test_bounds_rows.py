@@ -135,7 +135,7 @@ def test_worst_roundings_nearly_reach_the_bounds_and_never_exceed_them(name: str
     assert logsumexp <= shares[1] <= 1.0
 
 
-@pytest.mark.parametrize("attribute", ["exp_log_error", "argument_error", "gamma"])
+@pytest.mark.parametrize("attribute", ["exp_log_error", "argument_error", "additions"])
 def test_a_weaker_bound_is_exceeded_by_worst_roundings(attribute: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, attribute, lambda first, *rest: 0.0 * np.abs(first) if rest else 0.0)
     shares = [

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget
 from refattn.bounds.rms import log_mean_square, output_mean_square, total_mean_square
+from refattn.bounds.splits import reference_turn
 from refattn.bounds.stages import constant_unit, rescales, underflow_unit
 from refattn.bounds.theorems.lse import lse_error
 from refattn.bounds.theorems.normaliser import common_excess, least_normaliser, normaliser_error
@@ -239,13 +240,14 @@ def _hull(
     hull_distance).
     """
     shared = total.casting if arithmetic.cast == "before" else 0.0
-    apart = sums.casting - shared + sums.adding + total.adding
+    apart = (found.combining + (sums.casting - shared + sums.adding + total.adding))[:, None]
     largest = np.abs(value).max(axis=0, initial=0.0)
     lost, late = sums.lost, sums.late
     if arithmetic.splits > 1:
-        # Each part is divided by its own row sum, weighted and added up anew (theorem hull_of_parts).
+        # Each part is divided by its own row sum, weighted and added up anew (theorem hull_of_parts): by weights that a
+        # combined log-sum-exp has normalised, perhaps, so that nothing of their errors is shared.
         flush = arithmetic.flush_to_zero
-        apart += (arithmetic.splits + 3) * arithmetic.accumulator.unit + arithmetic.splits * arithmetic.normaliser.unit
+        apart = apart + arithmetic.splits * (arithmetic.accumulator.unit + arithmetic.normaliser.unit)
         weight = underflow_unit(arithmetic.scores, flush) * largest + 2 * underflow_unit(arithmetic.accumulator, flush)
         late = late + 2 * arithmetic.splits * weight
     # A sink is a key whose value is 0.
@@ -283,21 +285,12 @@ def _lse_error(found: BlockWeights, total: TotalError, arithmetic: Arithmetic) -
         np.abs(found.maximum),
         np.abs(logarithm),
         np.abs(found.maximum + logarithm),
-        _turn(arithmetic),
+        reference_turn(arithmetic),
         compound(arithmetic.log_error, arithmetic.lse.unit),
         arithmetic.lse.unit,
         underflow_unit(arithmetic.lse, arithmetic.flush_to_zero),
     )
     return {"scores": scores, "exp": rest - scores, "normaliser": summing, "output": bound - everything}
-
-
-def _turn(arithmetic: Arithmetic) -> float:
-    """Relative error of the reference as it is added to the logarithm: a kernel that folds its scale into the exponent
-    scales it only there; a narrower format rounds it.
-    """
-    if arithmetic.exponent == "fma":
-        return float(compound(arithmetic.lse.unit, constant_unit(arithmetic)))
-    return arithmetic.lse.unit if arithmetic.lse.unit > arithmetic.scores.unit else 0.0
 
 
 def _lse_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:

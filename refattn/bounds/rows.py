@@ -1,6 +1,6 @@
 """Budgets of softmax, log-softmax and log-sum-exp along an axis.
 
-May import: numpy, refattn.arithmetic, refattn.roundoff, refattn.spec, refattn.bounds.budget, refattn.bounds.stages.
+May import: numpy, refattn.arithmetic, refattn.roundoff, refattn.spec, refattn.bounds.*.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from refattn.bounds.stages import (
     rescales,
     underflow_unit,
 )
-from refattn.roundoff import compound, gamma
+from refattn.bounds.theorems.normaliser import common_excess, normaliser_error
+from refattn.bounds.theorems.schedule import additions, underflow
+from refattn.bounds.theorems.softmax import log_softmax_error, log_sum_exp_error, softmax_error
+from refattn.roundoff import compound, growth, log_growth
 from refattn.spec import SoftmaxSpec
 
 Array = NDArray[np.float64]
@@ -29,7 +32,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """Exact weights of rows (r, n) and the errors of their normalisers (r, 1)."""
+    """Exact weights of rows (r, n) and the errors of their normalisers (r, 1).
+
+    log_error is that of a weight as it is divided, relative the normaliser's error, of which the exponentials cause a
+    log-error of from_exp; lost underflows in a weight, relative to the normaliser.
+    """
 
     weights: Array
     distance: Array
@@ -37,13 +44,20 @@ class Row:
     logarithm: Array
     log_error: Array
     log_error_square: Array
-    total_exp: Array
-    total_adding: Array
+    relative: Array
+    from_exp: Array
+    lost: Array
     total_square: Array
+    overflow: NDArray[np.bool_]
+
+    @property
+    def from_adding(self) -> Array:
+        """The rest of the normaliser's log-error."""
+        return np.asarray(log_growth(self.relative) - self.from_exp)
 
 
 def softmax(x: Array, spec: SoftmaxSpec, arithmetic: Arithmetic) -> ErrorBudget:
-    """Budget of softmax, log_softmax or logsumexp of a float64 array without NaN or +inf (theorem softmax_error)."""
+    """Budget of softmax, log_softmax or logsumexp of a float64 array without NaN or +inf."""
     moved = np.moveaxis(x, spec.axis, -1)
     rows = moved.reshape(-1, moved.shape[-1])
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
@@ -53,7 +67,7 @@ def softmax(x: Array, spec: SoftmaxSpec, arithmetic: Arithmetic) -> ErrorBudget:
         certified = np.asarray(sum(parts.values()))
         # A difference from the maximum that overflows leaves nothing to claim.
         limit = min(arithmetic.output.format.max_finite, arithmetic.scores.format.max_finite)
-        certified = np.where(exact_size + certified > limit, np.inf, certified)
+        certified = np.where((exact_size + certified > limit) | row.overflow, np.inf, certified)
     blank = np.isneginf(rows.max(axis=1, initial=-np.inf))[:, None]
     exact = blank | (np.isneginf(rows) if spec.kind != "logsumexp" else False)
 
@@ -74,35 +88,48 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     n = rows.shape[1]
     hidden = np.isneginf(rows)
     maximum = rows.max(axis=1, initial=-np.inf)
-    maximum = np.where(np.isneginf(maximum), 0.0, maximum)
-    distance = np.where(hidden, np.inf, maximum[:, None] - rows)
+    maximum = np.where(np.isneginf(maximum), 0.0, maximum)[:, None]
+    distance = np.where(hidden, np.inf, maximum - rows)
     unnormalised = np.exp(-distance)
     total = unnormalised.sum(axis=1, keepdims=True)
     total = np.where(total > 0, total, 1.0)
     weights = unnormalised / total
     finite = np.where(hidden, 0.0, distance)
     changes = rescales(n, arithmetic)
-    visible = np.where(hidden, maximum[:, None], rows)
-    log_error = argument_error(visible, maximum[:, None], arithmetic) + (1 + changes) * exp_log_error(arithmetic)
+    argument = argument_error(np.where(hidden, maximum, rows), maximum, arithmetic)
+    exponential = exp_log_error(arithmetic)
     eta = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+    log_error = argument + (1 + changes) * exponential
     excess = np.where(log_error < 1e-3, weights * np.expm1(np.minimum(log_error, 1e-3)), 0.0)
-    grown = np.exp(np.minimum(log_error - distance, 700.0)) / total - weights
+    grown = np.exp(log_error - distance) / total - weights
     excess = np.where(log_error < 1e-3, excess, grown).sum(axis=1, keepdims=True)
-    adding = gamma(n + changes, arithmetic.normaliser.unit)
+    # Without a sink there is one addition less.
+    others = max(n - 1, 0)
+    adding = additions(others, changes, arithmetic.normaliser.unit) + arithmetic.row_sum_error
+    seen = (~hidden).sum(axis=1, keepdims=True)
+    top = argument_error(maximum, maximum, arithmetic)
+    cost = top + (1 + changes) * exponential + adding
+    eta_sum = underflow_unit(arithmetic.normaliser, arithmetic.flush_to_zero)
+    lost = underflow(others, changes, seen, eta, eta_sum, cost)
+    every = common_excess(excess, 1.0, adding)
+    known = lost / total * (1 + every) < 1
+    # A weight is computed at the final maximum, or at an earlier one and rescaled once.
+    moved = min(changes, 1)
     own = np.where(distance > 0, exp_mean_square(arithmetic), 0.0)
     square = argument_mean_square(finite, arithmetic) + own
     return Row(
         weights=weights,
         distance=finite,
-        maximum=maximum[:, None],
+        maximum=maximum,
         logarithm=np.log(total),
-        log_error=log_error,
+        log_error=argument + (1 + moved) * exponential + moved * arithmetic.scores.unit,
         log_error_square=square,
-        total_exp=np.log1p(excess),
-        total_adding=-np.log1p(-min(adding, 1.0))
-        - np.log1p(-arithmetic.row_sum_error)
-        + 2 * (n + changes) * eta / total,
+        relative=np.where(known, normaliser_error(every, lost / total), np.inf),
+        from_exp=np.asarray(log_growth(excess)),
+        lost=underflow(0, moved, 1.0, eta, eta, top + (1 + moved) * exponential + moved * arithmetic.scores.unit)
+        / total,
         total_square=(weights**2 * square).sum(axis=1, keepdims=True) + _summation(weights, arithmetic),
+        overflow=seen * (1 + growth(cost)) + lost > arithmetic.normaliser.format.max_finite,
     )
 
 
@@ -121,16 +148,20 @@ def _summation(weights: Array, arithmetic: Arithmetic) -> Array:
 
 
 def _softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array], Array]:
-    y = row.weights
-    unit = arithmetic.normaliser.unit
-    total = row.total_exp + row.total_adding
-    grown = np.expm1(row.log_error + total + 2 * unit)
+    """Theorem softmax_bounded."""
+    y, unit = row.weights, arithmetic.normaliser.unit
+    flush = arithmetic.flush_to_zero
+    losing = 2 * underflow_unit(arithmetic.normaliser, flush)
+    ending = (arithmetic.output.unit, underflow_unit(arithmetic.output, flush))
+    bound = softmax_error(y, row.log_error, row.relative, 2 * unit, row.lost, losing, *ending)
+    divided = growth(log_growth(row.relative) + 2 * unit)
+    underflowing = row.lost * (1 + divided) + losing
+    weighed = y * growth(row.log_error + log_growth(row.relative) + 2 * unit)
     parts = {
-        "exp": y * np.maximum(grown - np.expm1(row.total_adding + 2 * unit), 0.0),
-        "normaliser": y * np.expm1(row.total_adding + 2 * unit),
-        "output": arithmetic.output.unit * y * (1 + grown),
-        "underflow": 2 * underflow_unit(arithmetic.scores, arithmetic.flush_to_zero) * np.exp(total) * np.ones_like(y)
-        + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
+        "exp": np.maximum(weighed - y * divided, 0.0),
+        "normaliser": y * divided,
+        "output": bound - weighed - underflowing - ending[1],
+        "underflow": np.broadcast_to(underflowing + ending[1], y.shape),
     }
     # The weight's own error appears in its numerator and, with weight y, in the normaliser: a factor (1 - y).
     shared = row.log_error_square * (1 - 2 * y) + row.total_square
@@ -142,18 +173,22 @@ def _softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array],
 
 
 def _log_sum_exp(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array], Array]:
+    """Theorem log_sum_exp_bounded."""
     lse = row.maximum + row.logarithm
-    size = np.abs(lse)
-    before = row.total_exp + row.total_adding
-    rounding = arithmetic.log_error * (np.abs(row.logarithm) + before)
-    rounding = rounding + arithmetic.lse.unit * (size + before + rounding)
-    rounding = rounding + underflow_unit(arithmetic.lse, arithmetic.flush_to_zero)
-    rounding = rounding + arithmetic.output.unit * (size + before + rounding)
-    parts = {
-        "exp": row.total_exp,
-        "normaliser": row.total_adding,
-        "output": rounding + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
-    }
+    flush = arithmetic.flush_to_zero
+    bound = log_sum_exp_error(
+        row.relative,
+        np.abs(row.maximum),
+        row.logarithm,
+        np.abs(lse),
+        0.0,
+        arithmetic.log_error,
+        arithmetic.lse.unit,
+        underflow_unit(arithmetic.lse, flush),
+        arithmetic.output.unit,
+        underflow_unit(arithmetic.output, flush),
+    )
+    parts = {"exp": row.from_exp, "normaliser": row.from_adding, "output": bound - log_growth(row.relative)}
     square = row.total_square + _lse_square(row, lse, arithmetic)
     return np.abs(lse), parts, square
 
@@ -164,21 +199,25 @@ def _lse_square(row: Row, lse: Array, arithmetic: Arithmetic) -> Array:
 
 
 def _log_softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array], Array]:
-    """x - m - log l: the largest intermediate is |x - m|, never |m|."""
+    """x - m - log l: the largest intermediate is |x - m|, never |m| (theorem log_softmax_bounded)."""
     y = -row.distance - row.logarithm
-    size = row.distance + np.abs(row.logarithm)
     scores, unit = arithmetic.scores.unit, arithmetic.lse.unit
-    total = row.total_exp + row.total_adding
-    stored = scores if scores > unit else 0.0
-    shifted = max(scores, unit) * row.distance + underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
-    shifted = shifted + compound(arithmetic.log_error, stored) * (np.abs(row.logarithm) + total)
-    rounding = shifted + unit * (size + total + shifted)
+    flush = arithmetic.flush_to_zero
+    bound = log_softmax_error(
+        row.relative,
+        row.distance,
+        row.logarithm,
+        max(scores, unit),
+        compound(arithmetic.log_error, scores if scores > unit else 0.0),
+        max(underflow_unit(arithmetic.scores, flush), underflow_unit(arithmetic.lse, flush)),
+        unit,
+        arithmetic.output.unit,
+        underflow_unit(arithmetic.output, flush),
+    )
     parts = {
-        "exp": np.broadcast_to(row.total_exp, y.shape),
-        "normaliser": np.broadcast_to(row.total_adding, y.shape),
-        "output": rounding
-        + arithmetic.output.unit * (np.abs(y) + total + rounding)
-        + underflow_unit(arithmetic.output, arithmetic.flush_to_zero),
+        "exp": np.broadcast_to(row.from_exp, y.shape),
+        "normaliser": np.broadcast_to(row.from_adding, y.shape),
+        "output": bound - log_growth(row.relative),
     }
     log_square = log_mean_square(arithmetic) * row.logarithm**2
     square = row.total_square + log_square + arithmetic.lse.mean_square * (row.distance**2 + y**2)

@@ -26,8 +26,8 @@ class BlockWeights:
     weights sum to 1 - sink; total (r,) is the normaliser relative to `maximum`; `score` and `argument` are log-errors;
     `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. doubt (r,)
     is the largest `score`: so far may the computed maximum lie from `maximum`; top (r,) is the argument's log-error at
-    the computed maximum, whose key weighs 1 there. sink, sink_distance and sink_error (r,) are the sink's weight,
-    distance and log-error: 0, inf and 0 where there is none.
+    the computed maximum, whose key weighs 1 there; combining (r,) is the largest log-error of combining splits. sink,
+    sink_distance and sink_error (r,) are the sink's weight, distance and log-error: 0, inf and 0 where there is none.
     """
 
     weights: Array
@@ -40,6 +40,7 @@ class BlockWeights:
     constant: float
     doubt: Array
     top: Array
+    combining: Array
     score_square: Array
     visible: NDArray[np.bool_]
     sink: Array
@@ -89,11 +90,12 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     # The sink is a score that errs too, and may be the maximum.
     doubt = np.maximum(doubt, np.where(np.isneginf(sink), 0.0, held))
 
-    def argument(scores: Array) -> Array:
+    def argument(scores: Array) -> tuple[Array, Array]:
         error = argument_error(scores, maximum[:, None], arithmetic, doubt)
-        return error + split_error(scores, maximum, doubt + error + constant, keys, arithmetic)
+        combining = split_error(scores, maximum, doubt + error + constant, keys, arithmetic)
+        return error + combining, combining
 
-    of_keys = argument(visible_scores)
+    of_keys, combining = argument(visible_scores)
     return BlockWeights(
         weights=unnormalised / np.where(total > 0, total, 1.0)[:, None],
         distance=distance,
@@ -104,11 +106,12 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         argument=of_keys,
         constant=constant,
         doubt=doubt[:, 0],
-        top=argument(maximum[:, None])[:, 0],
+        top=argument(maximum[:, None])[0][:, 0],
+        combining=combining.max(axis=1, initial=0.0) if arithmetic.splits > 1 else np.zeros(len(total)),
         visible=~hidden,
         sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),
         sink_distance=maximum - sink,
-        sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit))[:, 0] + constant),
+        sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit)[0])[:, 0] + constant),
         score_square=np.where(hidden, 0.0, found.mean_square),
         overflow=found.overflow,
         empty=empty,

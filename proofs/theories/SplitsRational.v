@@ -1,7 +1,7 @@
 (** Rational twins of the bounds of splits (refattn/bounds/theorems/splits.py), and their grid. *)
 From Coq Require Import Reals QArith Qreals Lra List String ZArith.
 From refattn Require Import LogMetric Growth Rationals Roundoff.
-From refattn Require GrowthRational SplitsRounding.
+From refattn Require GrowthRational SplitsRounding SplitsHull.
 Import ListNotations.
 Open Scope Q_scope.
 
@@ -16,6 +16,8 @@ Definition split_output_error (rounding unit : Q) : Q := rounding + 2 * unit.
 
 Definition split_lost (parts values eta_weight eta_sum cost : Q) : Q :=
   (eta_weight * values + 2 * parts * eta_sum) * (1 + growthQ cost).
+
+Definition split_apart (weight rounding : Q) : Q := 2 * weight + rounding.
 
 Open Scope R_scope.
 
@@ -56,6 +58,10 @@ Proof.
   apply Rplus_le_le_0_compat; apply Rmult_le_pos; try lra.
 Qed.
 
+Theorem split_apart_dominates (weight rounding : Q) :
+  SplitsHull.split_apart (Q2R weight) (Q2R rounding) <= Q2R (split_apart weight rounding).
+Proof. right. unfold split_apart, SplitsHull.split_apart. now rewrite Q2R_plus, Q2R_mult, Q2R_2. Qed.
+
 Open Scope Q_scope.
 
 (** Units of fp32, of narrow formats, and odd ones. *)
@@ -75,6 +81,7 @@ Definition grid_splits : list (string * list (Z * Z) * (Z * Z)) :=
      line "split_error" [3 # 999983; l; 3 * u; 5 # 1000003; 1 # 999979]
        (split_error (3 # 999983) l (3 * u) (5 # 1000003) (1 # 999979));
      line "split_output_error" [m; u] (split_output_error m u);
+     line "split_apart" [m; u] (split_apart m u);
      line "split_lost" [1 + l; m; u; u / 3; l / 10] (split_lost (1 + l) m u (u / 3) (l / 10));
      line "split_lost" [7; 1 + m; 1 # 2 ^ 150; 1 # 2 ^ 149; u] (split_lost 7 (1 + m) (1 # 2 ^ 150) (1 # 2 ^ 149) u)])
     sizes) units.

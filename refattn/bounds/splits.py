@@ -1,11 +1,14 @@
 """What it costs to combine parts of the keys through their outputs and log-sum-exps.
 
-May import: numpy, refattn.arithmetic, refattn.bounds.stages, refattn.bounds.theorems, refattn.roundoff.
+A kernel may divide by the sum of its weights exp(lse_part - largest), or take exp(lse_part - lse) and not divide: every
+bound here holds for both. May import: numpy, refattn.arithmetic, refattn.bounds.stages, refattn.bounds.theorems,
+refattn.roundoff.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +22,22 @@ from refattn.roundoff import compound, log_error
 Array = NDArray[np.float64]
 
 
-def split_error(scores: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> Array:
-    """Log-error that combining splits adds to a weight, (r, n) (theorems split_error, split_output_error).
-
-    The log-sum-exp of the part that a key of score s belongs to lies between s and m + ln n, its logarithm between 0
-    and ln n; `doubt` is how much more either can be off for errors made before. A kernel may divide by the sum of its
-    weights exp(lse_part - largest), or take exp(lse_part - lse) and not divide: both are within this.
+class _Combination(NamedTuple):
+    """own (r, n): rounding of the log-sum-exp of the part that a key belongs to; gap (r, n): how far that may lie from
+    what weights are taken relative to; combined (r, n): rounding of the combined log-sum-exp; kept: log-error of
+    keeping a finished sum of weights.
     """
-    if arithmetic.splits == 1:
-        return np.zeros_like(scores)
+
+    own: Array
+    gap: Array
+    combined: Array
+    kept: float
+
+
+def _combination(scores: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> _Combination:
+    """The log-sum-exp of the part that a key of score s belongs to lies between s and m + ln n, its logarithm between 0
+    and ln n; `doubt` is how much more either can be off for errors made before.
+    """
     stage = arithmetic.lse
     log_relative = compound(arithmetic.log_error, stage.unit)
     lost = underflow_unit(stage, arithmetic.flush_to_zero)
@@ -38,15 +48,53 @@ def split_error(scores: Array, maximum: Array, doubt: Array, keys: int, arithmet
     top = np.abs(maximum)[:, None]
     most = math.log(keys + 1.0)
     reference = np.maximum(np.abs(scores), top) + slack
-    own = theorems.split_lse_rounding(
-        reference, most + slack, stage.unit, log_relative, reference_turn(arithmetic), lost
-    )
+    turn = reference_turn(arithmetic)
+    own = theorems.split_lse_rounding(reference, most + slack, stage.unit, log_relative, turn, lost)
     gap = theorems.split_gap(maximum[:, None] - scores, most, slack, own)
     # The combined log-sum-exp: the largest of the parts', and the logarithm of at most that many weights.
     parts = math.log(min(arithmetic.splits, keys + 1))
     combined = theorems.split_lse_rounding(top + most + slack + own, parts + slack, stage.unit, log_relative, 0.0, lost)
-    shared = theorems.split_error(own, gap, _turned(arithmetic), exp_log_error(arithmetic), kept)
-    return np.asarray(shared + theorems.split_output_error(combined, arithmetic.accumulator.unit))
+    return _Combination(own, gap, combined, kept)
+
+
+def split_error(scores: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> Array:
+    """Log-error that combining splits adds to a weight, (r, n), in outputs and normaliser (theorems split_error,
+    split_output_error). maximum (r,); doubt (r, n) is the log-error of earlier stages.
+    """
+    if arithmetic.splits == 1:
+        return np.zeros_like(scores)
+    found = _combination(scores, maximum, doubt, keys, arithmetic)
+    exponential = exp_log_error(arithmetic)
+    shared = theorems.split_error(found.own, found.gap, _turned(arithmetic), exponential, found.kept)
+    return np.asarray(shared + theorems.split_output_error(found.combined, arithmetic.accumulator.unit))
+
+
+def split_apart(lowest: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> Array:
+    """Log-error of the weights that outputs and normaliser do not share, (r,), beside products, sums and quotients
+    (theorem split_apart). lowest (r,) is the smallest visible score, doubt (r,) the log-error of earlier stages.
+    """
+    if arithmetic.splits == 1:
+        return np.zeros_like(lowest)
+    found = _combination(lowest[:, None], maximum, doubt[:, None], keys, arithmetic)
+    weight = theorems.split_error(0.0, found.gap, _turned(arithmetic), exp_log_error(arithmetic), 0.0)
+    return np.asarray(theorems.split_apart(weight, found.combined))[:, 0]
+
+
+def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic: Arithmetic) -> Array:
+    """What underflow in the combination adds to a mean of values of at most `values`, or to the normaliser relative to
+    itself, values = 1 (theorem split_lost); cost is the largest log-error of a weight, of earlier stages and splits.
+
+    It enters three times: by the part's output, by its log-sum-exp and by the rounding of that (theorem
+    reference_size).
+    """
+    if arithmetic.splits == 1:
+        return np.zeros_like(values)
+    parts = min(arithmetic.splits, keys + 1)
+    stages = (arithmetic.accumulator, arithmetic.normaliser)
+    eta_weight = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+    eta_sum = max(underflow_unit(stage, arithmetic.flush_to_zero) for stage in stages)
+    rounding = (parts + 1) * max(stage.unit for stage in stages)
+    return np.asarray(theorems.split_lost(parts, parts * values, eta_weight, eta_sum, 3 * cost + rounding))
 
 
 def reference_turn(arithmetic: Arithmetic) -> float:

@@ -57,3 +57,10 @@ def split_lost(parts: Any, values: Any, eta_weight: Any, eta_sum: Any, cost: Any
     products, sums and the parts' quotients eta_sum each; cost is the log-error of what follows.
     """
     return (eta_weight * values + 2 * parts * eta_sum) * (1 + growth(cost))
+
+
+def split_apart(weight: Any, rounding: Any) -> Any:
+    """Log-error by which products and sum of weights differ where the products' weights are taken relative to the
+    combined log-sum-exp: each exponential twice, and that log-sum-exp's rounding (theorem log_sum_exp_products).
+    """
+    return 2 * weight + rounding

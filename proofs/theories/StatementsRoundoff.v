@@ -1,9 +1,10 @@
 (** The public theorems of the error factors (refattn/roundoff.py), stated in full a second time.
 
-    As in every Statements*.v: each is closed by the theorem itself, so that one that gains a hypothesis, or a bound that
-    loses a constant, does not compile here.  The names of bounds are unfolded to their formulas. *)
+    As in every Statements*.v: each is closed by the theorem itself, so that one that gains a hypothesis, or a bound
+    that loses a constant, does not compile here.  The names of bounds are unfolded to their formulas, and what a
+    section supposes is written out. *)
 From Coq Require Import Reals QArith Qreals List.
-From refattn Require Import LogMetric Growth Roundoff Rationals.
+From refattn Require Import Sums LogMetric Growth Roundoff Perturbed Rationals.
 From refattn Require GrowthRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -36,6 +37,17 @@ Theorem rounded_error : forall exact computed result error size relative lost,
   Rabs (result - computed) <= relative * Rabs computed + lost ->
   Rabs (result - exact) <= error + relative * (size + error) + lost.
 Proof. exact Roundoff.rounded_error. Qed.
+
+Theorem perturbed_error : forall (I : Type) (xs : list I) (a T : I -> R) (H r : R),
+  (exists ps : list (I * R),
+    map fst ps = xs /\
+    (forall p, In p ps -> Rabs (snd p) <= T (fst p)) /\
+    Rabs (r - sumf (fun p => a (fst p) * exp (snd p)) ps) <= H) ->
+  Rabs (r - sumf a xs) <= sumf (fun i => Rabs (a i) * (exp (T i) - 1)) xs + H.
+Proof. exact (@Perturbed.perturbed_error). Qed.
+
+Theorem growthQ_dominates : forall t : Q, 0 <= Q2R t < 2 -> exp (Q2R t) - 1 <= Q2R (t / (1 - t / 2))%Q.
+Proof. exact Rationals.growthQ_dominates. Qed.
 
 Theorem growth_dominates : forall t : Q, 0 <= Q2R t < 2 -> exp (Q2R t) - 1 <= Q2R (GrowthRational.growth t).
 Proof. exact GrowthRational.growth_dominates. Qed.

@@ -1,0 +1,391 @@
+(** The public theorems of the normaliser, the output, the log-sum-exp and softmax,
+    stated in full a second time; see StatementsRoundoff.v. *)
+From Coq Require Import ZArith QArith Qreals Reals List.
+From refattn Require Import LogMetric Sums Growth Perturbed Roundoff Rationals Normaliser LogSumExp Output Hull
+  Softmax.
+From refattn Require GrowthRational ForwardRational SoftmaxRational.
+Import ListNotations.
+Open Scope R_scope.
+
+(** * Normaliser.v *)
+
+Theorem common_excess_exact :
+  forall (I : Type) (xs : list I) (a T : I -> R) (b : R),
+    sumf (fun i : I => a i * (exp (T i + b) - 1)) xs =
+    sumf (fun i : I => a i * (exp (T i) - 1)) xs +
+    (exp b - 1) * (sumf (fun i : I => a i * (exp (T i) - 1)) xs + sumf a xs).
+Proof. exact (@Normaliser.common_excess_exact). Qed.
+
+Theorem normaliser_between :
+  forall (I : Type) (xs : list I) (p T : I -> R) (H r : R),
+    (forall i : I, In i xs -> 0 <= p i) ->
+    (forall i : I, In i xs -> 0 <= T i) ->
+    0 < sumf p xs ->
+    0 <= H ->
+    perturbed xs p T H r ->
+    let L := sumf p xs in
+    let X := excess xs p T in
+    let D := (1 + X) / (1 - H / L * (1 + X)) - 1 in H / L * (1 + X) < 1 -> 0 <= D /\ L / (1 + D) <= r <= L * (1 + D).
+Proof. exact (@Normaliser.normaliser_between). Qed.
+
+Theorem normaliser_relative :
+  forall (I : Type) (xs : list I) (p T : I -> R) (H r : R),
+    (forall i : I, In i xs -> 0 <= p i) ->
+    (forall i : I, In i xs -> 0 <= T i) ->
+    0 < sumf p xs ->
+    0 <= H ->
+    perturbed xs p T H r ->
+    let L := sumf p xs in
+    let D := (1 + excess xs p T) / (1 - H / L * (1 + excess xs p T)) - 1 in
+    H / L * (1 + excess xs p T) < 1 -> 0 < r /\ Rabs (r - L) <= D * L /\ Rabs (r - L) <= D * r.
+Proof. exact (@Normaliser.normaliser_relative). Qed.
+
+(** * LogSumExp.v *)
+
+Theorem log_excess :
+  forall (I : Type) (xs : list I) (p T : I -> R) (most : R),
+    (forall i : I, In i xs -> 0 <= p i) ->
+    0 < sumf p xs -> (forall i : I, In i xs -> T i <= most) -> ln (1 + excess xs p T) <= most.
+Proof. exact (@LogSumExp.log_excess). Qed.
+
+Theorem lse_bounded :
+  forall m M L l D doubt turned logarithm result turn log unit lost : R,
+    0 < L ->
+    0 < l ->
+    0 <= D ->
+    0 <= turn ->
+    0 <= log ->
+    0 <= unit ->
+    Rabs (M - m) <= doubt ->
+    L / (1 + D) <= l / exp (m - M) <= L * (1 + D) ->
+    Rabs (turned - M) <= turn * Rabs M + lost ->
+    Rabs (logarithm - ln l) <= log * Rabs (ln l) + lost ->
+    Rabs (result - (turned + logarithm)) <= unit * Rabs (turned + logarithm) + lost ->
+    Rabs (result - (m + ln L)) <=
+    (let spread := ln (1 + D) in
+    spread + (turn * (Rabs m + doubt) + lost + (log * (Rabs (ln L) + spread + doubt) + lost)) +
+    unit *
+    (Rabs (m + ln L) + (spread + (turn * (Rabs m + doubt) + lost + (log * (Rabs (ln L) + spread + doubt) + lost)))) +
+    lost).
+Proof. exact (@LogSumExp.lse_bounded). Qed.
+
+(** * Output.v *)
+
+Theorem quotient_bounded :
+  forall N n L l E D : R,
+    0 < L ->
+    0 < l ->
+    0 <= E ->
+    0 <= D ->
+    Rabs (n - N) <= E * L -> Rabs (l - L) <= D * l -> Rabs (n / l - N / L) <= E * (1 + D) + Rabs (N / L) * D.
+Proof. exact (@Output.quotient_bounded). Qed.
+
+Theorem output_bounded :
+  forall O q y result quotient dividing lost unit lost_out t h : R,
+    Rabs (q - O) <= quotient ->
+    0 <= dividing ->
+    0 <= unit ->
+    Rabs t <= dividing ->
+    Rabs h <= lost ->
+    y = q * exp t + h ->
+    Rabs (result - y) <= unit * Rabs y + lost_out ->
+    Rabs (result - O) <=
+    quotient + (exp dividing - 1) * (Rabs O + quotient) + lost +
+    unit * (Rabs O + (quotient + (exp dividing - 1) * (Rabs O + quotient) + lost)) + lost_out.
+Proof. exact (@Output.output_bounded). Qed.
+
+Theorem weighted_mean_error :
+  forall (I : Type) (xs : list I) (p v Tn Tl : I -> R) (Hl : R),
+    (forall i : I, In i xs -> 0 <= p i) ->
+    (forall i : I, In i xs -> 0 <= Tn i) ->
+    (forall i : I, In i xs -> 0 <= Tl i) ->
+    0 <= Hl ->
+    0 < sumf p xs ->
+    Hl / sumf p xs * (1 + excess xs p Tl) < 1 ->
+    forall H n l : R,
+    0 <= H ->
+    perturbed xs (fun i : I => p i * v i) Tn H n ->
+    perturbed xs p Tl Hl l ->
+    0 < l /\
+    Rabs (n / l - sumf (fun i : I => p i * v i) xs / sumf p xs) <=
+    (sumf (fun i : I => p i * Rabs (v i) * (exp (Tn i) - 1)) xs / sumf p xs + H / sumf p xs) *
+    (1 + ((1 + excess xs p Tl) / (1 - Hl / sumf p xs * (1 + excess xs p Tl)) - 1)) +
+    Rabs (sumf (fun i : I => p i * v i) xs / sumf p xs) *
+    ((1 + excess xs p Tl) / (1 - Hl / sumf p xs * (1 + excess xs p Tl)) - 1).
+Proof. exact (@Output.weighted_mean_error). Qed.
+
+Theorem normalised_mean_error :
+  forall (I : Type) (xs : list I) (p v Tn Tl : I -> R) (Hl : R),
+    (forall i : I, In i xs -> 0 <= p i) ->
+    (forall i : I, In i xs -> 0 <= Tn i) ->
+    (forall i : I, In i xs -> 0 <= Tl i) ->
+    0 <= Hl ->
+    0 < sumf p xs ->
+    Hl / sumf p xs * (1 + excess xs p Tl) < 1 ->
+    forall H lost n l : R,
+    0 <= H ->
+    0 <= lost ->
+    0 < l ->
+    perturbed xs (fun i : I => p i * v i) Tn (H + lost * l) (n * l) ->
+    perturbed xs p Tl Hl l ->
+    Rabs (n - sumf (fun i : I => p i * v i) xs / sumf p xs) <=
+    (sumf (fun i : I => p i * Rabs (v i) * (exp (Tn i) - 1)) xs / sumf p xs + H / sumf p xs) *
+    (1 + ((1 + excess xs p Tl) / (1 - Hl / sumf p xs * (1 + excess xs p Tl)) - 1)) +
+    Rabs (sumf (fun i : I => p i * v i) xs / sumf p xs) *
+    ((1 + excess xs p Tl) / (1 - Hl / sumf p xs * (1 + excess xs p Tl)) - 1) + lost.
+Proof. exact (@Output.normalised_mean_error). Qed.
+
+(** * Hull.v *)
+
+Theorem hull_distance :
+  forall lo hi x O e : R, lo <= O <= hi -> outside lo hi x <= e -> Rabs (x - O) <= Rmax (hi - O) (O - lo) + e.
+Proof. exact (@Hull.hull_distance). Qed.
+
+Theorem hull :
+  forall (I : Type) (xs : list I) (P v Y X : I -> R) (lo hi size apart Hn Hl n l least : R),
+    (forall i : I, In i xs -> 0 <= P i) ->
+    (forall i : I, In i xs -> lo <= v i <= hi /\ Rabs (v i) <= size) ->
+    (forall i : I, In i xs -> Y i + X i <= apart) ->
+    0 <= size ->
+    0 <= apart ->
+    perturbed xs (fun i : I => P i * v i) Y Hn n ->
+    perturbed xs P X Hl l ->
+    0 < least ->
+    least <= l ->
+    (exists i : I, In i xs /\ 0 < P i) ->
+    outside lo hi (n / l) <= (exp apart - 1) * size + ((1 + (exp apart - 1)) * size * Hl + Hn) / least.
+Proof. exact (@Hull.hull). Qed.
+
+Theorem normaliser_at_least :
+  forall (I : Type) (xs : list I) (p T : I -> R) (Hl l : R) (top : I),
+    (forall i : I, In i xs -> 0 <= p i) ->
+    perturbed xs p T Hl l -> In top xs -> 1 <= p top -> / (1 + (exp (T top) - 1)) - Hl <= l.
+Proof. exact (@Hull.normaliser_at_least). Qed.
+
+Theorem hull_of_parts :
+  forall first second size : R,
+    (exp second - 1) * ((1 + (exp first - 1)) * size) + (exp first - 1) * size = (exp (first + second) - 1) * size.
+Proof. exact (@Hull.hull_of_parts). Qed.
+
+Theorem sink_in_hull : forall lo hi : R, Rmin 0 lo <= 0 <= Rmax 0 hi.
+Proof. exact (@Hull.sink_in_hull). Qed.
+
+(** * Softmax.v *)
+
+Theorem softmax_bounded :
+  forall p L l D T dividing eta q result unit lost_quotient lost_out t h s k : R,
+    0 <= p ->
+    0 < L ->
+    0 <= D ->
+    0 <= eta ->
+    0 <= unit ->
+    L / (1 + D) <= l <= L * (1 + D) ->
+    Rabs t <= T ->
+    Rabs h <= eta ->
+    Rabs s <= dividing ->
+    Rabs k <= lost_quotient ->
+    q = (p * exp t + h) / l * exp s + k ->
+    Rabs (result - q) <= unit * Rabs q + lost_out ->
+    Rabs (result - p / L) <=
+    (let together := ln (1 + D) + dividing in
+    p / L * (exp (T + together) - 1) + eta / L * (1 + (exp together - 1)) + lost_quotient +
+    unit * (p / L + (p / L * (exp (T + together) - 1) + eta / L * (1 + (exp together - 1)) + lost_quotient)) +
+    lost_out).
+Proof. exact (@Softmax.softmax_bounded). Qed.
+
+Theorem log_softmax_bounded :
+  forall x m L l D shifted logarithm difference result shift log lost unit unit_out lost_out : R,
+    x <= m ->
+    1 <= L ->
+    0 <= D ->
+    0 <= shift ->
+    0 <= log ->
+    0 <= unit ->
+    0 <= unit_out ->
+    L / (1 + D) <= l <= L * (1 + D) ->
+    Rabs (shifted - (x - m)) <= shift * Rabs (x - m) + lost ->
+    Rabs (logarithm - ln l) <= log * Rabs (ln l) + lost ->
+    Rabs (difference - (shifted - logarithm)) <= unit * Rabs (shifted - logarithm) + lost ->
+    Rabs (result - difference) <= unit_out * Rabs difference + lost_out ->
+    Rabs (result - (x - m - ln L)) <=
+    (let spread := ln (1 + D) in
+    let size := m - x + ln L in
+    spread + (shift * (m - x) + lost + (log * (ln L + spread) + lost)) +
+    unit * (size + (spread + (shift * (m - x) + lost + (log * (ln L + spread) + lost)))) + lost +
+    unit_out *
+    (size +
+     (spread + (shift * (m - x) + lost + (log * (ln L + spread) + lost)) +
+      unit * (size + (spread + (shift * (m - x) + lost + (log * (ln L + spread) + lost)))) + lost)) + lost_out).
+Proof. exact (@Softmax.log_softmax_bounded). Qed.
+
+Theorem log_sum_exp_bounded :
+  forall m L l D turned logarithm stored result turn log unit lost unit_out lost_out : R,
+    0 < L ->
+    0 <= D ->
+    0 <= turn ->
+    0 <= log ->
+    0 <= unit ->
+    0 <= unit_out ->
+    L / (1 + D) <= l <= L * (1 + D) ->
+    Rabs (turned - m) <= turn * Rabs m + lost ->
+    Rabs (logarithm - ln l) <= log * Rabs (ln l) + lost ->
+    Rabs (stored - (turned + logarithm)) <= unit * Rabs (turned + logarithm) + lost ->
+    Rabs (result - stored) <= unit_out * Rabs stored + lost_out ->
+    Rabs (result - (m + ln L)) <=
+    (let spread := ln (1 + D) in
+    spread + (turn * (Rabs m + 0) + lost + (log * (Rabs (ln L) + spread + 0) + lost)) +
+    unit * (Rabs (m + ln L) + (spread + (turn * (Rabs m + 0) + lost + (log * (Rabs (ln L) + spread + 0) + lost)))) +
+    lost) +
+    unit_out *
+    (Rabs (m + ln L) +
+    (let spread := ln (1 + D) in
+     spread + (turn * (Rabs m + 0) + lost + (log * (Rabs (ln L) + spread + 0) + lost)) +
+     unit * (Rabs (m + ln L) + (spread + (turn * (Rabs m + 0) + lost + (log * (Rabs (ln L) + spread + 0) + lost)))) +
+     lost)) + lost_out.
+Proof. exact (@Softmax.log_sum_exp_bounded). Qed.
+
+(** * ForwardRational.v *)
+
+Theorem common_excess_dominates :
+  forall excess weight common : Q,
+    0 <= Q2R common < 2 ->
+    0 <= Q2R excess ->
+    0 <= Q2R weight ->
+    Q2R excess + (exp (Q2R common) - 1) * (Q2R excess + Q2R weight) <=
+    Q2R (ForwardRational.common_excess excess weight common).
+Proof. exact (@ForwardRational.common_excess_dominates). Qed.
+
+Theorem normaliser_error_dominates :
+  forall excess lost : Q,
+    Q2R lost * (1 + Q2R excess) < 1 ->
+    (1 + Q2R excess) / (1 - Q2R lost * (1 + Q2R excess)) - 1 <= Q2R (ForwardRational.normaliser_error excess lost).
+Proof. exact (@ForwardRational.normaliser_error_dominates). Qed.
+
+Theorem least_normaliser_dominates :
+  forall cost lost : Q,
+    0 <= Q2R cost < 2 -> Q2R (ForwardRational.least_normaliser cost lost) <= / (1 + (exp (Q2R cost) - 1)) - Q2R lost.
+Proof. exact (@ForwardRational.least_normaliser_dominates). Qed.
+
+Theorem quotient_error_dominates :
+  forall error relative size : Q,
+    Q2R error * (1 + Q2R relative) + Q2R size * Q2R relative <=
+    Q2R (ForwardRational.quotient_error error relative size).
+Proof. exact (@ForwardRational.quotient_error_dominates). Qed.
+
+Theorem hull_error_dominates :
+  forall apart size lost lost_sum least : Q,
+    0 <= Q2R apart < 2 ->
+    0 <= Q2R size ->
+    0 <= Q2R lost_sum ->
+    0 < Q2R least ->
+    (exp (Q2R apart) - 1) * Q2R size +
+    ((1 + (exp (Q2R apart) - 1)) * Q2R size * Q2R lost_sum + Q2R lost) / Q2R least <=
+    Q2R (ForwardRational.hull_error apart size lost lost_sum least).
+Proof. exact (@ForwardRational.hull_error_dominates). Qed.
+
+Theorem output_error_dominates :
+  forall quotient size dividing lost unit lost_out : Q,
+    0 <= Q2R dividing < 2 ->
+    0 <= Q2R quotient ->
+    0 <= Q2R size ->
+    0 <= Q2R lost ->
+    0 <= Q2R unit ->
+    Q2R quotient + (exp (Q2R dividing) - 1) * (Q2R size + Q2R quotient) + Q2R lost +
+    Q2R unit * (Q2R size + (Q2R quotient + (exp (Q2R dividing) - 1) * (Q2R size + Q2R quotient) + Q2R lost)) +
+    Q2R lost_out <= Q2R (ForwardRational.output_error quotient size dividing lost unit lost_out).
+Proof. exact (@ForwardRational.output_error_dominates). Qed.
+
+Theorem lse_error_dominates :
+  forall relative doubt height logarithm size turn log unit lost : Q,
+    0 <= Q2R relative ->
+    0 <= Q2R doubt ->
+    0 <= Q2R height ->
+    0 <= Q2R logarithm ->
+    0 <= Q2R size ->
+    0 <= Q2R turn ->
+    0 <= Q2R log ->
+    0 <= Q2R unit ->
+    0 <= Q2R lost ->
+    (let spread := ln (1 + Q2R relative) in
+    spread +
+    (Q2R turn * (Q2R height + Q2R doubt) + Q2R lost + (Q2R log * (Q2R logarithm + spread + Q2R doubt) + Q2R lost)) +
+    Q2R unit *
+    (Q2R size +
+     (spread +
+      (Q2R turn * (Q2R height + Q2R doubt) + Q2R lost + (Q2R log * (Q2R logarithm + spread + Q2R doubt) + Q2R lost)))) +
+    Q2R lost) <= Q2R (ForwardRational.lse_error relative doubt height logarithm size turn log unit lost).
+Proof. exact (@ForwardRational.lse_error_dominates). Qed.
+
+(** * SoftmaxRational.v *)
+
+Theorem softmax_error_dominates :
+  forall weight log_error relative dividing lost lost_quotient unit lost_out : Q,
+    0 <= Q2R weight ->
+    0 <= Q2R log_error ->
+    0 <= Q2R relative ->
+    0 <= Q2R dividing ->
+    Q2R log_error + Q2R relative + Q2R dividing < 2 ->
+    0 <= Q2R lost ->
+    0 <= Q2R lost_quotient ->
+    0 <= Q2R unit ->
+    (let together := ln (1 + Q2R relative) + Q2R dividing in
+    Q2R weight * (exp (Q2R log_error + together) - 1) + Q2R lost * (1 + (exp together - 1)) + Q2R lost_quotient +
+    Q2R unit *
+    (Q2R weight +
+     (Q2R weight * (exp (Q2R log_error + together) - 1) + Q2R lost * (1 + (exp together - 1)) + Q2R lost_quotient)) +
+    Q2R lost_out) <=
+    Q2R (SoftmaxRational.softmax_error weight log_error relative dividing lost lost_quotient unit lost_out).
+Proof. exact (@SoftmaxRational.softmax_error_dominates). Qed.
+
+Theorem log_softmax_error_dominates :
+  forall relative distance logarithm shift log lost unit unit_out lost_out : Q,
+    0 <= Q2R relative ->
+    0 <= Q2R distance ->
+    0 <= Q2R logarithm ->
+    0 <= Q2R shift ->
+    0 <= Q2R log ->
+    0 <= Q2R lost ->
+    0 <= Q2R unit ->
+    0 <= Q2R unit_out ->
+    (let spread := ln (1 + Q2R relative) in
+    let size := Q2R distance + Q2R logarithm in
+    spread + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + spread) + Q2R lost)) +
+    Q2R unit *
+    (size + (spread + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + spread) + Q2R lost)))) +
+    Q2R lost +
+    Q2R unit_out *
+    (size +
+     (spread + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + spread) + Q2R lost)) +
+      Q2R unit *
+      (size + (spread + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + spread) + Q2R lost)))) +
+      Q2R lost)) + Q2R lost_out) <=
+    Q2R (SoftmaxRational.log_softmax_error relative distance logarithm shift log lost unit unit_out lost_out).
+Proof. exact (@SoftmaxRational.log_softmax_error_dominates). Qed.
+
+Theorem log_sum_exp_error_dominates :
+  forall relative height logarithm size turn log unit lost unit_out lost_out : Q,
+    0 <= Q2R relative ->
+    0 <= Q2R height ->
+    0 <= Q2R logarithm ->
+    0 <= Q2R size ->
+    0 <= Q2R turn ->
+    0 <= Q2R log ->
+    0 <= Q2R unit ->
+    0 <= Q2R lost ->
+    0 <= Q2R unit_out ->
+    (let spread := ln (1 + Q2R relative) in
+    spread + (Q2R turn * (Q2R height + 0) + Q2R lost + (Q2R log * (Q2R logarithm + spread + 0) + Q2R lost)) +
+    Q2R unit *
+    (Q2R size +
+     (spread + (Q2R turn * (Q2R height + 0) + Q2R lost + (Q2R log * (Q2R logarithm + spread + 0) + Q2R lost)))) +
+    Q2R lost) +
+    Q2R unit_out *
+    (Q2R size +
+    (let spread := ln (1 + Q2R relative) in
+     spread + (Q2R turn * (Q2R height + 0) + Q2R lost + (Q2R log * (Q2R logarithm + spread + 0) + Q2R lost)) +
+     Q2R unit *
+     (Q2R size +
+      (spread + (Q2R turn * (Q2R height + 0) + Q2R lost + (Q2R log * (Q2R logarithm + spread + 0) + Q2R lost)))) +
+     Q2R lost)) + Q2R lost_out <=
+    Q2R (SoftmaxRational.log_sum_exp_error relative height logarithm size turn log unit lost unit_out lost_out).
+Proof. exact (@SoftmaxRational.log_sum_exp_error_dominates). Qed.

@@ -1,0 +1,56 @@
+"""Constants of binary formats, and what casts lose (proofs/formats.md, proofs/casts.md; theories Formats, Cast).
+
+May import: refattn.formats, refattn.roundoff.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from refattn import formats
+from refattn.roundoff import growth
+
+
+def _power_of_two(exponent: Any) -> Any:
+    return (Fraction(2) if isinstance(exponent, Fraction) else 2.0) ** exponent
+
+
+def format_unit(precision: Any) -> Any:
+    """Relative error of rounding to nearest in the normal range, 2^-precision (theorem nearest_relative)."""
+    return _power_of_two(-precision)
+
+
+def format_truncation_unit(precision: Any) -> Any:
+    """The same of rounding towards zero, 2^(1 - precision) (theorem truncated_relative)."""
+    return 2 * _power_of_two(-precision)
+
+
+def format_smallest_normal(emin: Any) -> Any:
+    """2^emin: the absolute error of a result that is flushed to zero (theorem flush_ok)."""
+    return _power_of_two(emin)
+
+
+def format_smallest_subnormal(precision: Any, emin: Any) -> Any:
+    """Spacing below the normal range: the absolute error of truncation there, twice that of rounding to nearest
+    (theorems truncated_absolute, nearest_absolute).
+    """
+    return _power_of_two(emin - precision + 1)
+
+
+def format_max_finite(top: Any, top_exponent: Any) -> Any:
+    """top 2^top_exponent, by the largest significand as an integer (theorem round_in_range)."""
+    return top * _power_of_two(top_exponent)
+
+
+def max_finite_of(precision: Any, emin: Any) -> Any:
+    """The largest finite number of the format of refattn/formats.py that has this precision and smallest exponent."""
+    (found,) = (f for f in formats.ALL if (f.precision, f.emin) == (precision, emin))
+    return Fraction(found.max_finite) if isinstance(precision, Fraction) else found.max_finite
+
+
+def cast_lost(before: Any, unit: Any, lost: Any) -> Any:
+    """Absolute part after a cast of what had lost `before` already, into a format that errs by `unit` and by `lost`
+    where it underflows (theorem cast_error); the log-errors add up.
+    """
+    return before * (1 + growth(unit)) + lost

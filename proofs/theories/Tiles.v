@@ -1,5 +1,5 @@
-(** Tiled attention as a schedule: tiles of keys, each added up at the reference that it finds or sets, and a partial sum
-    that is rescaled when the reference moves.  One tile is safe softmax, tiles of one key are online softmax.
+(** Tiled attention as a schedule: tiles of keys, each added up at the reference that it finds or sets, and a partial
+    sum that is rescaled when the reference moves.  One tile is safe softmax, tiles of one key are online softmax.
 
     The program is written with the operations of an accumulator; how leaves and rescaling factors are computed is left
     open, as is the reference: [next m t] is what follows m when a tile's largest score is t. *)

@@ -115,7 +115,8 @@ Proof.
     rewrite N, D. cbn [length]. rewrite S_INR. change (shift (absorb_schedule x next s t)) with m'.
     assert (S0 : 0 <= step) by (unfold step; destruct Req_EM_T; lra).
     pose proof (Rmax_l (cost E s) L). pose proof (Rmax_r (cost E s) L). set (M := Rmax (cost E s) L) in *.
-    assert (Rmax (Rmax (cost E s + step) (cost E (tile_schedule m' t)) + add_cost E) L <= M + step + add_cost E); [|lra].
+    assert (Rmax (Rmax (cost E s + step) (cost E (tile_schedule m' t)) + add_cost E) L <= M + step + add_cost E);
+      [|lra].
     apply Rmax_lub; [|lra]. apply Rplus_le_compat_r. apply Rmax_lub; lra.
 Qed.
 

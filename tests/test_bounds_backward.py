@@ -167,7 +167,7 @@ def test_nothing_is_claimed_where_the_gradient_overflows_and_no_more_than_that()
 
 
 def _no_slope_error(found: Any) -> Any:
-    return backward._Slope(found.value, 0.0 * found.error, 0.0 * found.size, found.delta, 0.0 * found.delta_error)
+    return backward._Slope(found.value, 0.0 * found.error, found.delta, 0.0 * found.delta_error)
 
 
 def _only_terms(found: Any) -> Any:

@@ -11,11 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic, Stage
+from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
-from refattn.bounds.forward import BlockWeights, attention, block_weights
+from refattn.bounds.forward import attention
 from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, underflow_unit
-from refattn.roundoff import compound, gamma
+from refattn.bounds.theorems.gradients import (
+    delta_error,
+    gradient_additions,
+    gradient_sum,
+    gradient_underflow,
+    p_recompute,
+    probability_gradient_error,
+    score_gradient_error,
+    slope_error,
+    softcap_gradient,
+    through_softcap,
+    value_weight_error,
+    weight_error,
+)
+from refattn.bounds.weights import BlockWeights, block_weights
+from refattn.roundoff import growth, rounded
 from refattn.scores import Block, add_to_bias, blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
 
@@ -67,10 +82,12 @@ class _Sums:
         self.value[place] += factor * (terms.value @ other)
         self.magnitude[place] += np.abs(terms.value) @ size
         self.weights[place] += terms.weights @ size
-        self.slope[place] += terms.slope @ size
+        if terms.slope is not None:
+            self.slope[place] += terms.slope @ size
 
     def add_to_bias(self, block: Block, terms: _Terms) -> None:
         """Add a block's terms to an array of the bias's four axes."""
+        assert terms.slope is not None
         pieces = (terms.value, np.abs(terms.value), terms.weights, terms.slope)
         for target, piece in zip((self.value, self.magnitude, self.weights, self.slope), pieces, strict=True):
             add_to_bias(target, block, piece)
@@ -81,32 +98,39 @@ class _Sums:
         for target, piece in zip((self.value, self.magnitude, self.weights, self.slope), pieces, strict=True):
             target[head] += piece.sum()
 
-    def budget(self, terms: int, group: int, arithmetic: Arithmetic, scale: float = 1.0) -> ErrorBudget:
-        """Theorem gradient_sum: the terms' errors, their summation in any order, the sum over a group, the output.
+    def budget(self, terms: int, group: int, arithmetic: Arithmetic, scale: float | None = None) -> ErrorBudget:
+        """The terms' errors, their summation in any order, the sum over a group, the output (theorem gradient_bound).
 
-        The terms are multiplied by `scale` only after they have been added up.
+        The terms are multiplied by `scale`, if at all, only after they have been added up.
         """
+        accumulator, again = arithmetic.accumulator, arithmetic.gradient_sum
+        stages, roundings = [accumulator], 0
+        if again != accumulator:
+            stages, roundings = [accumulator, again], -(-terms // arithmetic.gradient_tile)
         flush = arithmetic.flush_to_zero
-        before = self.weights + self.slope
-        size = max(1.0, abs(scale))
-        adding = gamma(terms + 8, arithmetic.accumulator.unit) * (self.magnitude + before)
-        adding += 2 * terms * size * underflow_unit(arithmetic.accumulator, flush)
-        stages = [arithmetic.accumulator]
-        if arithmetic.gradient_sum != arithmetic.accumulator:
-            roundings = -(-terms // arithmetic.gradient_tile)
-            adding += gamma(roundings, arithmetic.gradient_sum.unit) * (self.magnitude + before + adding)
-            adding += roundings * size * underflow_unit(arithmetic.gradient_sum, flush)
-            stages.append(arithmetic.gradient_sum)
-        # Far more than any sum on the way, of the terms as they were before they were scaled.
-        widest = (self.magnitude + before + adding) / (min(1.0, abs(scale)) if scale else 1.0)
-        overflow = widest > min(stage.format.max_finite for stage in stages)
+        lost, again_lost, group_lost, output_lost = (
+            underflow_unit(stage, flush) for stage in (accumulator, again, arithmetic.group_sum, arithmetic.output)
+        )
+        scaling = scaling_lost = group_unit = 0.0
+        if scale is not None:
+            scaling, scaling_lost = constant_unit(arithmetic) + accumulator.unit, lost
         if group > 1:
-            adding += gamma(group, arithmetic.group_sum.unit) * (self.magnitude + before + adding)
-            adding += group * underflow_unit(arithmetic.group_sum, flush)
-            overflow |= self.magnitude + before + adding > arithmetic.group_sum.format.max_finite
-        output = arithmetic.output.unit * (np.abs(self.value) + before + adding)
-        output += underflow_unit(arithmetic.output, flush)
+            group_unit = arithmetic.group_sum.unit
+        else:
+            group_lost = 0.0
+        factor = 1.0 if scale is None else abs(scale)
+        additions = gradient_additions(terms, accumulator.unit, scaling, roundings, again.unit, group, group_unit)
+        lost = gradient_underflow(terms, lost, factor, scaling_lost, roundings, again_lost, group, group_lost)
+        # The error of the terms is a part of its own.
+        before = self.weights + self.slope
+        adding = gradient_sum(self.magnitude + before, 0.0, additions, lost)
+        output = rounded(0.0, np.abs(self.value) + before + adding, arithmetic.output.unit, output_lost)
         certified = before + adding + output
+        # Far more than any sum on the way, of the terms as they were before they were scaled.
+        largest = self.magnitude + before + adding
+        overflow = largest / (min(1.0, factor) or 1.0) > min(stage.format.max_finite for stage in stages)
+        if group > 1:
+            overflow |= largest > arithmetic.group_sum.format.max_finite
         overflow |= (np.abs(self.value) + certified > arithmetic.output.format.max_finite) | np.isnan(certified)
         parts = {"weights": self.weights, "slope": self.slope, "accumulation": adding, "output": output}
         return ErrorBudget(np.where(overflow, np.inf, certified), None, parts)
@@ -114,32 +138,33 @@ class _Sums:
 
 @dataclass(frozen=True, eq=False)
 class _Terms:
-    """Factors of a product (r, n): values, and the certified errors that come from P and from what multiplies P."""
+    """Factors of a product (r, n): values, and the certified errors that come from P and from what multiplies P, which
+    is None if nothing does.
+    """
 
     value: Array
     weights: Array
-    slope: Array
+    slope: Array | None
 
     @property
     def transposed(self) -> _Terms:
-        return _Terms(self.value.T, self.weights.T, self.slope.T)
+        return _Terms(self.value.T, self.weights.T, None if self.slope is None else self.slope.T)
 
-    def cast(self, stage: Stage, eta: float) -> _Terms:
-        """The values rounded to the stage's format; nothing is claimed of one that can overflow it."""
-        grown = 1 + stage.unit
-        size = np.abs(self.value)
-        slope = self.slope * grown + size * stage.unit + eta
-        slope = np.where(size + self.weights * grown + slope > stage.format.max_finite, np.inf, slope)
-        return _Terms(self.value, self.weights * grown, slope)
+    def in_range(self, largest: float) -> _Terms:
+        """Nothing is claimed of what can overflow."""
+        size = np.abs(self.value) + self.weights
+        size = size if self.slope is None else size + self.slope
+        if (size <= largest).all():
+            return self
+        return _Terms(self.value, np.where(size <= largest, self.weights, np.inf), self.slope)
 
 
 @dataclass(frozen=True, eq=False)
 class _Slope:
-    """dP - Delta + dlse of one block, (r, n), with its error; delta (r,) with its own."""
+    """dP - Delta + dlse of one block, (r, n), with its error; Delta - dlse (r,), with the error of Delta."""
 
     value: Array
     error: Array
-    size: Array
     delta: Array
     delta_error: Array
 
@@ -160,24 +185,28 @@ class _Backward:
 
     def __post_init__(self) -> None:
         spec, arithmetic = self.spec, self.arithmetic
-        self.scale = scale_of(spec, self.shape.d_qk)
-        self.unit = arithmetic.accumulator.unit
         flush = arithmetic.flush_to_zero
-        # Of a cast, and of the products before it.
-        self.eta = underflow_unit(arithmetic.probabilities, flush) + 2 * underflow_unit(arithmetic.accumulator, flush)
+        self.scale = scale_of(spec, self.shape.d_qk)
+        self.unit, self.constant = arithmetic.accumulator.unit, constant_unit(arithmetic)
+        self.exponential = exp_log_error(arithmetic)
+        self.lost = underflow_unit(arithmetic.accumulator, flush)
+        self.weight_lost = underflow_unit(arithmetic.scores, flush)
+        self.cast_lost = underflow_unit(arithmetic.probabilities, flush)
+        # 1 - p and its inverse are held as constants, then multiplied.
+        self.gain = 0.0 if spec.keep is None else 2 * self.constant + self.unit
+        self.gain_lost = 0.0 if spec.keep is None else self.lost
+        self.largest = min(stage.format.max_finite for stage in (arithmetic.probabilities, arithmetic.accumulator))
         self.dq, self.dk, self.dv = (_Sums.zeros(array.shape) for array in (self.q, self.k, self.v))
         self.dbias = None if spec.bias is None else _Sums.zeros((1,) * (4 - spec.bias.ndim) + spec.bias.shape)
         self.dsinks = None if spec.sinks is None else _Sums.zeros(spec.sinks.shape)
 
     def add(self, block: Block) -> None:
         """One block of queries of one head."""
-        spec, arithmetic = self.spec, self.arithmetic
+        spec = self.spec
         place = (block.batch, block.head, block.rows)
         source = (block.batch, block.kv_head, block.keys)
-        found = block_weights(block, spec, self.scale, arithmetic, self.shape.keys)
-        kept = np.ones_like(found.weights)
-        if spec.keep is not None:
-            kept = dropout_keep(block, spec) / (1.0 - spec.dropout)
+        found = block_weights(block, spec, self.scale, self.arithmetic, self.shape.keys)
+        kept = 1.0 if spec.keep is None else dropout_keep(block, spec) / (1.0 - spec.dropout)
         log_error = self._recomputed(found, self.forward.lse.certified[place])
         upstream = self.do[place]
         self._add_value(source, found, kept, log_error, upstream)
@@ -189,7 +218,7 @@ class _Backward:
             self._add_sink(self.dsinks, block, found, slope, place)
         if spec.softcap is not None:
             terms = self._through_softcap(terms, block, found, spec.softcap)
-        terms = terms.cast(arithmetic.probabilities, self.eta)
+        terms = self._cast(terms)
         self.dq.add_product(place, terms, block.key, self.scale)
         self.dk.add_product(source, terms.transposed, block.query, self.scale)
 
@@ -212,93 +241,106 @@ class _Backward:
         )
 
     def _recomputed(self, found: BlockWeights, lse_error: Array) -> Array:
-        """Log-error of P = exp(s - LSE) (theorem p_recompute)."""
+        """Log-error of P = exp(s - LSE)."""
         lse = (found.maximum + np.log(found.total))[:, None]
         doubt = np.maximum(found.score, lse_error[:, None])
         argument = argument_error(found.scores, lse, self.arithmetic, doubt)
-        return np.asarray(found.score + lse_error[:, None] + argument + exp_log_error(self.arithmetic))
+        return np.asarray(p_recompute(found.score, lse_error[:, None], argument, self.exponential))
+
+    def _weight_error(self, found: BlockWeights, log_error: Array, roundings: float) -> Array:
+        """Error of P after more roundings; inf where nothing is known, as NaN times 0 is NaN."""
+        grown = found.excess(log_error + roundings)
+        unknown = np.isinf(log_error)
+        if unknown.any():
+            grown = np.where(unknown, np.inf, grown)
+        return np.asarray(weight_error(grown, roundings, self.weight_lost))
 
     @staticmethod
-    def _excess(found: BlockWeights, log_error: Array) -> Array:
-        """What the errors can add to each weight; inf where nothing is known, as NaN times 0 is NaN."""
-        return np.where(np.isinf(log_error), np.inf, found.excess(log_error))
+    def _visible(found: BlockWeights, error: Array) -> Array:
+        """0 where the key is invisible."""
+        return error if found.visible.all() else np.where(found.visible, error, 0.0)
 
     def _slope(
-        self, place: tuple[int, int, slice], found: BlockWeights, kept: Array, upstream: Array, value: Array
+        self, place: tuple[int, int, slice], found: BlockWeights, kept: Any, upstream: Array, value: Array
     ) -> _Slope:
-        """dP - Delta + dlse (theorem dS_error)."""
+        """dP - Delta + dlse."""
         width = value.shape[1]
-        out_error = self.forward.out.certified[place]
-        dot, flush = self.arithmetic.dot, self.arithmetic.flush_to_zero
-        lost = (width + 2) * (underflow_unit(dot, flush) + underflow_unit(self.arithmetic.accumulator, flush))
-        dp = (upstream @ value.T) * kept
-        reach = np.abs(upstream) @ np.abs(value).T
-        summing = gamma(width + 4, dot.unit)
-        if self.spec.keep is not None:
-            summing = compound(summing, self.unit, self.unit, self.unit)
-        dp_error = (summing * reach + lost) * kept
-        out = (found.weights * kept) @ value
-        delta = (upstream * out).sum(axis=1)
+        dot = self.arithmetic.dot
+        dot_lost = underflow_unit(dot, self.arithmetic.flush_to_zero)
         size = np.abs(upstream)
-        delta_error = (size * out_error).sum(axis=1) + lost
-        products = (size * (np.abs(out) + out_error)).sum(axis=1)
-        delta_error += gamma(width, self.unit) * products
+        dp = (upstream @ value.T) * kept
+        reach = size @ np.abs(value).T
+        dp_error = probability_gradient_error(width, dot.unit, reach, dot_lost, kept, self.gain, self.gain_lost)
+        out, out_error = (found.weights * kept) @ value, self.forward.out.certified[place]
+        delta = (upstream * out).sum(axis=1)
+        products, doubt = (size * np.abs(out)).sum(axis=1), (size * out_error).sum(axis=1)
+        of_delta = delta_error(width, self.unit, products, doubt, self.lost)
         direct = np.zeros(len(upstream)) if self.dlse is None else self.dlse[place]
-        height = np.abs(dp) + dp_error + (np.abs(delta) + delta_error + np.abs(direct))[:, None]
-        error = dp_error + delta_error[:, None] + 3 * self.unit * height
-        beyond = (1 + summing) * reach > dot.format.max_finite
+        height = np.abs(dp) + dp_error + (np.abs(delta) + of_delta + np.abs(direct))[:, None]
+        inner = 0.0 if self.dlse is None else self.unit
+        error = slope_error(dp_error, of_delta[:, None], height, inner, self.unit, self.lost)
+        beyond = (1 + growth(width * dot.unit)) * reach > dot.format.max_finite
         # Far more than the products, their sum and the differences.
         limit = self.arithmetic.accumulator.format.max_finite
-        beyond |= 2 * (height + products[:, None] + reach * kept) > limit
+        beyond |= 2 * (height + (products + doubt)[:, None] + reach * kept) > limit
         error = np.where(beyond, np.inf, error)
-        delta_error = np.where(2 * products > limit, np.inf, delta_error)
-        return _Slope(dp - delta[:, None] + direct[:, None], error, height, delta - direct, delta_error)
+        of_delta = np.where(2 * (products + doubt) > limit, np.inf, of_delta)
+        return _Slope(dp - delta[:, None] + direct[:, None], error, delta - direct, of_delta)
 
     def _score_gradient(self, found: BlockWeights, log_error: Array, slope: _Slope) -> _Terms:
-        """dS = P (dP - Delta + dlse) (theorem dS_error)."""
-        weights, visible = found.weights, np.isfinite(found.distance)
-        grown = self._excess(found, log_error + 2 * self.unit)
-        lost = 2 * underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
-        of_weights = grown * np.abs(slope.value) + lost * slope.size
-        of_slope = (weights + grown) * slope.error
-        return _Terms(weights * slope.value, np.where(visible, of_weights, 0.0), np.where(visible, of_slope, 0.0))
+        """dS = P (dP - Delta + dlse)."""
+        off = self._weight_error(found, log_error, 2 * self.unit)
+        of_weights = score_gradient_error(found.weights, off, np.abs(slope.value), 0.0, self.lost)
+        of_slope = score_gradient_error(found.weights, off, 0.0, slope.error, 0.0)
+        value = found.weights * slope.value
+        return _Terms(value, self._visible(found, of_weights), self._visible(found, of_slope))
+
+    def _cast(self, terms: _Terms) -> _Terms:
+        """dS rounded to the operand's format; each part of its error, as the theorem `rounded` is linear."""
+        unit = self.arithmetic.probabilities.unit
+        slope = rounded(terms.slope, np.abs(terms.value), unit, self.cast_lost)
+        return _Terms(terms.value, rounded(terms.weights, 0.0, unit), slope).in_range(self.largest)
 
     def _add_value(
-        self, source: tuple[Any, ...], found: BlockWeights, kept: Array, log_error: Array, upstream: Array
+        self, source: tuple[Any, ...], found: BlockWeights, kept: Any, log_error: Array, upstream: Array
     ) -> None:
-        """dV = (P D)^T dO with P cast (theorem dot_any_order)."""
-        lost = 2 * self.eta + 2 * underflow_unit(self.arithmetic.scores, self.arithmetic.flush_to_zero)
-        grown = self._excess(found, log_error + self.arithmetic.probabilities.unit + 3 * self.unit)
-        error = np.where(np.isfinite(found.distance), (grown + lost) * kept + lost, 0.0)
-        terms = _Terms(found.weights * kept, error, np.zeros_like(error))
+        """dV = (P D)^T dO with P cast."""
+        cast = self.arithmetic.probabilities.unit
+        off = self._weight_error(found, log_error, self.gain + cast)
+        error = value_weight_error(off, kept, cast, self.gain_lost, self.cast_lost)
+        terms = _Terms(found.weights * kept, self._visible(found, error), None).in_range(self.largest)
         self.dv.add_product(source, terms.transposed, upstream, 1.0)
 
     def _through_softcap(self, terms: _Terms, block: Block, found: BlockWeights, cap: float) -> _Terms:
-        """Multiply by 1 - tanh^2, which changes by at most 0.77 per unit of its argument."""
-        factor = 1 - np.tanh((block.query * self.scale) @ block.key.T / cap) ** 2
-        tanh = self.arithmetic.tanh_ulps * 2 * self.arithmetic.scores.format.unit_roundoff
-        # found.score is the error of the capped score; that of the score before is at most so much larger.
-        before = found.score / np.maximum(factor, 1e-6) / cap
-        doubt = np.minimum(before + 2 * tanh + 4 * self.arithmetic.scores.unit, 1.0)
-        size = np.abs(terms.value) + terms.weights + terms.slope
-        return _Terms(terms.value * factor, terms.weights * factor, terms.slope * factor + size * doubt)
+        """Multiply by 1 - tanh^2, made of the capped score, which is off by found.score at most."""
+        tanh = np.abs(np.tanh((block.query * self.scale) @ block.key.T / cap))
+        factor = 1 - tanh**2
+        doubt = softcap_gradient(tanh, found.score / cap, self.arithmetic.scores.unit, self.constant, self.weight_lost)
+        return _Terms(
+            terms.value * factor,
+            through_softcap(terms.weights, 0.0, factor, doubt, self.unit, 0.0),
+            through_softcap(terms.slope, np.abs(terms.value), factor, doubt, self.unit, self.lost),
+        )
 
     def _add_sink(
         self, sums: _Sums, block: Block, found: BlockWeights, slope: _Slope, place: tuple[int, int, slice]
     ) -> None:
-        """Dsink = sum_i p_sink (dlse - Delta)."""
-        unit, flush = self.arithmetic.scores.unit, self.arithmetic.flush_to_zero
+        """Dsink = sum_i p_sink (dlse - Delta): a key of which dP is 0."""
         lse = (found.maximum + np.log(found.total))[:, None]
+        lse_error = self.forward.lse.certified[place]
         logit = np.full_like(lse, self.spec.sinks[block.head])
-        error = self.forward.lse.certified[place][:, None] + constant_unit(self.arithmetic) * np.abs(logit)
-        argument = argument_error(logit, lse, self.arithmetic, error)
-        t = (error + argument)[:, 0] + exp_log_error(self.arithmetic) + 2 * unit
-        unknown = np.isinf(self.forward.lse.certified[place])
-        grown = np.where(unknown, np.inf, found.sink_excess(t))
-        pull = np.abs(slope.delta)
-        doubt = (found.sink + grown) * (slope.delta_error + 2 * unit * (pull + slope.delta_error))
-        lost = 2 * underflow_unit(self.arithmetic.scores, flush) + underflow_unit(self.arithmetic.accumulator, flush)
+        held = self.constant * np.abs(logit)
+        argument = argument_error(logit, lse, self.arithmetic, lse_error[:, None] + held)
+        log_error = p_recompute(held[:, 0], lse_error, argument[:, 0], self.exponential)
+        unknown, roundings = np.isinf(lse_error), 2 * self.unit
+        grown = np.where(unknown, np.inf, found.sink_excess(log_error + roundings))
+        off = weight_error(grown, roundings, self.weight_lost)
+        error = slope_error(0.0, slope.delta_error, 0.0, 0.0, self.unit, self.lost)
         # A sink of -inf has no gradient, unless Delta overflows and it is multiplied by 0.
         there = np.isfinite(found.sink_distance) | np.isinf(slope.delta_error) | unknown
-        terms = (-found.sink * slope.delta, (grown + lost) * pull + lost, doubt)
+        terms = (
+            -found.sink * slope.delta,
+            score_gradient_error(found.sink, off, np.abs(slope.delta), 0.0, self.lost),
+            score_gradient_error(found.sink, off, 0.0, error, 0.0),
+        )
         sums.add_to_sink(block.head, *(np.where(there, term, 0.0) for term in terms))

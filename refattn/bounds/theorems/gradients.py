@@ -103,7 +103,7 @@ def through_softcap(error: Any, size: Any, factor: Any, factor_error: Any, unit:
 
 
 def value_weight_error(weight_error: Any, kept: Any, cast: Any, gain_lost: Any, cast_lost: Any) -> Any:
-    """Error of the operand P keep / (1 - p) of dV once it is cast (theorem value_weight_error_bound). weight_error counts
-    the roundings of keep / (1 - p), of its product and of the cast.
+    """Error of the operand P keep / (1 - p) of dV once it is cast (theorem value_weight_error_bound). weight_error
+    counts the roundings of keep / (1 - p), of its product and of the cast.
     """
     return kept * weight_error + gain_lost * (1 + growth(cast)) + cast_lost

@@ -1,4 +1,5 @@
-(** The reference of a tiled kernel: the running maximum, or one that stays while the maximum has grown by at most tau. *)
+(** The reference of a tiled kernel: the running maximum, or one that stays while the maximum has grown by at most
+    tau. *)
 From Coq Require Import Reals List Lra Lia.
 From refattn Require Import Sums Arithmetic AlgebraMaximum Schedule Tiles TilesRow.
 Import ListNotations.

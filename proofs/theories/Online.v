@@ -1,7 +1,7 @@
 (** Online softmax's normaliser, element by element (Milakov and Gimelshein, 2018): tiles of one key. *)
 From Coq Require Import Reals List Lra Lia.
-From refattn Require Import Sums LogMetric Perturbed Arithmetic AlgebraMaximum Schedule ScheduleCost ScheduleSubtract
-  ScheduleAnyOrder ScheduleArithmetic Tiles TilesComputed TilesCost TilesRow ConditionalRescale Safe Gibbs GibbsNormaliser.
+From refattn Require Import Sums LogMetric Growth Perturbed Arithmetic AlgebraMaximum Schedule ScheduleCost
+  ScheduleAnyOrder ScheduleArithmetic Tiles TilesRow ConditionalRescale Safe GibbsNormaliser.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -61,5 +61,52 @@ Proof.
   unfold row_log_error, row_lost in P. eapply perturbed_weaken; [| |exact P].
   - intros i _. cbv beta. lra.
   - right. rewrite Rmult_0_r, exp_0, Rmult_1_r. unfold eta_weight. now rewrite Rplus_0_r.
+Qed.
+
+Lemma online_reference (x : number A) xs : fst (online (value x) 1 xs) = largest (value x) (map value xs).
+Proof.
+  generalize (value x), 1. induction xs as [|y xs IH]; intros m l; simpl; [reflexivity|]. apply IH.
+Qed.
+
+(** THEOREM (online normaliser, before any data is seen): no range of scores in it. *)
+Theorem online_range_free (x : number A) xs nats :
+  let n := length (x :: xs) in
+  let k := records (value x) xs in
+  u A < 1 -> ln (INR n) <= nats -> u A * nats / (1 - u A) < 1 ->
+  let '(m, l) := online (value x) 1 xs in
+  let exact := sumf (weighted value one m) (x :: xs) in
+  m = largest (value x) (map value xs) /\ 1 <= exact /\
+  Rabs (l - exact) <= gibbs_normaliser (INR n) (INR k) nats (u A) (u A) (exponential A) (Arithmetic.eta_exp A) (eta A)
+    * exact.
+Proof.
+  intros n k U HK Hk. pose proof (online_bound x xs) as P. pose proof (online_reference x xs) as M.
+  destruct (online (value x) 1 xs) as [m l]. cbn [fst] in M. fold n k in P.
+  assert (B : forall i, In i (x :: xs) -> value i <= m).
+  { intros i Hi. rewrite M. apply largest_ge. change (value x :: map value xs) with (map value (x :: xs)).
+    now apply in_map. }
+  assert (T : exists top, In top (x :: xs) /\ value top = m).
+  { pose proof (largest_in (map value xs) (value x)) as H.
+    change (value x :: map value xs) with (map value (x :: xs)) in H. rewrite <- M in H.
+    apply in_map_iff in H. destruct H as (top & Et & Ht). now exists top. }
+  destruct T as (top & Ht & Et).
+  set (C := path_cost n k (exponential A) (u A) 0) in *.
+  assert (C0 : 0 <= C).
+  { unfold C, path_cost, additions. pose proof (exponential_nonneg A OK). pose proof (A_u A OK). pose proof (pos_INR n).
+    pose proof (pos_INR k). nra. }
+  assert (E0 : 0 <= Arithmetic.eta_exp A) by apply (A_eta_exp A OK).
+  assert (S0 : 0 <= eta A) by (eapply Rle_trans; [apply (A_eta_mul A OK)|apply Rmax_r]).
+  set (H := underflow (INR n) (INR k) (INR n + 1) (Arithmetic.eta_exp A) (eta A) C).
+  assert (HH : 0 <= underflow (INR n) (INR k) (INR n) (Arithmetic.eta_exp A) (eta A) C <= H).
+  { unfold H, underflow, growth. pose proof (pos_INR n). pose proof (pos_INR k).
+    set (g := exp (C + (1 + INR k) * Arithmetic.eta_exp A)). assert (0 < g) by apply exp_pos.
+    replace (1 + (g - 1)) with g by ring.
+    assert (0 <= (1 + INR k) * Arithmetic.eta_exp A) by nra. assert (0 <= (2 * INR n + 1 + INR k) * eta A) by nra.
+    split; [apply Rmult_le_pos; nra|]. apply Rmult_le_compat_r; nra. }
+  destruct (perturbed_range_free value (x :: xs) m top C (u A) nats H l) as [L1 R]; auto; try lra.
+  - eapply perturbed_weaken; [| |exact P]; [|apply HH]. intros i _. apply Rle_refl.
+  - pose proof (A_u A OK). lra.
+  - split; [exact M|]. split; [exact L1|]. eapply Rle_trans; [exact R|]. right. unfold gibbs_normaliser.
+    replace ((1 + INR k) * exponential A + additions (INR n) (INR k) (u A)) with C by (unfold C, path_cost; ring).
+    reflexivity.
 Qed.
 End Online.

@@ -259,7 +259,8 @@ Theorem any_schedule s r : wf s -> computed s r ->
   perturbed (leaves s) (weighted x v (shift s)) (fun i => cost s + total G i (shift s)) (lost s) r.
 Proof.
   intros W C. revert W. change (wf s -> as_perturbed s r).
-  induction C as [i m t h Ht Hh|a b ra rb t h Ca IHa Cb IHb Ht Hh|a m ra tf hf t h Ca IHa Hf Hhf Ht Hh N|a m ra Ca IHa S];
+  induction C as [i m t h Ht Hh|a b ra rb t h Ca IHa Cb IHb Ht Hh|
+    a m ra tf hf t h Ca IHa Hf Hhf Ht Hh N|a m ra Ca IHa S];
     intros W; simpl in W.
   - apply perturbed_leaf; [|exact Hh]. unfold log_error. simpl.
     pose proof (leaf_in_total _ _ _ GOK i m W). lra.

@@ -105,7 +105,8 @@ Definition costs : list Q := [0; 1 # 2 ^ 10; 1 # 7; 3 # 2].
 Definition grid_schedule : list (string * list (Z * Z) * (Z * Z)) :=
   (flat_map (fun '(n, c) => map (fun unit => line "additions" [n; c; unit] (additions n c unit)) units) counts
   ++ flat_map (fun '(n, c) => map (fun '(ew, es) =>
-       line "underflow" [n; c; n + (22 # 7); ew; es; 1 # 101] (underflow n c (n + (22 # 7)) ew es (1 # 101))) lost) counts
+       line "underflow" [n; c; n + (22 # 7); ew; es; 1 # 101] (underflow n c (n + (22 # 7)) ew es (1 # 101))) lost)
+       counts
   ++ flat_map (fun cost => map (fun '(ew, es) =>
        line "underflow" [65; 3; 5 # 3; ew; es; cost] (underflow 65 3 (5 # 3) ew es cost)) lost) costs
   ++ map (fun n => line "log_at_most" [n] (log_at_most n))

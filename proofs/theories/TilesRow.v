@@ -148,7 +148,8 @@ Proof.
   set (s := schedule_all _ _ _ _) in *. unfold keys. rewrite <- L.
   eapply (any_order w x one tau G normaliser);
     [exact subtract_in|exact B|exact W|exact C|now apply sink_counted|].
-  rewrite seen_stale. unfold one. rewrite Rabs_R1, sumf_const, L, Rmult_1_r. cbn [length]. rewrite S_INR. apply Rle_refl.
+  rewrite seen_stale. unfold one. rewrite Rabs_R1, sumf_const, L, Rmult_1_r. cbn [length]. rewrite S_INR.
+  apply Rle_refl.
 Qed.
 
 Theorem sink_output :

@@ -48,27 +48,27 @@ Proof. unfold exp2. rewrite <- exp_plus. f_equal. ring. Qed.
 Lemma exp2_pos a : 0 < exp2 a.
 Proof. apply exp_pos. Qed.
 
-(** The reduced argument is rounded: it is at most 1, so that costs no more than its unit roundoff. *)
-Lemma reduction_error f f' unit : 0 <= f <= 1 -> nearly unit 0 f' f -> 0 <= unit ->
-  nearly (growth unit) 0 (exp2 f') (exp2 f).
+(** The reduced argument is rounded: [reduction] is how far it may be off, in nats. *)
+Lemma reduction_error f f' reduction : Rabs (f' - f) * ln 2 <= reduction ->
+  nearly (growth reduction) 0 (exp2 f') (exp2 f).
 Proof.
-  unfold nearly. intros Hf H Hu. rewrite (Rabs_pos_eq f) in H by lra. pose proof ln_2_bounds.
+  unfold nearly. intros H. pose proof ln_2_bounds.
   replace (exp2 f' - exp2 f) with ((exp ((f' - f) * ln 2) - 1) * exp2 f)
     by (unfold exp2; rewrite Rmult_minus_distr_r, Rmult_1_l, <- exp_plus; do 2 f_equal; ring).
   rewrite Rabs_mult, Rplus_0_r. apply Rmult_le_compat_r; [apply Rabs_pos|]. apply abs_expm1.
-  rewrite Rabs_mult, (Rabs_pos_eq (ln 2)) by lra. pose proof (Rabs_pos (f' - f)). nra.
+  rewrite Rabs_mult, (Rabs_pos_eq (ln 2)) by lra. exact H.
 Qed.
 
 Theorem polynomial_exp2_error p polynomial evaluation reduction eta k f f' power y :
-  0 <= f <= 1 -> 0 <= f' <= 1 -> 0 <= evaluation -> 0 <= polynomial -> 0 <= reduction ->
-  nearly reduction 0 f' f ->
+  0 <= f' <= 1 -> 0 <= evaluation -> 0 <= polynomial ->
+  Rabs (f' - f) * ln 2 <= reduction ->
   (forall g, 0 <= g <= 1 -> nearly polynomial 0 (p g) (exp2 g)) ->
   nearly evaluation 0 power (p f') ->
   nearly 0 eta y (exp2 (IZR k) * power) ->
   nearly (polynomial_exp2 polynomial evaluation reduction) eta y (exp2 (IZR k + f)).
 Proof.
-  intros Hf Hf' He Hp Hr Hred Hpoly Heval Hy.
-  pose proof (reduction_error _ _ _ Hf Hred Hr) as A.
+  intros Hf' He Hp Hred Hpoly Heval Hy.
+  pose proof (reduction_error _ _ _ Hred) as A.
   pose proof (nearly_compose _ _ _ _ _ _ _ Hp A (Hpoly f' Hf')) as B.
   pose proof (nearly_compose _ _ _ _ _ _ _ He B Heval) as C.
   apply (nearly_scale (exp2 (IZR k))) in C. rewrite <- exp2_plus in C.

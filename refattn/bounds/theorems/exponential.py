@@ -45,6 +45,6 @@ def exponential_error(relative: Any, lost: Any) -> Any:
 
 def polynomial_exp2(polynomial: Any, evaluation: Any, reduction: Any) -> Any:
     """Relative error of 2^x by a polynomial that is within `polynomial` of 2^f on [0, 1], computed to within
-    `evaluation` of itself, at an argument reduced to within `reduction` (theorem polynomial_exp2_error).
+    `evaluation` of itself, at an argument reduced to within `reduction` nats (theorem polynomial_exp2_error).
     """
     return compound(polynomial, evaluation, growth(reduction))

@@ -26,7 +26,8 @@ Proof.
 Qed.
 
 Theorem stage_flush_ok flushed : stable flushed stage_round ->
-  rounding_ok (survives f flushed) (flush f flushed stage_round) stage_unit (underflow_unit true) (sum_underflow_unit true).
+  rounding_ok (survives f flushed) (flush f flushed stage_round)
+    stage_unit (underflow_unit true) (sum_underflow_unit true).
 Proof.
   unfold stage_round, stage_unit. destruct m; [now apply nearest_flush_ok|now apply truncated_flush_ok].
 Qed.

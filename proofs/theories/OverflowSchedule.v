@@ -72,7 +72,7 @@ Proof.
   apply Rmult_le_compat_l; [apply Rabs_pos|]. now apply exp_le, H.
 Qed.
 
-(** [lag]: the logarithm of the largest weight: 0, or what a stale reference leaves above it with its argument's error. *)
+(** [lag]: the logarithm of the largest weight: 0, or what a stale reference leaves above it. *)
 Theorem numerator_in_range s t r lag total_cost total_lost limit :
   part s t -> wf x tau t -> computed x v G E s r -> (forall i, In i (leaves t) -> peak G i <= lag) ->
   cost E t <= total_cost -> lost v G E t <= total_lost ->
@@ -100,8 +100,8 @@ Qed.
 End Schedules.
 
 (** The normaliser: values 1, at most one leaf a key and one for a sink. *)
-Theorem normaliser_in_range {I} (x : I -> R) tau (G : argument I) (E : operations I) s t r keys lag total_cost total_lost
-  limit : argument_ok x tau G -> operations_ok E ->
+Theorem normaliser_in_range {I} (x : I -> R) tau (G : argument I) (E : operations I) s t r
+  keys lag total_cost total_lost limit : argument_ok x tau G -> operations_ok E ->
   part s t -> wf x tau t -> computed x (fun _ => 1) G E s r -> (forall i, In i (leaves t) -> peak G i <= lag) ->
   INR (length (leaves t)) <= keys + 1 -> cost E t <= total_cost -> lost (fun _ => 1) G E t <= total_lost ->
   largest_normaliser keys lag total_cost total_lost <= limit -> Rabs r <= limit.

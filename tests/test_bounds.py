@@ -299,7 +299,7 @@ def _without_length(terms: float, unit: float, magnitude: Any, lost: float) -> A
 WEAKER: dict[str, tuple[Any, str, Callable[..., Any]]] = {
     "no n in sums": (forward, "additions", lambda keys, changes, unit: 2 * unit),
     "no n in scores": (stages, "dot_any_order", _without_length),
-    "no exponential": (weights, "exp_log_error", lambda arithmetic: 0.0),
+    "no exponential": (weights, "exp_log_error", lambda *rest: 0.0),
     "no rounding of the argument": (weights, "argument_error", lambda scores, *rest: np.zeros_like(scores)),
     "no rescales": (weights, "rescales", lambda keys, arithmetic: 0),
     "one rounding of the scaling": (scores, "compound", lambda *units: compound(*units[:1])),

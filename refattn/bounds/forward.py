@@ -18,9 +18,10 @@ from refattn.bounds.stages import constant_unit, rescales, underflow_unit
 from refattn.bounds.theorems.lse import lse_error
 from refattn.bounds.theorems.normaliser import common_excess, least_normaliser, normaliser_error
 from refattn.bounds.theorems.output import hull_error, output_error, quotient_error
+from refattn.bounds.theorems.overflow import claimed_in_range, largest_numerator
 from refattn.bounds.theorems.schedule import additions, underflow
 from refattn.bounds.weights import BlockWeights, block_weights
-from refattn.roundoff import compound, growth, log_growth
+from refattn.roundoff import compound, log_growth
 from refattn.scores import blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
 
@@ -132,7 +133,7 @@ def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arit
         least=least_normaliser(cost, lost),
         underflow=underflowing,
         relative=np.where(known, normaliser_error(every, underflowing), np.inf),
-        overflow=seen * (1 + growth(cost)) + lost > arithmetic.normaliser.format.max_finite,
+        overflow=~(largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite),
     )
 
 
@@ -166,13 +167,13 @@ def _numerator(found: BlockWeights, seen: Array, gain: float | None, keys: int, 
     eta_p = underflow_unit(arithmetic.probabilities, flush)
     eta_o = underflow_unit(arithmetic.accumulator, flush) * (1.0 if gain is None else gain)
     cost = (found.top + found.constant + casting + adding)[:, None]
-    largest = seen * (1 + growth(cost))
     if arithmetic.cast == "after":
         # A weight is lost before it is divided, its quotient, its cast and the sums are lost after.
         lost = underflow(0, changes, seen, eta_s, 0.0, cost)
-        return _Numerator(casting, adding, lost, underflow(keys, changes, seen, eta_s + eta_p, eta_o, cost), largest)
+        late = underflow(keys, changes, seen, eta_s + eta_p, eta_o, cost)
+        return _Numerator(casting, adding, lost, late, largest_numerator(seen, 0.0, cost, lost + late))
     lost = underflow(keys, changes, seen, eta_s + eta_p, eta_o, cost)
-    return _Numerator(casting, adding, lost, np.zeros_like(lost), largest)
+    return _Numerator(casting, adding, lost, np.zeros_like(lost), largest_numerator(seen, 0.0, cost, lost))
 
 
 def _output_error(
@@ -260,15 +261,14 @@ def _hull(
 
 def _in_range(bound: Array, magnitude: Array, largest: Array, arithmetic: Arithmetic) -> Array:
     """inf where the accumulator or the output can overflow."""
-    beyond = magnitude + bound > arithmetic.output.format.max_finite
-    beyond |= largest > arithmetic.accumulator.format.max_finite
-    return np.where(beyond, np.inf, bound)
+    bound = claimed_in_range(bound, magnitude + bound, arithmetic.output.format.max_finite)
+    return claimed_in_range(bound, largest, arithmetic.accumulator.format.max_finite)
 
 
 def _lse_in_range(bound: Array, found: BlockWeights, arithmetic: Arithmetic) -> Array:
     """inf where the log-sum-exp can leave its format's range."""
     size = np.abs(found.maximum) + np.log(found.total) + bound
-    return np.where(size > arithmetic.lse.format.max_finite, np.inf, bound)
+    return claimed_in_range(bound, size, arithmetic.lse.format.max_finite)
 
 
 def _lse_error(found: BlockWeights, total: TotalError, arithmetic: Arithmetic) -> dict[str, Array]:

@@ -22,6 +22,7 @@ from refattn.bounds.stages import (
     underflow_unit,
 )
 from refattn.bounds.theorems.normaliser import common_excess, normaliser_error
+from refattn.bounds.theorems.overflow import largest_numerator
 from refattn.bounds.theorems.schedule import additions, underflow
 from refattn.bounds.theorems.softmax import log_softmax_error, log_sum_exp_error, softmax_error
 from refattn.roundoff import compound, growth, log_growth
@@ -96,7 +97,8 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     weights = unnormalised / total
     finite = np.where(hidden, 0.0, distance)
     changes = rescales(n, arithmetic)
-    argument = argument_error(np.where(hidden, maximum, rows), maximum, arithmetic)
+    visible = np.where(hidden, maximum, rows)
+    argument = argument_error(visible, maximum, arithmetic)
     exponential = exp_log_error(arithmetic)
     eta = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
     log_error = argument + (1 + changes) * exponential
@@ -107,7 +109,9 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     others = max(n - 1, 0)
     adding = additions(others, changes, arithmetic.normaliser.unit) + arithmetic.row_sum_error
     seen = (~hidden).sum(axis=1, keepdims=True)
-    top = argument_error(maximum, maximum, arithmetic)
+    # Any entry was the maximum once, perhaps, however far below it lies in the end.
+    lowest = visible.min(axis=1, initial=np.inf, keepdims=True)
+    top = np.maximum(argument_error(maximum, maximum, arithmetic), argument_error(lowest, lowest, arithmetic))
     cost = top + (1 + changes) * exponential + adding
     eta_sum = underflow_unit(arithmetic.normaliser, arithmetic.flush_to_zero)
     lost = underflow(others, changes, seen, eta, eta_sum, cost)
@@ -129,7 +133,7 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
         lost=underflow(0, moved, 1.0, eta, eta, top + (1 + moved) * exponential + moved * arithmetic.scores.unit)
         / total,
         total_square=(weights**2 * square).sum(axis=1, keepdims=True) + _summation(weights, arithmetic),
-        overflow=seen * (1 + growth(cost)) + lost > arithmetic.normaliser.format.max_finite,
+        overflow=~(largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite),
     )
 
 

@@ -25,9 +25,10 @@ class BlockWeights:
 
     weights sum to 1 - sink; total (r,) is the normaliser relative to `maximum`; `score` and `argument` are log-errors;
     `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. doubt (r,)
-    is the largest `score`: so far may the computed maximum lie from `maximum`; top (r,) is the argument's log-error at
-    the computed maximum, whose key weighs 1 there; combining (r,) is the largest log-error of combining splits. sink,
-    sink_distance and sink_error (r,) are the sink's weight, distance and log-error: 0, inf and 0 where there is none.
+    is the largest `score`: so far may the computed maximum lie from `maximum`; top (r,) bounds the argument's log-error
+    of a key whose own score is the reference, where it weighs 1; combining (r,) is the largest log-error of combining
+    splits. sink, sink_distance and sink_error (r,) are the sink's weight, distance and log-error: 0, inf and 0 where
+    there is none.
     """
 
     weights: Array
@@ -82,7 +83,7 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     total = unnormalised.sum(axis=1) + np.exp(sink - maximum)
     empty = np.asarray(hidden.all(axis=1))
     visible_scores = np.where(hidden, maximum[:, None], found.scores)
-    constant = (1 + rescales(keys, arithmetic)) * exp_log_error(arithmetic)
+    constant = (1 + rescales(keys, arithmetic)) * exp_log_error(arithmetic, scale)
     score = np.where(hidden, 0.0, found.certified)
     doubt = score.max(axis=1, initial=0.0, keepdims=True)
     logit = np.where(np.isneginf(sink), maximum, sink)[:, None]
@@ -96,6 +97,11 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         return error + combining, combining
 
     of_keys, combining = argument(visible_scores)
+    top = argument(maximum[:, None])[0]
+    if arithmetic.exponent == "fma":
+        # A key far below was once the maximum, perhaps, and its product with the constant rounded.
+        lowest = visible_scores.min(axis=1, initial=np.inf, keepdims=True)
+        top = np.maximum(top, argument_error(lowest, lowest, arithmetic, doubt))
     return BlockWeights(
         weights=unnormalised / np.where(total > 0, total, 1.0)[:, None],
         distance=distance,
@@ -106,7 +112,7 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         argument=of_keys,
         constant=constant,
         doubt=doubt[:, 0],
-        top=argument(maximum[:, None])[0][:, 0],
+        top=top[:, 0],
         combining=combining.max(axis=1, initial=0.0) if arithmetic.splits > 1 else np.zeros(len(total)),
         visible=~hidden,
         sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),

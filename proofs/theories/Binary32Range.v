@@ -2,9 +2,9 @@
     what is returned stay within the largest finite numbers, so that the limits of the formats are not felt. *)
 From Coq Require Import Reals List Lra Lia ZArith.
 From Flocq Require Import Core.
-From refattn Require Import Sums LogMetric Growth Roundoff Perturbed Arithmetic Dot Scores Schedule ScheduleSubtract
-  ScheduleCost ScheduleAnyOrder ScheduleArithmetic Tiles TilesComputed TilesCost TilesRow Normaliser Formats FormatsProduct Cast
-  Binary32 Binary32Scores Binary32Attention Overflow.
+From refattn Require Import Sums LogMetric Growth Roundoff Perturbed Arithmetic Dot Scores Schedule ScheduleSubtract.
+From refattn Require Import ScheduleCost ScheduleAnyOrder ScheduleArithmetic Tiles TilesComputed TilesCost TilesRow.
+From refattn Require Import Normaliser Formats FormatsProduct Cast Binary32 Binary32Scores Binary32Attention Overflow.
 From refattn Require OverflowScore OverflowSchedule.
 Import ListNotations.
 Open Scope R_scope.
@@ -132,7 +132,8 @@ Theorem output32_in_range m most :
   Rabs (output32 first rest value_of scale t ts) <= max_finite bf16.
 Proof.
   intros A D C B. pose proof (binary32_attention first rest value_of scale t ts values_held m most A D C) as E.
-  set (O := exact_output first rest value_of scale t ts m) in *. set (y := output32 first rest value_of scale t ts) in *.
+  set (O := exact_output first rest value_of scale t ts m) in *.
+  set (y := output32 first rest value_of scale t ts) in *.
   replace y with (O + (y - O)) by ring. eapply Rle_trans; [apply Rabs_triang|]. lra.
 Qed.
 End Row.

@@ -59,6 +59,10 @@ Proof. apply narrow_product_exact; [exact e4m3_valid|simpl; lia|unfold lowest; s
 Corollary e5m2_product_exact x y : holds e5m2 x -> holds e5m2 y -> holds fp32 (x * y).
 Proof. apply narrow_product_exact; [exact e5m2_valid|simpl; lia|unfold lowest; simpl; lia]. Qed.
 
+Corollary tf32_product_exact x y : holds tf32 x -> holds tf32 y ->
+  (x * y <> 0 -> bpow radix2 (-126) <= Rabs (x * y)) -> holds fp32 (x * y).
+Proof. apply (narrow_product_normal tf32 fp32); [exact tf32_valid|simpl; lia]. Qed.
+
 Corollary bf16_product_exact x y : holds bf16 x -> holds bf16 y ->
   (x * y <> 0 -> bpow radix2 (-126) <= Rabs (x * y)) -> holds fp32 (x * y).
 Proof. apply (narrow_product_normal bf16 fp32); [exact bf16_valid|simpl; lia]. Qed.

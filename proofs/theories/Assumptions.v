@@ -1,5 +1,53 @@
 (** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not in the build. *)
-From refattn Require StatementsExponential StatementsFormats StatementsForward StatementsGradients StatementsOverflow StatementsRoundoff StatementsSchedule StatementsScores StatementsSplits.
+From refattn Require StatementsAlgebra StatementsAttention StatementsBlockScales StatementsExponential StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits.
+
+Definition every_theorem_of_algebra := (
+  StatementsAlgebra.merge_comm,
+  StatementsAlgebra.merge_assoc,
+  StatementsAlgebra.spec_app,
+  StatementsAlgebra.online_spec,
+  StatementsAlgebra.tree_state_spec,
+  StatementsAlgebra.output_is_weighted_mean,
+  StatementsAlgebra.masked_online_spec,
+  StatementsAlgebra.masked_spec_app,
+  StatementsAlgebra.nothing_visible,
+  StatementsAlgebra.invisible_part,
+  StatementsAlgebra.invisible_contents,
+  StatementsAlgebra.masked_sum).
+Locate every_theorem_of_algebra.
+Print Assumptions every_theorem_of_algebra.
+
+Definition every_theorem_of_attention := (
+  StatementsAttention.sum_against_exact_scores,
+  StatementsAttention.attention_quotient,
+  StatementsAttention.attention_output,
+  StatementsAttention.attention_lse,
+  StatementsAttention.maximum_near,
+  StatementsAttention.empty_row,
+  StatementsAttention.sink_adds_nothing).
+Locate every_theorem_of_attention.
+Print Assumptions every_theorem_of_attention.
+
+Definition every_theorem_of_blockscales := (
+  StatementsBlockScales.softmax_of_blocks,
+  StatementsBlockScales.scale_log_sum_exp,
+  StatementsBlockScales.scale_of_invisible_block,
+  StatementsBlockScales.scales_sum_to_1,
+  StatementsBlockScales.softmax_sums_to_1,
+  StatementsBlockScales.distance_exact,
+  StatementsBlockScales.leaked_mass,
+  StatementsBlockScales.row_sum_error,
+  StatementsBlockScales.output_error,
+  StatementsBlockScales.output_error_coarse,
+  StatementsBlockScales.output_error_reached,
+  StatementsBlockScales.no_scales_for_all_rows,
+  StatementsBlockScales.block_scale_distance_dominates,
+  StatementsBlockScales.block_scale_output_error_dominates,
+  StatementsBlockScales.block_scale_row_sum_dominates,
+  StatementsBlockScales.least_scale_distance_dominates,
+  StatementsBlockScales.softmax_distance_dominates).
+Locate every_theorem_of_blockscales.
+Print Assumptions every_theorem_of_blockscales.
 
 Definition every_theorem_of_exponential := (
   StatementsExponential.argument_subtract_error,
@@ -85,19 +133,13 @@ Definition every_theorem_of_forward := (
   StatementsForward.normaliser_at_least,
   StatementsForward.hull_of_parts,
   StatementsForward.sink_in_hull,
-  StatementsForward.softmax_bounded,
-  StatementsForward.log_softmax_bounded,
-  StatementsForward.log_sum_exp_bounded,
   StatementsForward.common_excess_dominates,
   StatementsForward.normaliser_error_dominates,
   StatementsForward.least_normaliser_dominates,
   StatementsForward.quotient_error_dominates,
   StatementsForward.hull_error_dominates,
   StatementsForward.output_error_dominates,
-  StatementsForward.lse_error_dominates,
-  StatementsForward.softmax_error_dominates,
-  StatementsForward.log_softmax_error_dominates,
-  StatementsForward.log_sum_exp_error_dominates).
+  StatementsForward.lse_error_dominates).
 Locate every_theorem_of_forward.
 Print Assumptions every_theorem_of_forward.
 
@@ -108,35 +150,40 @@ Definition every_theorem_of_gradients := (
   StatementsGradients.gradient_sum_error,
   StatementsGradients.p_recompute_error,
   StatementsGradients.value_weight_error_bound,
-  StatementsGradients.sech2_lipschitz,
-  StatementsGradients.softcap_gradient_bound,
-  StatementsGradients.through_softcap_bound,
   StatementsGradients.probability_gradient_error_bound,
   StatementsGradients.delta_error_bound,
   StatementsGradients.slope_error_bound,
   StatementsGradients.score_gradient_error_bound,
-  StatementsGradients.score_gradient_bound,
-  StatementsGradients.sink_gradient_bound,
-  StatementsGradients.operand_bound,
-  StatementsGradients.dropped_weight_bound,
-  StatementsGradients.query_and_key_gradient_bound,
-  StatementsGradients.value_gradient_bound,
-  StatementsGradients.bias_gradient_bound,
-  StatementsGradients.sink_total_bound,
-  StatementsGradients.p_recompute_dominates,
-  StatementsGradients.gradient_sum_dominates,
-  StatementsGradients.gradient_additions_dominates,
-  StatementsGradients.gradient_underflow_dominates,
-  StatementsGradients.probability_gradient_error_dominates,
-  StatementsGradients.delta_error_dominates,
-  StatementsGradients.slope_error_dominates,
-  StatementsGradients.weight_error_dominates,
-  StatementsGradients.score_gradient_error_dominates,
-  StatementsGradients.softcap_gradient_dominates,
-  StatementsGradients.through_softcap_dominates,
-  StatementsGradients.value_weight_error_dominates).
+  StatementsGradients.sech2_lipschitz,
+  StatementsGradients.softcap_gradient_bound,
+  StatementsGradients.through_softcap_bound).
 Locate every_theorem_of_gradients.
 Print Assumptions every_theorem_of_gradients.
+
+Definition every_theorem_of_gradientsrational := (
+  StatementsGradientsRational.score_gradient_bound,
+  StatementsGradientsRational.sink_gradient_bound,
+  StatementsGradientsRational.operand_bound,
+  StatementsGradientsRational.dropped_weight_bound,
+  StatementsGradientsRational.gradient_bound,
+  StatementsGradientsRational.query_and_key_gradient_bound,
+  StatementsGradientsRational.value_gradient_bound,
+  StatementsGradientsRational.bias_gradient_bound,
+  StatementsGradientsRational.sink_total_bound,
+  StatementsGradientsRational.p_recompute_dominates,
+  StatementsGradientsRational.gradient_sum_dominates,
+  StatementsGradientsRational.gradient_additions_dominates,
+  StatementsGradientsRational.gradient_underflow_dominates,
+  StatementsGradientsRational.probability_gradient_error_dominates,
+  StatementsGradientsRational.delta_error_dominates,
+  StatementsGradientsRational.slope_error_dominates,
+  StatementsGradientsRational.weight_error_dominates,
+  StatementsGradientsRational.score_gradient_error_dominates,
+  StatementsGradientsRational.softcap_gradient_dominates,
+  StatementsGradientsRational.through_softcap_dominates,
+  StatementsGradientsRational.value_weight_error_dominates).
+Locate every_theorem_of_gradientsrational.
+Print Assumptions every_theorem_of_gradientsrational.
 
 Definition every_theorem_of_overflow := (
   StatementsOverflow.round_in_range,
@@ -160,6 +207,27 @@ Definition every_theorem_of_overflow := (
   StatementsOverflow.largest_reference_dominates).
 Locate every_theorem_of_overflow.
 Print Assumptions every_theorem_of_overflow.
+
+Definition every_theorem_of_programs := (
+  StatementsPrograms.absorb_all_computed,
+  StatementsPrograms.tiled_computed,
+  StatementsPrograms.tiled_from_sink_computed,
+  StatementsPrograms.tiled_counted,
+  StatementsPrograms.sink_counted,
+  StatementsPrograms.tiled_cost,
+  StatementsPrograms.tiled_normaliser,
+  StatementsPrograms.tiled_output,
+  StatementsPrograms.sink_normaliser,
+  StatementsPrograms.sink_output,
+  StatementsPrograms.running_maximum,
+  StatementsPrograms.conditional_rule,
+  StatementsPrograms.last_reference_is_maximum,
+  StatementsPrograms.last_reference_is_near,
+  StatementsPrograms.safe_bound,
+  StatementsPrograms.online_bound,
+  StatementsPrograms.online_range_free).
+Locate every_theorem_of_programs.
+Print Assumptions every_theorem_of_programs.
 
 Definition every_theorem_of_roundoff := (
   StatementsRoundoff.growth_error,
@@ -185,31 +253,16 @@ Definition every_theorem_of_schedule := (
   StatementsSchedule.any_schedule_scores,
   StatementsSchedule.cost_any_order,
   StatementsSchedule.lost_any_order,
-  StatementsSchedule.any_order,
-  StatementsSchedule.any_order_scores,
-  StatementsSchedule.tiled_counted,
-  StatementsSchedule.sink_counted,
-  StatementsSchedule.tiled_cost,
-  StatementsSchedule.absorb_all_computed,
-  StatementsSchedule.tiled_computed,
-  StatementsSchedule.tiled_from_sink_computed,
   StatementsSchedule.subtract_ok,
   StatementsSchedule.any_schedule_subtract,
+  StatementsSchedule.any_order,
+  StatementsSchedule.any_order_scores,
+  StatementsSchedule.normaliser_within,
+  StatementsSchedule.output_within,
   StatementsSchedule.gibbs,
   StatementsSchedule.weights_with_rounded_arguments,
+  StatementsSchedule.perturbed_range_free,
   StatementsSchedule.normaliser_range_free,
-  StatementsSchedule.merge_comm,
-  StatementsSchedule.merge_assoc,
-  StatementsSchedule.spec_app,
-  StatementsSchedule.online_spec,
-  StatementsSchedule.tree_state_spec,
-  StatementsSchedule.output_is_weighted_mean,
-  StatementsSchedule.masked_online_spec,
-  StatementsSchedule.masked_spec_app,
-  StatementsSchedule.nothing_visible,
-  StatementsSchedule.invisible_part,
-  StatementsSchedule.invisible_contents,
-  StatementsSchedule.masked_sum,
   StatementsSchedule.additions_dominates,
   StatementsSchedule.underflow_dominates,
   StatementsSchedule.log_at_most_bounds,
@@ -223,6 +276,7 @@ Definition every_theorem_of_scores := (
   StatementsScores.computed_form,
   StatementsScores.dot_any_order_error,
   StatementsScores.scaled_score_error,
+  StatementsScores.divided_score_error,
   StatementsScores.capped_score_error,
   StatementsScores.biased_score_error,
   StatementsScores.alibi_score_error,
@@ -243,6 +297,16 @@ Definition every_theorem_of_scores := (
 Locate every_theorem_of_scores.
 Print Assumptions every_theorem_of_scores.
 
+Definition every_theorem_of_softmax := (
+  StatementsSoftmax.softmax_bounded,
+  StatementsSoftmax.log_softmax_bounded,
+  StatementsSoftmax.log_sum_exp_bounded,
+  StatementsSoftmax.softmax_error_dominates,
+  StatementsSoftmax.log_softmax_error_dominates,
+  StatementsSoftmax.log_sum_exp_error_dominates).
+Locate every_theorem_of_softmax.
+Print Assumptions every_theorem_of_softmax.
+
 Definition every_theorem_of_splits := (
   StatementsSplits.combine_by_quotient,
   StatementsSplits.combine_by_log_sum_exp,
@@ -252,6 +316,8 @@ Definition every_theorem_of_splits := (
   StatementsSplits.split_gap_of_largest,
   StatementsSplits.split_gap_of_combined,
   StatementsSplits.split_weight_error,
+  StatementsSplits.log_sum_exp_products,
+  StatementsSplits.softmax_distance_bounds,
   StatementsSplits.reference_size,
   StatementsSplits.weighted_lost_bound,
   StatementsSplits.total_lost_bound,
@@ -259,6 +325,7 @@ Definition every_theorem_of_splits := (
   StatementsSplits.split_gap_dominates,
   StatementsSplits.split_error_dominates,
   StatementsSplits.split_output_error_dominates,
-  StatementsSplits.split_lost_dominates).
+  StatementsSplits.split_lost_dominates,
+  StatementsSplits.split_apart_dominates).
 Locate every_theorem_of_splits.
 Print Assumptions every_theorem_of_splits.

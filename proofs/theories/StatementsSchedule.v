@@ -1,8 +1,8 @@
 (** The public theorems of sums of exponentials, in every order of summation,
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
-From refattn Require Import LogMetric Sums Growth Perturbed Schedule ScheduleCost ScheduleAnyOrder Arithmetic
-  AlgebraMaximum Tiles TilesCost TilesComputed Rationals ScheduleSubtract Gibbs GibbsNormaliser Algebra Masks.
+From refattn Require Import LogMetric Sums Growth Perturbed Arithmetic Schedule ScheduleCost ScheduleSubtract
+  ScheduleAnyOrder ScheduleArithmetic Rationals Gibbs GibbsNormaliser.
 From refattn Require ScheduleRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -73,6 +73,22 @@ Theorem lost_any_order :
     (1 + (exp (bound + (1 + INR changes) * eta_weight) - 1)).
 Proof. exact (@ScheduleCost.lost_any_order). Qed.
 
+(** * ScheduleSubtract.v *)
+
+Theorem subtract_ok :
+  forall (I : Type) (x : I -> R) (u tau : R), 0 <= u <= 1 -> 0 <= tau -> argument_ok x tau (subtract x u tau).
+Proof. exact (@ScheduleSubtract.subtract_ok). Qed.
+
+Theorem any_schedule_subtract :
+  forall (I : Type) (x v : I -> R) (u : R) (E : operations I) (s : schedule I) (r : R),
+    0 <= u <= 1 ->
+    operations_ok E ->
+    wf x 0 s ->
+    computed x v (subtract x u 0) E s r ->
+    perturbed (leaves s) (weighted x v (shift s)) (fun i : I => cost E s + u * (shift s - x i))
+     (lost v (subtract x u 0) E s) r.
+Proof. exact (@ScheduleSubtract.any_schedule_subtract). Qed.
+
 (** * ScheduleAnyOrder.v *)
 
 Theorem any_order :
@@ -110,88 +126,37 @@ Theorem any_order_scores :
      (r / c).
 Proof. exact (@ScheduleAnyOrder.any_order_scores). Qed.
 
-(** * TilesCost.v *)
+(** * ScheduleArithmetic.v *)
 
-Theorem tiled_counted :
-  forall (I : Type) (x : I -> R) (w : I -> nat) (next : R -> R -> R),
+Theorem normaliser_within :
+  forall (S0 A : arith) (cast : R -> R) (narrow eta_cast : R),
+    arith_ok S0 ->
+    arith_ok A ->
+    conversion S0 A cast narrow eta_cast ->
+    forall (I : Type) (x : I -> R) (w : I -> nat) (tau : R),
     (forall i : I, (w i <= 1)%nat) ->
-    forall (t : tile I) (ts : list (tile I)),
-    counted w (length (all_keys (t :: ts))) (moved x next (tile_max x t) ts)
-     (schedule_all x next (tile_schedule (tile_max x t) t) ts).
-Proof. exact (@TilesCost.tiled_counted). Qed.
+    0 <= tau ->
+    forall eta_sum : R,
+    eta_add A <= eta_sum ->
+    eta_mul A <= eta_sum ->
+    operations_within w one (subtract x (u S0) tau) (normaliser_operations S0 A narrow eta_cast w)
+     (exponential S0) (u A) narrow (eta_weight S0 eta_cast) eta_sum.
+Proof. exact (@ScheduleArithmetic.normaliser_within). Qed.
 
-Theorem sink_counted :
-  forall (I : Type) (x : I -> R) (w : I -> nat) (next : R -> R -> R),
+Theorem output_within :
+  forall (S0 A : arith) (cast : R -> R) (narrow eta_cast : R),
+    arith_ok S0 ->
+    arith_ok A ->
+    conversion S0 A cast narrow eta_cast ->
+    forall (I : Type) (x v : I -> R) (w : I -> nat) (tau : R),
     (forall i : I, (w i <= 1)%nat) ->
-    forall (sink : I) (ts : list (tile I)),
-    w sink = 0%nat ->
-    ts <> [] -> counted w (length (all_keys ts)) (length ts - 1) (schedule_all x next (Leaf sink (x sink)) ts).
-Proof. exact (@TilesCost.sink_counted). Qed.
-
-Theorem tiled_cost :
-  forall (I : Type) (x : I -> R) (next : R -> R -> R) (E : operations I) (b : nat),
-    operations_ok E ->
-    forall own : R,
-    (forall i : I, leaf_cost E i <= own) ->
-    forall (t : tile I) (ts : list (tile I)),
-    (forall t' : tile I, In t' (t :: ts) -> (length (keys_of t') <= b)%nat) ->
-    cost E (schedule_all x next (tile_schedule (tile_max x t) t) ts) <=
-    own + (INR (b - 1) + INR (length ts)) * add_cost E +
-    INR (moved x next (tile_max x t) ts) * (factor_cost E + product_cost E).
-Proof. exact (@TilesCost.tiled_cost). Qed.
-
-(** * TilesComputed.v *)
-
-Theorem absorb_all_computed :
-  forall (I : Type) (x v : I -> R) (tau : R) (G : argument I) (E : operations I) (A : arith)
-     (ok : R -> Prop) (leaf : R -> I -> R) (factor next : R -> R -> R),
-    kernel_ok x v tau G E A ok leaf factor next ->
-    forall (ts : list (tile I)) (s : schedule I) (a : R),
-    ok (shift s) ->
-    F A a ->
-    computed x v G E s a ->
-    let result := absorb_all x A leaf factor next (shift s, a) ts in
-    let s' := schedule_all x next s ts in
-    computed x v G E s' (snd result) /\ fst result = shift s' /\ F A (snd result) /\ ok (shift s').
-Proof. exact (@TilesComputed.absorb_all_computed). Qed.
-
-Theorem tiled_computed :
-  forall (I : Type) (x v : I -> R) (tau : R) (G : argument I) (E : operations I) (A : arith)
-     (ok : R -> Prop) (leaf : R -> I -> R) (factor next : R -> R -> R),
-    kernel_ok x v tau G E A ok leaf factor next ->
-    forall (t : tile I) (ts : list (tile I)),
-    let result := tiled x A leaf factor next t ts in
-    let s := schedule_all x next (tile_schedule (tile_max x t) t) ts in
-    computed x v G E s (snd result) /\ fst result = shift s /\ wf x tau s /\ leaves s = all_keys (t :: ts).
-Proof. exact (@TilesComputed.tiled_computed). Qed.
-
-Theorem tiled_from_sink_computed :
-  forall (I : Type) (x v : I -> R) (tau : R) (G : argument I) (E : operations I) (A : arith)
-     (ok : R -> Prop) (leaf : R -> I -> R) (factor next : R -> R -> R),
-    kernel_ok x v tau G E A ok leaf factor next ->
-    forall (sink : I) (one : R) (ts : list (tile I)),
-    F A one ->
-    computed x v G E (Leaf sink (x sink)) one ->
-    let result := tiled_from_sink x A leaf factor next (x sink) one ts in
-    let s := schedule_all x next (Leaf sink (x sink)) ts in
-    computed x v G E s (snd result) /\ fst result = shift s /\ wf x tau s /\ leaves s = sink :: all_keys ts.
-Proof. exact (@TilesComputed.tiled_from_sink_computed). Qed.
-
-(** * ScheduleSubtract.v *)
-
-Theorem subtract_ok :
-  forall (I : Type) (x : I -> R) (u tau : R), 0 <= u <= 1 -> 0 <= tau -> argument_ok x tau (subtract x u tau).
-Proof. exact (@ScheduleSubtract.subtract_ok). Qed.
-
-Theorem any_schedule_subtract :
-  forall (I : Type) (x v : I -> R) (u : R) (E : operations I) (s : schedule I) (r : R),
-    0 <= u <= 1 ->
-    operations_ok E ->
-    wf x 0 s ->
-    computed x v (subtract x u 0) E s r ->
-    perturbed (leaves s) (weighted x v (shift s)) (fun i : I => cost E s + u * (shift s - x i))
-     (lost v (subtract x u 0) E s) r.
-Proof. exact (@ScheduleSubtract.any_schedule_subtract). Qed.
+    0 <= tau ->
+    forall eta_sum : R,
+    eta_add A <= eta_sum ->
+    eta_mul A <= eta_sum ->
+    operations_within w v (subtract x (u S0) tau) (output_operations S0 A narrow eta_cast v w)
+     (exponential S0) (u A) narrow (eta_weight S0 eta_cast) eta_sum.
+Proof. exact (@ScheduleArithmetic.output_within). Qed.
 
 (** * Gibbs.v *)
 
@@ -214,12 +179,26 @@ Proof. exact (@Gibbs.weights_with_rounded_arguments). Qed.
 
 (** * GibbsNormaliser.v *)
 
+Theorem perturbed_range_free :
+  forall (I : Type) (x : I -> R) (xs : list I) (m : R) (top : I) (cost argument_unit nats H r : R),
+    perturbed xs (weighted x (fun _ : I => 1) m) (fun i : I => cost + argument_unit * (m - x i)) H r ->
+    (forall i : I, In i xs -> x i <= m) ->
+    In top xs ->
+    x top = m ->
+    0 <= argument_unit < 1 ->
+    0 <= H ->
+    ln (INR (length xs)) <= nats ->
+    argument_unit * nats / (1 - argument_unit) < 1 ->
+    let l := sumf (weighted x (fun _ : I => 1) m) xs in
+    1 <= l /\ Rabs (r - l) <= ((1 + (exp cost - 1)) / (1 - argument_unit * nats / (1 - argument_unit)) - 1 + H) * l.
+Proof. exact (@GibbsNormaliser.perturbed_range_free). Qed.
+
 Theorem normaliser_range_free :
   forall (I : Type) (w : I -> nat) (x : I -> R) (E : operations I)
-     (argument_unit eps unit eta_weight eta_sum nats : R) (keys changes : nat),
+     (argument_unit eps unit eta_weight eta_sum nats : R) (keys changes : nat) (s : schedule I)
+     (r : R) (top : I),
     operations_within w (fun _ : I => 1) (subtract x argument_unit 0) E eps unit 0 eta_weight eta_sum ->
     0 <= argument_unit < 1 ->
-    forall (s : schedule I) (r : R) (top : I),
     wf x 0 s ->
     computed x (fun _ : I => 1) (subtract x argument_unit 0) E s r ->
     counted w keys changes s ->
@@ -234,60 +213,6 @@ Theorem normaliser_range_free :
     ((1 + INR changes) * (INR keys + 1) * eta_weight + (2 * INR keys + 1 + INR changes) * eta_sum) *
     (1 + (exp (cost + (1 + INR changes) * eta_weight) - 1))) * l.
 Proof. exact (@GibbsNormaliser.normaliser_range_free). Qed.
-
-(** * Algebra.v *)
-
-Theorem merge_comm : forall s t : state, merge s t = merge t s.
-Proof. exact (@Algebra.merge_comm). Qed.
-
-Theorem merge_assoc : forall r s t : state, merge r (merge s t) = merge (merge r s) t.
-Proof. exact (@Algebra.merge_assoc). Qed.
-
-Theorem spec_app : forall es fs : list key, spec (es ++ fs) = merge (spec es) (spec fs).
-Proof. exact (@Algebra.spec_app). Qed.
-
-Theorem online_spec : forall es : list key, online es = spec es.
-Proof. exact (@Algebra.online_spec). Qed.
-
-Theorem tree_state_spec : forall t : merge_tree, tree_state t = spec (tree_keys t).
-Proof. exact (@Algebra.tree_state_spec). Qed.
-
-Theorem output_is_weighted_mean :
-  forall (es : list key) (m l o : R),
-    spec es = Some (m, l, o) ->
-    o / l = sumf (fun e : R * R => exp (fst e) * snd e) es / sumf (fun e : R * R => exp (fst e)) es.
-Proof. exact (@Algebra.output_is_weighted_mean). Qed.
-
-(** * Masks.v *)
-
-Theorem masked_online_spec : forall ks : list flagged, masked_online ks = masked_spec ks.
-Proof. exact (@Masks.masked_online_spec). Qed.
-
-Theorem masked_spec_app :
-  forall ks js : list flagged, masked_spec (ks ++ js) = merge (masked_spec ks) (masked_spec js).
-Proof. exact (@Masks.masked_spec_app). Qed.
-
-Theorem nothing_visible :
-  forall ks : list (key * bool), (forall k : key * bool, In k ks -> snd k = false) -> masked_spec ks = None.
-Proof. exact (@Masks.nothing_visible). Qed.
-
-Theorem invisible_part :
-  forall ks hidden js : list (key * bool),
-    (forall k : key * bool, In k hidden -> snd k = false) ->
-    masked_spec (ks ++ hidden ++ js) = masked_spec (ks ++ js).
-Proof. exact (@Masks.invisible_part). Qed.
-
-Theorem invisible_contents :
-  forall (ks : list (key * bool)) (k other : key) (js : list (key * bool)),
-    masked_spec (ks ++ (k, false) :: js) = masked_spec (ks ++ (other, false) :: js).
-Proof. exact (@Masks.invisible_contents). Qed.
-
-Theorem masked_sum :
-  forall A : arith,
-    arith_ok A ->
-    forall (I : Type) (leaf : I -> R) (sees : I -> bool) (is : list I) (total : R),
-    F A total -> added A (masked_leaf leaf sees) total is = added A leaf total (filter sees is).
-Proof. exact (@Masks.masked_sum). Qed.
 
 (** * ScheduleRational.v *)
 

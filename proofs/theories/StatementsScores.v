@@ -57,6 +57,20 @@ Theorem scaled_score_error :
     (Rabs scale * dot + stored * (Rabs (scale * exact) + Rabs scale * dot) + Rabs scale * lost)) + lost.
 Proof. exact (@Scores.scaled_score_error). Qed.
 
+Theorem divided_score_error :
+  forall unit constant lost : R,
+    0 <= unit ->
+    0 <= constant ->
+    forall exact score quotient error cap : R,
+    0 < cap ->
+    Rabs (score - exact) <= error ->
+    divided unit constant lost cap score quotient ->
+    Rabs (cap * quotient - exact) <=
+    error +
+    fold_left (fun total unit0 : R => total + unit0 + total * unit0) [unit; constant] 0 * (Rabs exact + error) +
+    cap * lost.
+Proof. exact (@Scores.divided_score_error). Qed.
+
 Theorem capped_score_error :
   forall unit constant lost : R,
     0 <= unit ->

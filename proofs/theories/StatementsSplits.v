@@ -1,8 +1,8 @@
-(** The public theorems of combining split keys, and block scales,
+(** The public theorems of combining split keys,
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From refattn Require Import LogMetric Sums Growth Perturbed Roundoff Rationals Splits SplitsTree SplitsRounding
-  Normaliser SplitsLost.
+  SplitsHull SplitsPerturbation Normaliser SplitsLost.
 From refattn Require GrowthRational SplitsRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -154,6 +154,38 @@ Theorem split_weight_error :
     exists t' h' : R, Rabs t' <= turned * gap + exponential /\ Rabs h' <= eta /\ W = exp (s - R0) * exp t' + h'.
 Proof. exact (@SplitsRounding.split_weight_error). Qed.
 
+(** * SplitsHull.v *)
+
+Theorem log_sum_exp_products :
+  forall (I K : Type) (part_of : K -> part I) (weight unit eta eta_weight : R),
+    0 <= unit ->
+    0 <= eta ->
+    0 <= eta_weight ->
+    forall (W W' Y : K -> R) (reference : R) (ks : list K) (L o' s' rho' : R),
+    0 < L ->
+    Rabs (s' - (reference + ln L)) <= rho' ->
+    (forall k : K,
+    In k ks ->
+    weighs part_of (fun _ : K => weight) eta_weight W reference k /\
+    weighs part_of (fun _ : K => weight) eta_weight W' s' k /\ multiplies part_of unit eta Y W' k) ->
+    added unit eta Y ks o' ->
+    perturbed ks (fun k : K => W k * out (part_of k))
+     (fun _ : K => 2 * weight + rho' + unit + (INR (length ks) - 1) * unit)
+     (added_lost unit eta (apart_lost part_of weight unit eta eta_weight rho' L) L ks)
+     (o' * L).
+Proof. exact (@SplitsHull.log_sum_exp_products). Qed.
+
+(** * SplitsPerturbation.v *)
+
+Theorem softmax_distance_bounds :
+  forall (I : Type) (xs : list I) (w d : I -> R) (lo hi : R),
+    (forall i : I, In i xs -> 0 <= w i) ->
+    sumf w xs = 1 ->
+    (forall i : I, In i xs -> lo <= d i <= hi) ->
+    sumf (fun i : I => Rabs (moved_weight xs w d i - w i)) xs <=
+    2 * (exp ((hi - lo) / 2) - 1) / (exp ((hi - lo) / 2) - 1 + 2).
+Proof. exact (@SplitsPerturbation.softmax_distance_bounds). Qed.
+
 (** * SplitsLost.v *)
 
 Theorem reference_size :
@@ -225,3 +257,7 @@ Theorem split_lost_dominates :
     (Q2R eta_weight * Q2R values + 2 * Q2R parts * Q2R eta_sum) * (1 + (exp (Q2R cost) - 1)) <=
     Q2R (SplitsRational.split_lost parts values eta_weight eta_sum cost).
 Proof. exact (@SplitsRational.split_lost_dominates). Qed.
+
+Theorem split_apart_dominates :
+  forall weight rounding : Q, 2 * Q2R weight + Q2R rounding <= Q2R (SplitsRational.split_apart weight rounding).
+Proof. exact (@SplitsRational.split_apart_dominates). Qed.

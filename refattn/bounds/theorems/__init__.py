@@ -1,5 +1,12 @@
 """The formulas that proofs/ proves, one function a theorem, of the same name: of floats, arrays or exact Fractions."""
 
+from refattn.bounds.theorems.block_scales import (
+    block_scale_distance,
+    block_scale_output_error,
+    block_scale_row_sum,
+    least_scale_distance,
+    softmax_distance,
+)
 from refattn.bounds.theorems.dot import dot_any_order
 from refattn.bounds.theorems.exponential import (
     argument_fma,
@@ -8,6 +15,15 @@ from refattn.bounds.theorems.exponential import (
     argument_subtract_exp2,
     exponential_error,
     polynomial_exp2,
+)
+from refattn.bounds.theorems.formats import (
+    cast_lost,
+    format_max_finite,
+    format_smallest_normal,
+    format_smallest_subnormal,
+    format_truncation_unit,
+    format_unit,
+    max_finite_of,
 )
 from refattn.bounds.theorems.gradients import (
     delta_error,
@@ -26,6 +42,14 @@ from refattn.bounds.theorems.gradients import (
 from refattn.bounds.theorems.lse import lse_error
 from refattn.bounds.theorems.normaliser import common_excess, least_normaliser, normaliser_error
 from refattn.bounds.theorems.output import hull_error, output_error, quotient_error
+from refattn.bounds.theorems.overflow import (
+    claimed_in_range,
+    largest_normaliser,
+    largest_numerator,
+    largest_reference,
+    largest_score,
+    largest_sum,
+)
 from refattn.bounds.theorems.schedule import additions, gibbs_normaliser, log_at_most, underflow
 from refattn.bounds.theorems.scores import (
     alibi_score,
@@ -38,7 +62,14 @@ from refattn.bounds.theorems.scores import (
     scaled_score,
 )
 from refattn.bounds.theorems.softmax import log_softmax_error, log_sum_exp_error, softmax_error
-from refattn.bounds.theorems.splits import split_error, split_gap, split_lost, split_lse_rounding, split_output_error
+from refattn.bounds.theorems.splits import (
+    split_apart,
+    split_error,
+    split_gap,
+    split_lost,
+    split_lse_rounding,
+    split_output_error,
+)
 
 __all__ = [
     "additions",
@@ -49,22 +80,39 @@ __all__ = [
     "argument_subtract_exp2",
     "biased_alibi_score",
     "biased_score",
+    "block_scale_distance",
+    "block_scale_output_error",
+    "block_scale_row_sum",
     "capped_score",
+    "cast_lost",
+    "claimed_in_range",
     "common_excess",
     "delta_error",
     "divided_score",
     "dot_any_order",
     "exponential_error",
+    "format_max_finite",
+    "format_smallest_normal",
+    "format_smallest_subnormal",
+    "format_truncation_unit",
+    "format_unit",
     "gibbs_normaliser",
     "gradient_additions",
     "gradient_sum",
     "gradient_underflow",
     "hull_error",
+    "largest_normaliser",
+    "largest_numerator",
+    "largest_reference",
+    "largest_score",
+    "largest_sum",
     "least_normaliser",
+    "least_scale_distance",
     "log_at_most",
     "log_softmax_error",
     "log_sum_exp_error",
     "lse_error",
+    "max_finite_of",
     "normaliser_error",
     "output_error",
     "p_recompute",
@@ -77,7 +125,9 @@ __all__ = [
     "score_gradient_error",
     "slope_error",
     "softcap_gradient",
+    "softmax_distance",
     "softmax_error",
+    "split_apart",
     "split_error",
     "split_gap",
     "split_lost",

@@ -1,0 +1,170 @@
+"""Compile every kernel for GPUs that this machine need not have, and say what each takes of them.
+
+    python -m refattn_gpu.ahead_of_time [--json FILE]
+
+A line for each configuration and target: registers of a thread, bytes of shared memory, bytes spilled to local memory
+(NVIDIA, from Triton's own cuobjdump), and the matrix instruction that was used. Exits with 1 if one does not compile.
+Not under TRITON_INTERPRET. May import: triton, refattn_gpu.kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+# Triton 3.10 stops contracting a * b + c of its own accord; the arithmetic that the kernels declare allows it.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
+
+TARGETS = {
+    "sm_80": ("cuda", 80, 32),
+    "sm_90": ("cuda", 90, 32),
+    "sm_100": ("cuda", 100, 32),
+    "gfx942": ("hip", "gfx942", 64),
+}
+MATRIX_INSTRUCTIONS = ("wgmma", "tcgen05.mma", "mma.sync", "v_mfma")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One kernel with its compile-time constants; `pointers` are the element types of its pointer arguments."""
+
+    name: str
+    kernel: Any
+    pointers: dict[str, str]
+    constants: dict[str, Any]
+    warps: int = 4
+    stages: int = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the compiler made of one configuration for one target; None where the target's tools do not say."""
+
+    configuration: str
+    target: str
+    matrix_instruction: str
+    shared_bytes: int
+    registers: int | None
+    spilled_bytes: int | None
+
+
+def forward_configurations() -> Iterator[Configuration]:
+    """The forward pass: head dimensions, formats, and with every feature at once."""
+    from refattn_gpu.attention import padded
+    from refattn_gpu.kernels.attention_forward import attention_forward
+
+    flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT")
+    for element in ("bf16", "fp16", "fp32"):
+        for d in (64, 128):
+            for features in ((), ("RIGHT",), flags):
+                rows = 128 if element != "fp32" and features != flags else 64
+                constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
+                constants |= {"GUARDS_VALUES": features == flags, "THRESHOLD": 0.0, "PRECISION": "ieee"}
+                constants |= {"BLOCK_M": rows, "BLOCK_N": 64 if element != "fp32" else 32}
+                constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
+                pointers = dict.fromkeys(("q_base", "k_base", "v_base", "out_base"), element)
+                pointers["lse_base"] = "fp32"
+                for name, flag, kind in (
+                    ("bias_base", "BIAS", "fp32"),
+                    ("mask_base", "MASK", "i1"),
+                    ("slopes_base", "ALIBI", "fp32"),
+                    ("sinks_base", "SINKS", "fp32"),
+                ):
+                    if flag in features:
+                        pointers[name] = kind
+                    else:
+                        constants[name] = None
+                label = "+".join(features).lower() if features != flags else "every feature"
+                yield Configuration(
+                    f"attention_forward {element} d={d} {label or 'plain'}",
+                    attention_forward,
+                    pointers,
+                    constants,
+                    warps=8 if d == 128 else 4,
+                )
+
+
+def compiled(configuration: Configuration, target: str) -> Row:
+    """Compile one configuration for one target."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    constants = dict(configuration.constants)
+    signature = {}
+    for name in configuration.kernel.arg_names:
+        if name.endswith("_column") and name not in constants:
+            constants[name] = 1
+        if name in constants:
+            signature[name] = "constexpr"
+        elif name in configuration.pointers:
+            signature[name] = f"*{configuration.pointers[name]}"
+        else:
+            signature[name] = "fp32" if name in ("scale", "softcap") else "i32"
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(configuration.kernel.arg_names)
+        if signature[name].startswith("*") or (signature[name] == "i32" and name.endswith(("_row", "_head", "_batch")))
+    }
+    found = triton.compile(
+        ASTSource(fn=configuration.kernel, signature=signature, constexprs=constants, attrs=aligned),
+        target=GPUTarget(*TARGETS[target]),
+        options={"num_warps": configuration.warps, "num_stages": configuration.stages},
+    )
+    text = found.asm.get("ptx") or found.asm.get("amdgcn")
+    instruction = next((name for name in MATRIX_INSTRUCTIONS if name in text), "none")
+    registers, spilled = resources(found.asm["cubin"]) if "cubin" in found.asm else (None, None)
+    return Row(configuration.name, target, instruction, found.metadata.shared, registers, spilled)
+
+
+def resources(cubin: bytes) -> tuple[int, int]:
+    """Registers of a thread, and bytes of local memory: what was spilled."""
+    import triton
+
+    tool = next(Path(triton.__file__).parent.rglob("cuobjdump"))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(cubin)
+        usage = subprocess.run([tool, "-res-usage", file], capture_output=True, text=True, check=True).stdout
+    found = {name: int(number) for name, number in re.findall(r"(\w+):(\d+)", usage)}
+    return found["REG"], found["STACK"] + found["LOCAL"]
+
+
+def main() -> int:
+    """The table."""
+    parser = argparse.ArgumentParser(prog="python -m refattn_gpu.ahead_of_time", description=__doc__.split("\n")[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to a file")
+    parser.add_argument("--target", choices=TARGETS, action="append", help="only for this target")
+    options = parser.parse_args()
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        parser.error("TRITON_INTERPRET is 1: expected it unset, as interpreted kernels are not compiled")
+    rows, failures = [], 0
+    for configuration in forward_configurations():
+        for target in options.target or TARGETS:
+            try:
+                row = compiled(configuration, target)
+            except Exception as error:
+                failures += 1
+                print(f"{configuration.name} {target}: {type(error).__name__}: {error}", file=sys.stderr)
+                continue
+            rows.append(row)
+            numbers = (
+                f"{row.registers or '-':>4} registers {row.shared_bytes:>7} shared {row.spilled_bytes or 0:>5} spilled"
+            )
+            print(f"{row.configuration:<46} {row.target:<7} {row.matrix_instruction:<12} {numbers}", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

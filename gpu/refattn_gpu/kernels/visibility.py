@@ -1,0 +1,41 @@
+"""Which keys a tile of queries sees, as device functions: the integer predicates of refattn.visibility.
+
+May import: triton.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def first_key(row, left, HAS_LEFT: tl.constexpr, BLOCK_N: tl.constexpr):
+    """The start of the first tile of keys that some query from the aligned position `row` on sees."""
+    start = 0
+    if HAS_LEFT:
+        start = tl.maximum(row - left, 0) // BLOCK_N * BLOCK_N
+    return start
+
+
+@triton.jit
+def end_of_keys(row, keys, right, HAS_RIGHT: tl.constexpr):
+    """One past the last key that some query up to the aligned position `row` sees."""
+    end = keys
+    if HAS_RIGHT:
+        end = tl.minimum(keys, tl.maximum(row + right + 1, 0))
+    return end
+
+
+@triton.jit
+def sees(rows, columns, keys, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr):
+    """(BLOCK_M, BLOCK_N): true where the aligned position `rows` sees key `columns`.
+
+    A causal mask is a window that ends at 0, or at -1 when it is strict.
+    """
+    seen = (columns < keys)[None, :] & (rows[:, None] == rows[:, None])
+    if HAS_LEFT:
+        seen = seen & (columns[None, :] >= rows[:, None] - left)
+    if HAS_RIGHT:
+        seen = seen & (columns[None, :] <= rows[:, None] + right)
+    return seen

@@ -1,0 +1,38 @@
+"""Contract: the kernels compile for GPUs that this machine does not have."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+GPU = Path(__file__).parents[2] / "gpu"
+SCRIPT = """
+import json
+from refattn_gpu.ahead_of_time import TARGETS, compiled, forward_configurations
+plain = next(forward_configurations())
+print(json.dumps([compiled(plain, target).matrix_instruction for target in TARGETS]))
+"""
+
+
+def test_each_target_uses_its_matrix_unit() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(GPU), str(GPU.parent), environment.get("PYTHONPATH", "")])
+    run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == ["mma.sync", "wgmma", "tcgen05.mma", "v_mfma"]
+
+
+def test_interpreted_kernels_are_not_compiled() -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join([str(GPU), str(GPU.parent)])}
+    run = subprocess.run(
+        [sys.executable, "-m", "refattn_gpu.ahead_of_time"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert "TRITON_INTERPRET is 1: expected it unset" in run.stderr

@@ -1,0 +1,74 @@
+"""Contract: refattn_gpu.attention conforms like anybody else's kernel, and refuses what it cannot take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import refattn
+from refattn.errors import InvalidType, InvalidValue
+from refattn.spec import AttentionSpec
+from refattn_gpu.attention import Attention, Tiling, attention
+
+# Of tiny tiles, so that the sizes that properties choose take many.
+SMALL = Attention(Tiling(16, 16))
+# Interpreted kernels are slow: the sharpest properties here, all of them by `refattn check refattn_gpu.attention:attention`.
+PROPERTIES = [
+    *((format, only) for format in ("fp16", "fp32") for only in ("values/needles", "values/features")),
+    ("fp16", "visibility/nan"),
+    ("fp32", "lse/search"),
+]
+
+
+@pytest.mark.parametrize(("format", "only"), PROPERTIES)
+def test_the_forward_pass_conforms(format: str, only: str) -> None:
+    report = refattn.check(attention, "native", (format,), only=only)
+    assert report.conforms, [finding.message for finding in report.findings if finding.fails]
+
+
+def inputs(*changes: Any, heads: int = 2, keys: int = 5, d: int = 4) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(1, heads, 3, d), (1, heads, keys, d), (1, heads, keys, d)]
+    tensors = [torch.randn(shape, generator=generator) for shape in shapes]
+    for place, change in changes:
+        tensors[place] = change(tensors[place])
+    return tensors
+
+
+def test_a_kept_reference_gives_the_same_numbers_within_its_bound() -> None:
+    stale = Attention(Tiling(16, 16), rescale_threshold=8.0)
+    q, k, v = inputs(keys=70)
+    k = k * torch.arange(70)[:, None] / 8
+    out, lse = stale(q, k, v)
+    arrays = [x.double().numpy() for x in (q, k, v)]
+    refattn.assert_attention(
+        out.numpy(), *arrays, spec=AttentionSpec(), arithmetic=stale.arithmetic_for("fp32"), lse=lse.numpy()
+    )
+    fresh = SMALL(q, k, v)[0]
+    assert not torch.equal(out, fresh), "the reference was never kept: expected other roundings"
+
+
+def test_the_inputs_strides_do_not_matter() -> None:
+    q, k, v = inputs(keys=20)
+    apart = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k, v)]
+    assert all(torch.equal(a, b) for a, b in zip(SMALL(q, k, v), SMALL(*apart), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "spec", "complaint"),
+    [
+        ([np.zeros((1, 1, 1, 1))] * 3, AttentionSpec(), "q is ndarray: expected a torch tensor"),
+        (inputs((1, torch.Tensor.half)), AttentionSpec(), "k is of torch.float16 and q of torch.float32"),
+        (inputs((0, torch.Tensor.double)), AttentionSpec(), "q is of torch.float64: expected one of"),
+        (inputs(d=257), AttentionSpec(), "q has head dimension 257: expected at most 256"),
+        (inputs(), AttentionSpec(kept_keys=np.ones(5, bool)), "spec has kept_keys"),
+        (inputs(), AttentionSpec(empty_rows="nan"), "spec.empty_rows is 'nan'"),
+        (inputs((1, lambda k: k[:, :, :4])), AttentionSpec(), "v"),
+    ],
+)
+def test_what_it_cannot_take_is_refused_before_a_launch(tensors: Any, spec: AttentionSpec, complaint: str) -> None:
+    with pytest.raises((InvalidType, InvalidValue), match=complaint):
+        attention(*tensors, spec=spec)

@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
 GPU = Path(__file__).parents[2] / "gpu"
 SCRIPT = """
 import json

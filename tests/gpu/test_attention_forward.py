@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import refattn
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec
-from refattn_gpu.attention import Attention, Tiling, attention
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from refattn_gpu.attention import Attention, Tiling, attention  # noqa: E402
 
 # Of tiny tiles, so that the sizes that properties choose take many.
 SMALL = Attention(Tiling(16, 16))
-# Interpreted kernels are slow: the sharpest properties here, all of them by `refattn check refattn_gpu.attention:attention`.
+# Interpreted kernels are slow: the sharpest properties here, all by `refattn check refattn_gpu.attention:attention`.
 PROPERTIES = [
     *((format, only) for format in ("fp16", "fp32") for only in ("values/needles", "values/features")),
     ("fp16", "visibility/nan"),
@@ -29,7 +32,7 @@ def test_the_forward_pass_conforms(format: str, only: str) -> None:
     assert report.conforms, [finding.message for finding in report.findings if finding.fails]
 
 
-def inputs(*changes: Any, heads: int = 2, keys: int = 5, d: int = 4) -> list[torch.Tensor]:
+def inputs(*changes: Any, heads: int = 2, keys: int = 5, d: int = 4) -> list[Any]:
     generator = torch.Generator().manual_seed(0)
     shapes = [(1, heads, 3, d), (1, heads, keys, d), (1, heads, keys, d)]
     tensors = [torch.randn(shape, generator=generator) for shape in shapes]

@@ -66,7 +66,7 @@ def split_error(scores: Array, maximum: Array, doubt: Array, keys: int, arithmet
     found = _combination(scores, maximum, doubt, keys, arithmetic)
     exponential = exp_log_error(arithmetic)
     shared = theorems.split_error(found.own, found.gap, _turned(arithmetic), exponential, found.kept)
-    return np.asarray(shared + theorems.split_output_error(found.combined, arithmetic.accumulator.unit))
+    return _claimed(shared + theorems.split_output_error(found.combined, arithmetic.accumulator.unit))
 
 
 def split_apart(lowest: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> Array:
@@ -77,7 +77,7 @@ def split_apart(lowest: Array, maximum: Array, doubt: Array, keys: int, arithmet
         return np.zeros_like(lowest)
     found = _combination(lowest[:, None], maximum, doubt[:, None], keys, arithmetic)
     weight = theorems.split_error(0.0, found.gap, _turned(arithmetic), exp_log_error(arithmetic), 0.0)
-    return np.asarray(theorems.split_apart(weight, found.combined))[:, 0]
+    return _claimed(theorems.split_apart(weight, found.combined))[:, 0]
 
 
 def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic: Arithmetic) -> Array:
@@ -95,6 +95,11 @@ def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic
     eta_sum = max(underflow_unit(stage, arithmetic.flush_to_zero) for stage in stages)
     rounding = (parts + 1) * max(stage.unit for stage in stages)
     return np.asarray(theorems.split_lost(parts, parts * values, eta_weight, eta_sum, 3 * cost + rounding))
+
+
+def _claimed(error: Array) -> Array:
+    """NaN is 0 times an infinite doubt."""
+    return np.where(np.isnan(error), np.inf, error)
 
 
 def reference_turn(arithmetic: Arithmetic) -> float:

@@ -70,14 +70,15 @@ def split_error(scores: Array, maximum: Array, doubt: Array, keys: int, arithmet
 
 
 def split_apart(lowest: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> Array:
-    """Log-error of the weights that outputs and normaliser do not share, (r,), beside products, sums and quotients
-    (theorem split_apart). lowest (r,) is the smallest visible score, doubt (r,) the log-error of earlier stages.
+    """Log-error that outputs and normaliser do not share, (r,), beside sums and the last quotient (theorem
+    log_sum_exp_products). lowest (r,) is the smallest visible score, doubt (r,) the log-error of earlier stages.
     """
     if arithmetic.splits == 1:
         return np.zeros_like(lowest)
     found = _combination(lowest[:, None], maximum, doubt[:, None], keys, arithmetic)
     weight = theorems.split_error(0.0, found.gap, _turned(arithmetic), exp_log_error(arithmetic), 0.0)
-    return _claimed(theorems.split_apart(weight, found.combined))[:, 0]
+    outputs = theorems.split_output_error(found.combined, arithmetic.accumulator.unit)
+    return _claimed(theorems.split_apart(weight, outputs))[:, 0]
 
 
 def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic: Arithmetic) -> Array:

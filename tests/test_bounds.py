@@ -84,7 +84,7 @@ WORST: dict[str, tuple[Arithmetic, Nudge, float, float]] = {
     "truncating": (
         Arithmetic.flash("bf16", tile=2, **dict.fromkeys((*BF16, "probabilities", "output"), TRUNCATING)),
         by_format,
-        0.3,
+        0.29,
         0.3,
     ),
 }

@@ -93,7 +93,9 @@ class Row:
             )
             s = nudge(s, arithmetic.scores, way) if stored else s
             held = by_unit(self.scale, constant, way * np.sign(s) if self.scale > 0 else -way * np.sign(s))
-            found.append(nudge(s * held, arithmetic.scores, side))
+            # A product with a power of two is exact.
+            exact = abs(math.frexp(self.scale)[0]) == 0.5
+            found.append(s * self.scale if exact else nudge(s * held, arithmetic.scores, side))
         return np.array(found)
 
     def weights(self, sides: Any, sink_side: float) -> tuple[list[float], list[float]]:

@@ -61,6 +61,15 @@ def _constant_stage(arithmetic: Arithmetic) -> Stage:
     return Stage(wider, arithmetic.scores.rounding)
 
 
+def _product_units(factor: float, arithmetic: Arithmetic) -> tuple[float, float]:
+    """Relative errors of a product with a factor in the scores' format, and of the factor as it is held: none for a
+    power of two (theorem power_of_two_exact).
+    """
+    if abs(math.frexp(factor)[0]) == 0.5:
+        return 0.0, 0.0
+    return arithmetic.scores.unit, constant_unit(arithmetic)
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Scores of one block and the certified and mean square errors of their computation, each (r, n), in nats.
@@ -108,17 +117,19 @@ def score_errors(block: Block, spec: AttentionSpec, scale: float, arithmetic: Ar
 def _product_error(block: Block, raw: Array, scale: float, arithmetic: Arithmetic) -> tuple[Array, NDArray[np.bool_]]:
     """Certified error of scale * Q K^T, (r, n), and the rows in which a partial sum can overflow, (r,)."""
     d, dot = block.query.shape[1], arithmetic.dot
-    unit, constant, flush = arithmetic.scores.unit, constant_unit(arithmetic), arithmetic.flush_to_zero
+    unit, constant = _product_units(scale, arithmetic)
+    flush = arithmetic.flush_to_zero
     lost, dot_lost = underflow_unit(arithmetic.scores, flush), underflow_unit(dot, flush)
-    stored = unit if arithmetic.scores.format.precision < dot.format.precision else 0.0
+    stored = arithmetic.scores.unit if arithmetic.scores.format.precision < dot.format.precision else 0.0
     key, magnitude = np.abs(block.key), np.abs(block.query)
     largest = magnitude @ key.max(axis=0, initial=0.0)
     if arithmetic.scale_query:
         # The product with the scale is taken in fp32 at least, then rounded to the inputs' format.
         wide, narrow = _constant_stage(arithmetic), Stage(arithmetic.inputs)
+        relative = wide.unit if unit else 0.0
         losses = underflow_unit(wide, flush), underflow_unit(narrow, flush)
         magnitude, largest = magnitude * abs(scale) @ key.T, largest * abs(scale)
-        query = scaled_query(magnitude, key.sum(axis=1), wide.unit, constant, losses[0], narrow.unit, losses[1])
+        query = scaled_query(magnitude, key.sum(axis=1), relative, constant, losses[0], narrow.unit, losses[1])
         error = scaled_query_score(query, d, dot.unit, magnitude, dot_lost, np.abs(raw), stored, lost)
     else:
         summed = dot_any_order(d, dot.unit, magnitude @ key.T, dot_lost)
@@ -128,13 +139,13 @@ def _product_error(block: Block, raw: Array, scale: float, arithmetic: Arithmeti
     )
     if arithmetic.scale_query:
         held = np.abs(block.query).max(axis=1, initial=0.0) * abs(scale)
-        overflow |= held * (1 + wide.unit) * (1 + constant) > narrow.format.max_finite
+        overflow |= held * (1 + relative) * (1 + constant) > narrow.format.max_finite
     return error, overflow
 
 
 def _capped(raw: Array, certified: Array, square: Array, cap: float, arithmetic: Arithmetic) -> tuple[Array, ...]:
     """Scores and errors after c tanh(s / c): the slope is at most sech^2 at the end of the interval nearest to 0."""
-    unit, constant = arithmetic.scores.unit, constant_unit(arithmetic)
+    unit, constant = _product_units(cap, arithmetic)
     tanh = arithmetic.tanh_ulps * 2 * arithmetic.scores.format.unit_roundoff
     lost = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
     divided = divided_score(certified, np.abs(raw), cap, unit, constant, lost)

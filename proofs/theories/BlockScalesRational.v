@@ -80,7 +80,8 @@ Open Scope Q_scope.
 Definition rows : list (list Q) :=
   [[0]; [1; -(1)]; [1 # 2; -(1 # 3); 1 # 7]; [3 # 1000003; -(7 # 999983)]; [1 # 2 ^ 24; 1 # 2 ^ 8; -(1 # 2 ^ 11)];
    [59 # 100; -(1 # 4); -(17 # 50); 0]; [-(1); 1 # 3; 1 # 3; 1 # 3]; [1596 # 1000; -(1)];
-   [1 # 10; 2 # 11; 3 # 13; 5 # 17]; [-(1 # 999983); -(3 # 7)]].
+   [1 # 10; 2 # 11; 3 # 13; 5 # 17]; [-(1 # 999983); -(3 # 7)];
+   [2 # 5; -(22 # 7919); 5 # 1009; 1 # 9]; [-(4 # 13)]].
 Definition steps : list Q := [0; 1 # 2; 5 # 1009].
 Definition variants : list (list Q) := flat_map (fun step => map (map (fun d => d + step * d * d)) rows) steps.
 Definition spreads : list Q :=

@@ -23,6 +23,14 @@ Proof.
   - apply sumf_nonneg. intros. apply Rabs_pos.
 Qed.
 
+(** The score itself, by its error. *)
+Corollary score32_in_range scale first rest :
+  Rabs (scale * sumf Dot.value (first :: rest)) + doubt32 scale (first :: rest) <= max_finite fp32 ->
+  Rabs (score32 scale first rest) <= max_finite fp32.
+Proof.
+  intros H. exact (proj1 (output_in_range fp32 ZnearestE _ _ _ fp32_valid (score32_error scale first rest) H)).
+Qed.
+
 Section Row.
 Context {I : Type} (first : I -> R * R) (rest : I -> list (R * R)) (value_of : I -> R) (scale : R).
 Variables (t : tile I) (ts : list (tile I)).

@@ -17,7 +17,7 @@ Definition probability_gradient_error (width unit reach lost kept gain gain_lost
 Definition delta_error (width unit products doubt lost : Q) : Q :=
   gradient_sum products doubt (width * unit) (2 * width * lost).
 Definition slope_error (product_error delta_error height inner unit lost : Q) : Q :=
-  product_error + delta_error + growth inner * height + 2 * lost * (1 + growth unit).
+  product_error + delta_error + growth inner * height + lost * (2 + growth unit).
 Definition weight_error (grown roundings lost : Q) : Q := grown + lost * (1 + growth roundings).
 Definition score_gradient_error (weight weight_error slope slope_error lost : Q) : Q :=
   weight_error * slope + (weight + weight_error) * slope_error + lost.
@@ -106,9 +106,9 @@ Theorem slope_error_dominates (product_error delta_error height inner unit lost 
     <= Q2R (slope_error product_error delta_error height inner unit lost).
 Proof.
   intros I U H L. unfold slope_error, GradientScores.slope_error.
-  rewrite !Q2R_plus, !Q2R_mult, Q2R_plus, Q2R_1, Q2R_2.
+  rewrite !Q2R_plus, !Q2R_mult, Q2R_plus, Q2R_2.
   pose proof (Rmult_le_compat_r _ _ _ H (growth_dominates inner I)).
-  pose proof (Rmult_le_compat_l (2 * Q2R lost) _ _ ltac:(lra) (growth_dominates unit U)). lra.
+  pose proof (Rmult_le_compat_l _ _ _ L (growth_dominates unit U)). lra.
 Qed.
 
 Theorem weight_error_dominates (grown roundings lost : Q) : 0 <= Q2R roundings < 2 -> 0 <= Q2R lost ->

@@ -14,7 +14,7 @@ Definition delta_error (width unit products doubt lost : R) : R :=
   gradient_sum products doubt (width * unit) (2 * width * lost).
 
 Definition slope_error (product_error delta_error height inner unit lost : R) : R :=
-  product_error + delta_error + growth inner * height + 2 * lost * (1 + growth unit).
+  product_error + delta_error + growth inner * height + lost * (2 + growth unit).
 
 Definition score_gradient_error (weight weight_error slope slope_error lost : R) : R :=
   weight_error * slope + (weight + weight_error) * slope_error + lost.

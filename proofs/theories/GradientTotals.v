@@ -26,6 +26,10 @@ Definition multiplied (cost loss factor x y : R) : Prop :=
 Lemma multiplied_by_one x : multiplied 0 0 1 x x.
 Proof. exists 0, 0. rewrite Rabs_R0, exp_0. repeat split; try lra. Qed.
 
+(** A power of two: the product is exact, or underflows. *)
+Lemma multiplied_exactly loss factor x h : Rabs h <= loss -> multiplied 0 loss factor x (x * factor + h).
+Proof. intros H. exists 0, h. rewrite Rabs_R0, exp_0. repeat split; [lra|exact H|ring]. Qed.
+
 (** A factor that is held as a rounded constant. *)
 Lemma multiplied_by_constant constant u eta factor held x y : 0 <= constant -> 0 <= u ->
   rounds constant 0 factor held -> rounds u eta (x * held) y -> multiplied (constant + u) eta factor x y.

@@ -5,6 +5,7 @@ May import: numpy, refattn.arithmetic, refattn.roundoff, refattn.scores, refattn
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +114,7 @@ class _Sums:
         )
         scaling = scaling_lost = group_unit = 0.0
         if scale is not None:
-            scaling, scaling_lost = constant_unit(arithmetic) + accumulator.unit, lost
+            scaling, scaling_lost = _scaling(scale, arithmetic), lost
         if group > 1:
             group_unit = arithmetic.group_sum.unit
         else:
@@ -134,6 +135,12 @@ class _Sums:
         overflow |= (np.abs(self.value) + certified > arithmetic.output.format.max_finite) | np.isnan(certified)
         parts = {"weights": self.weights, "slope": self.slope, "accumulation": adding, "output": output}
         return ErrorBudget(np.where(overflow, np.inf, certified), None, parts)
+
+
+def _scaling(scale: float, arithmetic: Arithmetic) -> float:
+    """Log-error of a product with the scale as it is held: none for a power of two (theorem power_of_two_exact)."""
+    exact = abs(math.frexp(scale)[0]) == 0.5
+    return 0.0 if exact else constant_unit(arithmetic) + arithmetic.accumulator.unit
 
 
 @dataclass(frozen=True, eq=False)

@@ -71,7 +71,7 @@ def slope_error(product_error: Any, delta_error: Any, height: Any, inner: Any, u
     height is |dP| + |Delta| + |dLSE| as they are computed, inner the unit of the first of two differences: 0 where
     there is one.
     """
-    return product_error + delta_error + growth(inner) * height + 2 * lost * (1 + growth(unit))
+    return product_error + delta_error + growth(inner) * height + lost * (2 + growth(unit))
 
 
 def weight_error(grown: Any, roundings: Any, lost: Any) -> Any:

@@ -1,5 +1,5 @@
 (** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not in the build. *)
-From refattn Require StatementsAlgebra StatementsAttention StatementsBlockScales StatementsExponential StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits.
+From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits.
 
 Definition every_theorem_of_algebra := (
   StatementsAlgebra.merge_comm,
@@ -16,6 +16,31 @@ Definition every_theorem_of_algebra := (
   StatementsAlgebra.masked_sum).
 Locate every_theorem_of_algebra.
 Print Assumptions every_theorem_of_algebra.
+
+Definition every_theorem_of_arithmetics := (
+  StatementsArithmetics.arithmetic_of_ok,
+  StatementsArithmetics.correctly_rounded_exponential,
+  StatementsArithmetics.ulps_exponential,
+  StatementsArithmetics.flushed_ulps_exponential,
+  StatementsArithmetics.rounded_arithmetic_ok,
+  StatementsArithmetics.flushing_arithmetic_ok,
+  StatementsArithmetics.ulps_arithmetic_ok,
+  StatementsArithmetics.flushing_ulps_arithmetic_ok,
+  StatementsArithmetics.binary32_ok,
+  StatementsArithmetics.binary64_ok,
+  StatementsArithmetics.bfloat16_ok,
+  StatementsArithmetics.binary16_ok,
+  StatementsArithmetics.binary32_truncated_ok,
+  StatementsArithmetics.binary32_flushed_ok,
+  StatementsArithmetics.score32_error,
+  StatementsArithmetics.binary32_attention,
+  StatementsArithmetics.dot32_in_range,
+  StatementsArithmetics.normaliser32_in_range,
+  StatementsArithmetics.numerator32_in_range,
+  StatementsArithmetics.row_computed,
+  StatementsArithmetics.output32_in_range).
+Locate every_theorem_of_arithmetics.
+Print Assumptions every_theorem_of_arithmetics.
 
 Definition every_theorem_of_attention := (
   StatementsAttention.sum_against_exact_scores,
@@ -95,20 +120,6 @@ Definition every_theorem_of_formats := (
   StatementsFormats.cast_error,
   StatementsFormats.cast_with_offset,
   StatementsFormats.cast_of_weight,
-  StatementsFormats.arithmetic_of_ok,
-  StatementsFormats.correctly_rounded_exponential,
-  StatementsFormats.ulps_exponential,
-  StatementsFormats.flushed_ulps_exponential,
-  StatementsFormats.rounded_arithmetic_ok,
-  StatementsFormats.flushing_arithmetic_ok,
-  StatementsFormats.ulps_arithmetic_ok,
-  StatementsFormats.flushing_ulps_arithmetic_ok,
-  StatementsFormats.binary32_ok,
-  StatementsFormats.binary64_ok,
-  StatementsFormats.bfloat16_ok,
-  StatementsFormats.binary16_ok,
-  StatementsFormats.binary32_truncated_ok,
-  StatementsFormats.binary32_flushed_ok,
   StatementsFormats.format_unit_exact,
   StatementsFormats.format_truncation_unit_exact,
   StatementsFormats.format_smallest_normal_exact,
@@ -133,6 +144,8 @@ Definition every_theorem_of_forward := (
   StatementsForward.normaliser_at_least,
   StatementsForward.hull_of_parts,
   StatementsForward.sink_in_hull,
+  StatementsForward.added_perturbed,
+  StatementsForward.hull_any_order,
   StatementsForward.common_excess_dominates,
   StatementsForward.normaliser_error_dominates,
   StatementsForward.least_normaliser_dominates,
@@ -229,6 +242,18 @@ Definition every_theorem_of_programs := (
 Locate every_theorem_of_programs.
 Print Assumptions every_theorem_of_programs.
 
+Definition every_theorem_of_rms := (
+  StatementsRms.uniform_mean_square,
+  StatementsRms.log_uniform_density,
+  StatementsRms.log_uniform_mean_square,
+  StatementsRms.mean_square_of_sum,
+  StatementsRms.independent_uncorrelated,
+  StatementsRms.normaliser_relative,
+  StatementsRms.quotient_exact,
+  StatementsRms.quotient_remainder).
+Locate every_theorem_of_rms.
+Print Assumptions every_theorem_of_rms.
+
 Definition every_theorem_of_roundoff := (
   StatementsRoundoff.growth_error,
   StatementsRoundoff.growth_rational,
@@ -263,6 +288,8 @@ Definition every_theorem_of_schedule := (
   StatementsSchedule.weights_with_rounded_arguments,
   StatementsSchedule.perturbed_range_free,
   StatementsSchedule.normaliser_range_free,
+  StatementsSchedule.merge_computed,
+  StatementsSchedule.merge_cost,
   StatementsSchedule.additions_dominates,
   StatementsSchedule.underflow_dominates,
   StatementsSchedule.log_at_most_bounds,
@@ -283,6 +310,9 @@ Definition every_theorem_of_scores := (
   StatementsScores.biased_alibi_score_error,
   StatementsScores.scaled_query_error,
   StatementsScores.scaled_query_score_error,
+  StatementsScores.power_of_two_exact,
+  StatementsScores.power_of_two_flushed,
+  StatementsScores.scaled_by_power_of_two_error,
   StatementsScores.scaled_pipeline_error,
   StatementsScores.query_pipeline_error,
   StatementsScores.dot_any_order_dominates,

@@ -35,26 +35,24 @@ Theorem attention_quotient :
     sumf (fun i : I => exp (score i - m)) xs *
     (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) < 1 ->
     0 < l /\
-    Rabs (n / l - sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) <=
-    (sumf
-      (fun i : I =>
-       exp (score i - m) * Rabs (v i) * (exp (error_of_term doubt Gn M keys changes eps unit cast i) - 1)) xs /
-    sumf (fun i : I => exp (score i - m)) xs +
-    lost_in_sum keys changes top seen eps unit cast eta_weight eta_sum * exp most /
-    sumf (fun i : I => exp (score i - m)) xs) *
-    (1 +
-    ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-     (1 -
-      lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-      sumf (fun i : I => exp (score i - m)) xs *
-      (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-     1)) +
-    Rabs (sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) *
-    ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-    (1 -
-     lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-     sumf (fun i : I => exp (score i - m)) xs *
-     (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) - 1).
+    Rabs
+     (n / l -
+      sumf (fun i : I => (fun i0 : I => exp (score i0 - m)) i * v i) xs / sumf (fun i : I => exp (score i - m)) xs) <=
+    quotient_error
+     (sumf
+        (fun i : I =>
+         (fun i0 : I => exp (score i0 - m)) i * Rabs (v i) *
+         growth (error_of_term doubt Gn M keys changes eps unit cast i)) xs /
+      sumf (fun i : I => exp (score i - m)) xs +
+      lost_in_sum keys changes top seen eps unit cast eta_weight eta_sum * exp most /
+      sumf (fun i : I => exp (score i - m)) xs)
+     (normaliser_error
+        (excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))
+        (lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
+         sumf (fun i : I => exp (score i - m)) xs))
+     (Rabs
+        (sumf (fun i : I => (fun i0 : I => exp (score i0 - m)) i * v i) xs /
+         sumf (fun i : I => exp (score i - m)) xs)).
 Proof. exact (@Attention.attention_quotient). Qed.
 
 Theorem attention_output :
@@ -78,92 +76,28 @@ Theorem attention_output :
     Rabs h <= lost ->
     y = n / l * exp t + h ->
     Rabs (result - y) <= output_unit * Rabs y + lost_out ->
-    Rabs (result - sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) <=
-    (sumf
-      (fun i : I =>
-       exp (score i - m) * Rabs (v i) * (exp (error_of_term doubt Gn M keys changes eps unit cast i) - 1)) xs /
-    sumf (fun i : I => exp (score i - m)) xs +
-    lost_in_sum keys changes top seen eps unit cast eta_weight eta_sum * exp most /
-    sumf (fun i : I => exp (score i - m)) xs) *
-    (1 +
-    ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-     (1 -
-      lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-      sumf (fun i : I => exp (score i - m)) xs *
-      (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-     1)) +
-    Rabs (sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) *
-    ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-    (1 -
-     lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-     sumf (fun i : I => exp (score i - m)) xs *
-     (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) - 1) +
-    (exp dividing - 1) *
-    (Rabs (sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) +
-    ((sumf
-        (fun i : I =>
-         exp (score i - m) * Rabs (v i) * (exp (error_of_term doubt Gn M keys changes eps unit cast i) - 1)) xs /
-      sumf (fun i : I => exp (score i - m)) xs +
-      lost_in_sum keys changes top seen eps unit cast eta_weight eta_sum * exp most /
-      sumf (fun i : I => exp (score i - m)) xs) *
-     (1 +
-      ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-       (1 -
-        lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-        sumf (fun i : I => exp (score i - m)) xs *
-        (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-       1)) +
-     Rabs (sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) *
-     ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-      (1 -
-       lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-       sumf (fun i : I => exp (score i - m)) xs *
-       (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-      1))) + lost +
-    output_unit *
-    (Rabs (sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) +
-    ((sumf
-        (fun i : I =>
-         exp (score i - m) * Rabs (v i) * (exp (error_of_term doubt Gn M keys changes eps unit cast i) - 1)) xs /
-      sumf (fun i : I => exp (score i - m)) xs +
-      lost_in_sum keys changes top seen eps unit cast eta_weight eta_sum * exp most /
-      sumf (fun i : I => exp (score i - m)) xs) *
-     (1 +
-      ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-       (1 -
-        lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-        sumf (fun i : I => exp (score i - m)) xs *
-        (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-       1)) +
-     Rabs (sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) *
-     ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-      (1 -
-       lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-       sumf (fun i : I => exp (score i - m)) xs *
-       (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-      1) +
-     (exp dividing - 1) *
-     (Rabs (sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) +
-      ((sumf
-          (fun i : I =>
-           exp (score i - m) * Rabs (v i) * (exp (error_of_term doubt Gn M keys changes eps unit cast i) - 1)) xs /
-        sumf (fun i : I => exp (score i - m)) xs +
-        lost_in_sum keys changes top seen eps unit cast eta_weight eta_sum * exp most /
-        sumf (fun i : I => exp (score i - m)) xs) *
-       (1 +
-        ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-         (1 -
-          lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-          sumf (fun i : I => exp (score i - m)) xs *
-          (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-         1)) +
-       Rabs (sumf (fun i : I => exp (score i - m) * v i) xs / sumf (fun i : I => exp (score i - m)) xs) *
-       ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-        (1 -
-         lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-         sumf (fun i : I => exp (score i - m)) xs *
-         (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-        1))) + lost)) + lost_out.
+    Rabs
+     (result -
+      sumf (fun i : I => (fun i0 : I => exp (score i0 - m)) i * v i) xs / sumf (fun i : I => exp (score i - m)) xs) <=
+    output_error
+     (quotient_error
+        (sumf
+           (fun i : I =>
+            (fun i0 : I => exp (score i0 - m)) i * Rabs (v i) *
+            growth (error_of_term doubt Gn M keys changes eps unit cast i)) xs /
+         sumf (fun i : I => exp (score i - m)) xs +
+         lost_in_sum keys changes top seen eps unit cast eta_weight eta_sum * exp most /
+         sumf (fun i : I => exp (score i - m)) xs)
+        (normaliser_error
+           (excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))
+           (lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
+            sumf (fun i : I => exp (score i - m)) xs))
+        (Rabs
+           (sumf (fun i : I => (fun i0 : I => exp (score i0 - m)) i * v i) xs /
+            sumf (fun i : I => exp (score i - m)) xs)))
+     (Rabs
+        (sumf (fun i : I => (fun i0 : I => exp (score i0 - m)) i * v i) xs /
+         sumf (fun i : I => exp (score i - m)) xs)) dividing lost output_unit lost_out.
 Proof. exact (@Attention.attention_output). Qed.
 
 Theorem attention_lse :
@@ -189,23 +123,13 @@ Theorem attention_lse :
     Rabs (logarithm - ln l) <= log * Rabs (ln l) + lost ->
     Rabs (result - (turned + logarithm)) <= lse_unit * Rabs (turned + logarithm) + lost ->
     Rabs (result - (m + ln (sumf (fun i : I => exp (score i - m)) xs))) <=
-    (let spread :=
-      ln
-        (1 +
-         ((1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast')) /
-          (1 -
-           lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
-           sumf (fun i : I => exp (score i - m)) xs *
-           (1 + excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))) -
-          1)) in
-    spread +
-    (turn * (Rabs m + most) + lost +
-     (log * (Rabs (ln (sumf (fun i : I => exp (score i - m)) xs)) + spread + most) + lost)) +
-    lse_unit *
-    (Rabs (m + ln (sumf (fun i : I => exp (score i - m)) xs)) +
-     (spread +
-      (turn * (Rabs m + most) + lost +
-       (log * (Rabs (ln (sumf (fun i : I => exp (score i - m)) xs)) + spread + most) + lost)))) + lost).
+    lse_error
+     (normaliser_error
+        (excess xs (fun i : I => exp (score i - m)) (error_of_term doubt Gl M keys changes eps' unit' cast'))
+        (lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most /
+         sumf (fun i : I => exp (score i - m)) xs)) most (Rabs m)
+     (Rabs (ln (sumf (fun i : I => exp (score i - m)) xs)))
+     (Rabs (m + ln (sumf (fun i : I => exp (score i - m)) xs))) turn log lse_unit lost.
 Proof. exact (@Attention.attention_lse). Qed.
 
 Theorem maximum_near :

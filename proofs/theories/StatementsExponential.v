@@ -60,12 +60,10 @@ Proof. exact (@Exponential.exponential_of_argument). Qed.
 
 Theorem polynomial_exp2_error :
   forall (p : R -> R) (polynomial evaluation reduction eta : R) (k : Z) (f f' power y : R),
-    0 <= f <= 1 ->
     0 <= f' <= 1 ->
     0 <= evaluation ->
     0 <= polynomial ->
-    0 <= reduction ->
-    nearly reduction 0 f' f ->
+    Rabs (f' - f) * ln 2 <= reduction ->
     (forall g : R, 0 <= g <= 1 -> nearly polynomial 0 (p g) (exp2 g)) ->
     nearly evaluation 0 power (p f') ->
     nearly 0 eta y (exp2 (IZR k) * power) ->

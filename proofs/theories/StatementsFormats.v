@@ -2,8 +2,8 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats Truncation Growth Arithmetic Roundoff Rationals FlushToZero
-  FormatsStage FormatsProduct Cast FormatsArithmetic Binary32.
+From refattn Require Import LogMetric Formats Truncation Growth Roundoff Rationals FlushToZero FormatsStage
+  FormatsProduct Cast.
 From refattn Require GrowthRational FormatsRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -196,101 +196,6 @@ Proof. exact (@Cast.cast_with_offset). Qed.
 Theorem cast_of_weight :
   forall (f : format) (m : mode) (p : R), valid_format f -> 0 <= p <= 1 -> 0 <= stage_round f m p <= 1.
 Proof. exact (@Cast.cast_of_weight). Qed.
-
-(** * FormatsArithmetic.v *)
-
-Theorem arithmetic_of_ok :
-  forall (F : R -> Prop) (rnd E : R -> R) (unit relative lost_add lost lost_exp : R),
-    rounding_ok F rnd unit lost lost_add ->
-    exponential_ok F E relative lost_exp -> arith_ok (arithmetic_of F rnd E unit relative lost_add lost lost_exp).
-Proof. exact (@FormatsArithmetic.arithmetic_of_ok). Qed.
-
-Theorem correctly_rounded_exponential :
-  forall (F : R -> Prop) (rnd : R -> R) (unit lost lost_add : R),
-    rounding_ok F rnd unit lost lost_add -> exponential_ok F (fun z : R => rnd (exp z)) unit lost.
-Proof. exact (@FormatsArithmetic.correctly_rounded_exponential). Qed.
-
-Theorem ulps_exponential :
-  forall f : format,
-    valid_format f ->
-    forall k : R,
-    0 <= k ->
-    exponential_unit f k < 1 ->
-    forall E : R -> R,
-    (forall z : R, holds f (E z)) ->
-    E 0 = 1 ->
-    (forall z : R, holds f z -> Rabs (E z - exp z) <= k * ulp radix2 (exponents f) (exp z)) ->
-    exponential_ok (holds f) E (exponential_unit f k / (1 - exponential_unit f k)) (k * smallest_subnormal f).
-Proof. exact (@FormatsArithmetic.ulps_exponential). Qed.
-
-Theorem flushed_ulps_exponential :
-  forall f : format,
-    valid_format f ->
-    forall k : R,
-    0 <= k ->
-    exponential_unit f k < 1 ->
-    forall E : R -> R,
-    (forall z : R, holds f (E z)) ->
-    E 0 = 1 ->
-    (forall z : R, holds f z -> Rabs (E z - exp z) <= k * ulp radix2 (exponents f) (exp z)) ->
-    exponential_ok (survives f always) (flushed_exponential f E) (exponential_unit f k / (1 - exponential_unit f k))
-     (smallest_normal f / (1 - exponential_unit f k)).
-Proof. exact (@FormatsArithmetic.flushed_ulps_exponential). Qed.
-
-(** * Binary32.v *)
-
-Theorem rounded_arithmetic_ok :
-  forall f : format, valid_format f -> forall m : mode, arith_ok (rounded_arithmetic f m).
-Proof. exact (@Binary32.rounded_arithmetic_ok). Qed.
-
-Theorem flushing_arithmetic_ok :
-  forall f : format,
-    valid_format f ->
-    forall (m : mode) (flushed : R -> bool),
-    stable flushed (stage_round f m) -> arith_ok (flushing_arithmetic f m flushed).
-Proof. exact (@Binary32.flushing_arithmetic_ok). Qed.
-
-Theorem ulps_arithmetic_ok :
-  forall f : format,
-    valid_format f ->
-    forall (m : mode) (k : R) (E : R -> R),
-    0 <= k ->
-    exponential_unit f k < 1 ->
-    (forall z : R, holds f (E z)) ->
-    E 0 = 1 ->
-    (forall z : R, holds f z -> Rabs (E z - exp z) <= k * ulp radix2 (exponents f) (exp z)) ->
-    arith_ok (ulps_arithmetic f m k E).
-Proof. exact (@Binary32.ulps_arithmetic_ok). Qed.
-
-Theorem flushing_ulps_arithmetic_ok :
-  forall f : format,
-    valid_format f ->
-    forall (m : mode) (k : R) (E : R -> R),
-    0 <= k ->
-    exponential_unit f k < 1 ->
-    (forall z : R, holds f (E z)) ->
-    E 0 = 1 ->
-    (forall z : R, holds f z -> Rabs (E z - exp z) <= k * ulp radix2 (exponents f) (exp z)) ->
-    arith_ok (flushing_ulps_arithmetic f m k E).
-Proof. exact (@Binary32.flushing_ulps_arithmetic_ok). Qed.
-
-Theorem binary32_ok : arith_ok binary32.
-Proof. exact (@Binary32.binary32_ok). Qed.
-
-Theorem binary64_ok : arith_ok binary64.
-Proof. exact (@Binary32.binary64_ok). Qed.
-
-Theorem bfloat16_ok : arith_ok bfloat16.
-Proof. exact (@Binary32.bfloat16_ok). Qed.
-
-Theorem binary16_ok : arith_ok binary16.
-Proof. exact (@Binary32.binary16_ok). Qed.
-
-Theorem binary32_truncated_ok : arith_ok binary32_truncated.
-Proof. exact (@Binary32.binary32_truncated_ok). Qed.
-
-Theorem binary32_flushed_ok : arith_ok binary32_flushed.
-Proof. exact (@Binary32.binary32_flushed_ok). Qed.
 
 (** * FormatsRational.v *)
 

@@ -1,7 +1,8 @@
 (** The public theorems of the normaliser, the output and the log-sum-exp,
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
-From refattn Require Import LogMetric Sums Growth Perturbed Roundoff Rationals Normaliser LogSumExp Output Hull.
+From refattn Require Import LogMetric Sums Growth Perturbed Roundoff Rationals Splits Normaliser LogSumExp Output
+  Hull HullSum.
 From refattn Require GrowthRational ForwardRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -168,6 +169,49 @@ Proof. exact (@Hull.hull_of_parts). Qed.
 
 Theorem sink_in_hull : forall lo hi : R, Rmin 0 lo <= 0 <= Rmax 0 hi.
 Proof. exact (@Hull.sink_in_hull). Qed.
+
+(** * HullSum.v *)
+
+Theorem added_perturbed :
+  forall (I : Type) (P v lost : I -> R) (leaf unit above eta : R),
+    0 <= unit ->
+    0 <= above ->
+    0 <= eta ->
+    (forall i : I, 0 <= lost i) ->
+    forall (s : tree I) (r : R),
+    factors_ok above s ->
+    added P v lost leaf unit eta s r ->
+    perturbed (terms s) (fun q : I * R => weight_of P q * value_of v q) (fun _ : I * R => tree_cost leaf unit s)
+     (tree_lost lost unit above eta s) r.
+Proof. exact (@HullSum.added_perturbed). Qed.
+
+Theorem hull_any_order :
+  forall (I : Type) (P v lost_n lost_l : I -> R) (sn sl : tree I)
+     (leaf_n leaf_l unit_n unit_l above eta_n eta_l lo hi size least n l : R),
+    0 <= unit_n ->
+    0 <= unit_l ->
+    0 <= above ->
+    0 <= eta_n ->
+    0 <= eta_l ->
+    0 <= leaf_n ->
+    0 <= leaf_l ->
+    (forall i : I, 0 <= lost_n i) ->
+    (forall i : I, 0 <= lost_l i) ->
+    (forall i : I, 0 <= P i) ->
+    0 <= size ->
+    factors_ok above sn ->
+    factors_ok above sl ->
+    Permutation.Permutation (terms sn) (terms sl) ->
+    (forall q : I * R, In q (terms sl) -> 0 <= snd q /\ lo <= v (fst q) <= hi /\ Rabs (v (fst q)) <= size) ->
+    (exists q : I * R, In q (terms sl) /\ 0 < P (fst q) * snd q) ->
+    added P v lost_n leaf_n unit_n eta_n sn n ->
+    added P (fun _ : I => 1) lost_l leaf_l unit_l eta_l sl l ->
+    0 < least <= l ->
+    outside lo hi (n / l) <=
+    (exp (tree_cost leaf_n unit_n sn + tree_cost leaf_l unit_l sl) - 1) * size +
+    ((1 + (exp (tree_cost leaf_n unit_n sn + tree_cost leaf_l unit_l sl) - 1)) * size *
+    tree_lost lost_l unit_l above eta_l sl + tree_lost lost_n unit_n above eta_n sn) / least.
+Proof. exact (@HullSum.hull_any_order). Qed.
 
 (** * ForwardRational.v *)
 

@@ -2,7 +2,8 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From refattn Require Import LogMetric Sums Growth Perturbed Arithmetic Schedule ScheduleCost ScheduleSubtract
-  ScheduleAnyOrder ScheduleArithmetic Rationals Gibbs GibbsNormaliser.
+  ScheduleAnyOrder ScheduleArithmetic AlgebraMaximum Tiles TilesComputed Rationals Gibbs GibbsNormaliser
+  ScheduleMerge.
 From refattn Require ScheduleRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -213,6 +214,32 @@ Theorem normaliser_range_free :
     ((1 + INR changes) * (INR keys + 1) * eta_weight + (2 * INR keys + 1 + INR changes) * eta_sum) *
     (1 + (exp (cost + (1 + INR changes) * eta_weight) - 1))) * l.
 Proof. exact (@GibbsNormaliser.normaliser_range_free). Qed.
+
+(** * ScheduleMerge.v *)
+
+Theorem merge_computed :
+  forall (I : Type) (x v : I -> R) (tau : R) (G : argument I) (E : operations I) (A : arith)
+     (ok : R -> Prop) (keyed : I -> Prop) (leaf : R -> I -> R) (factor next : R -> R -> R),
+    kernel_ok x v tau G E A ok keyed leaf factor next ->
+    forall (s1 s2 : schedule I) (a1 a2 : R),
+    ok (shift s1) ->
+    ok (shift s2) ->
+    F A a1 ->
+    F A a2 ->
+    wf x tau s1 ->
+    wf x tau s2 ->
+    computed x v G E s1 a1 ->
+    computed x v G E s2 a2 ->
+    let s := merge_schedule s1 s2 in
+    let result := merge A factor (shift s1, a1) (shift s2, a2) in
+    computed x v G E s (snd result) /\ shift s = fst result /\ wf x tau s /\ leaves s = leaves s1 ++ leaves s2.
+Proof. exact (@ScheduleMerge.merge_computed). Qed.
+
+Theorem merge_cost :
+  forall (I : Type) (E : operations I) (s1 s2 : schedule I),
+    operations_ok E ->
+    cost E (merge_schedule s1 s2) <= Rmax (cost E s1) (cost E s2) + (factor_cost E + product_cost E) + add_cost E.
+Proof. exact (@ScheduleMerge.merge_cost). Qed.
 
 (** * ScheduleRational.v *)
 

@@ -1,8 +1,9 @@
 (** The public theorems of dot products and scores,
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
-From refattn Require Import LogMetric Sums Growth Perturbed Roundoff Rationals Softcap Dot Nearly Scores
-  ScoresPipeline.
+From Flocq Require Import Core.
+From refattn Require Import LogMetric Formats Truncation Sums Growth Perturbed Roundoff Rationals Softcap Dot Nearly
+  Scores FlushToZero FormatsStage ScoresPowerOfTwo ScoresPipeline.
 From refattn Require GrowthRational DotRational ScoresRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -80,19 +81,10 @@ Theorem capped_score_error :
     0 <= tanh_unit ->
     Rabs (score - exact) <= error ->
     capped unit constant lost cap tanh_unit score result ->
-    let divided :=
-     error +
-     fold_left (fun total unit0 : R => total + unit0 + total * unit0) [unit; constant] 0 * (Rabs exact + error) +
-     cap * lost in
+    let divided := divided_score error (Rabs exact) cap unit constant lost in
     Rabs (result - cap * tanh (exact / cap)) <=
-    divided * slope_near_0 (Rabs exact) divided cap +
-    tanh_unit * (Rabs (cap * tanh (exact / cap)) + divided * slope_near_0 (Rabs exact) divided cap) +
-    cap * lost +
-    fold_left (fun total unit0 : R => total + unit0 + total * unit0) [unit; constant] 0 *
-    (Rabs (cap * tanh (exact / cap)) +
-    (divided * slope_near_0 (Rabs exact) divided cap +
-     tanh_unit * (Rabs (cap * tanh (exact / cap)) + divided * slope_near_0 (Rabs exact) divided cap) +
-     cap * lost)) + lost.
+    capped_score divided (slope_near_0 (Rabs exact) divided cap) (Rabs (cap * tanh (exact / cap))) cap tanh_unit
+     unit constant lost.
 Proof. exact (@Scores.capped_score_error). Qed.
 
 Theorem biased_score_error :
@@ -144,15 +136,8 @@ Theorem scaled_query_error :
     (forall p : R * R * R,
     In p ps -> query_scaled wide wide_lost narrow narrow_lost constant scale (fst (fst p)) (snd p)) ->
     sumf (fun p : R * R * R => Rabs (scaled_term p - exact_term scale p)) ps <=
-    fold_left (fun total unit : R => total + unit + total * unit) [wide; constant] 0 *
-    sumf (fun p : R * R * R => Rabs (exact_term scale p)) ps +
-    sumf (fun p : R * R * R => Rabs (snd (fst p))) ps * wide_lost +
-    narrow *
-    (sumf (fun p : R * R * R => Rabs (exact_term scale p)) ps +
-    (fold_left (fun total unit : R => total + unit + total * unit) [wide; constant] 0 *
-     sumf (fun p : R * R * R => Rabs (exact_term scale p)) ps +
-     sumf (fun p : R * R * R => Rabs (snd (fst p))) ps * wide_lost)) +
-    sumf (fun p : R * R * R => Rabs (snd (fst p))) ps * narrow_lost.
+    scaled_query (sumf (fun p : R * R * R => Rabs (exact_term scale p)) ps)
+     (sumf (fun p : R * R * R => Rabs (snd (fst p))) ps) wide constant wide_lost narrow narrow_lost.
 Proof. exact (@Scores.scaled_query_error). Qed.
 
 Theorem scaled_query_score_error :
@@ -170,23 +155,44 @@ Theorem scaled_query_score_error :
     nearly stored lost score sum ->
     let magnitude := sumf (fun p : R * R * R => Rabs (exact_term scale p)) ps in
     let keys := sumf (fun p : R * R * R => Rabs (snd (fst p))) ps in
-    let query :=
-     fold_left (fun total unit : R => total + unit + total * unit) [wide; constant] 0 * magnitude +
-     keys * wide_lost +
-     narrow *
-     (magnitude +
-      (fold_left (fun total unit : R => total + unit + total * unit) [wide; constant] 0 * magnitude +
-       keys * wide_lost)) + keys * narrow_lost in
+    let query := scaled_query magnitude keys wide constant wide_lost narrow narrow_lost in
     Rabs (score - sumf (exact_term scale) ps) <=
-    query +
-    ((exp (count s * dot_unit) - 1) * (magnitude + query) +
-    2 * count s * dot_lost * (1 + (exp (count s * dot_unit) - 1))) +
-    stored *
-    (Rabs (sumf (exact_term scale) ps) +
-    (query +
-     ((exp (count s * dot_unit) - 1) * (magnitude + query) +
-      2 * count s * dot_lost * (1 + (exp (count s * dot_unit) - 1))))) + lost.
+    scaled_query_score query (count s) dot_unit magnitude dot_lost (Rabs (sumf (exact_term scale) ps)) stored lost.
 Proof. exact (@Scores.scaled_query_score_error). Qed.
+
+(** * ScoresPowerOfTwo.v *)
+
+Theorem power_of_two_exact :
+  forall f : format,
+    valid_format f ->
+    forall (m : mode) (x : R) (e : Z),
+    holds f x -> nearly 0 (underflow_unit f m false) (stage_round f m (x * bpow radix2 e)) (x * bpow radix2 e).
+Proof. exact (@ScoresPowerOfTwo.power_of_two_exact). Qed.
+
+Theorem power_of_two_flushed :
+  forall f : format,
+    valid_format f ->
+    forall (m : mode) (flushed : R -> bool) (x : R) (e : Z),
+    holds f x ->
+    nearly 0 (underflow_unit f m true) (flush f flushed (stage_round f m) (x * bpow radix2 e)) (x * bpow radix2 e).
+Proof. exact (@ScoresPowerOfTwo.power_of_two_flushed). Qed.
+
+Theorem scaled_by_power_of_two_error :
+  forall f : format,
+    valid_format f ->
+    forall (m : mode) (exact sum kept dot stored : R) (e : Z),
+    0 <= stored ->
+    holds f kept ->
+    Rabs (sum - exact) <= dot ->
+    nearly stored (underflow_unit f m false) kept sum ->
+    Rabs (stage_round f m (kept * bpow radix2 e) - bpow radix2 e * exact) <=
+    Rabs (bpow radix2 e) * dot + stored * (Rabs (bpow radix2 e * exact) + Rabs (bpow radix2 e) * dot) +
+    Rabs (bpow radix2 e) * underflow_unit f m false +
+    fold_left (fun total unit : R => total + unit + total * unit) [0; 0] 0 *
+    (Rabs (bpow radix2 e * exact) +
+    (Rabs (bpow radix2 e) * dot + stored * (Rabs (bpow radix2 e * exact) + Rabs (bpow radix2 e) * dot) +
+     Rabs (bpow radix2 e) * underflow_unit f m false)) + underflow_unit f m false.
+Proof. exact (@ScoresPowerOfTwo.scaled_by_power_of_two_error). Qed.
 
 (** * ScoresPipeline.v *)
 
@@ -243,23 +249,10 @@ Theorem query_pipeline_error :
     let exact := sumf (exact_term scale) ps in
     let magnitude := sumf (fun p : R * R * R => Rabs (exact_term scale p)) ps in
     let keys := sumf (fun p : R * R * R => Rabs (snd (fst p))) ps in
-    let query :=
-     fold_left (fun total unit0 : R => total + unit0 + total * unit0) [wide; constant] 0 * magnitude +
-     keys * wide_lost +
-     narrow *
-     (magnitude +
-      (fold_left (fun total unit0 : R => total + unit0 + total * unit0) [wide; constant] 0 * magnitude +
-       keys * wide_lost)) + keys * narrow_lost in
+    let query := scaled_query magnitude keys wide constant wide_lost narrow narrow_lost in
     Rabs (result - exact_score f exact) <=
     score_error unit constant lost tanh_unit f
-     (query +
-      ((exp (count s * dot_unit) - 1) * (magnitude + query) +
-       2 * count s * dot_lost * (1 + (exp (count s * dot_unit) - 1))) +
-      stored *
-      (Rabs exact +
-       (query +
-        ((exp (count s * dot_unit) - 1) * (magnitude + query) +
-         2 * count s * dot_lost * (1 + (exp (count s * dot_unit) - 1))))) + lost) exact additive.
+     (scaled_query_score query (count s) dot_unit magnitude dot_lost (Rabs exact) stored lost) exact additive.
 Proof. exact (@ScoresPipeline.query_pipeline_error). Qed.
 
 (** * DotRational.v *)

@@ -44,15 +44,7 @@ Theorem log_softmax_bounded :
     Rabs (logarithm - ln l) <= log * Rabs (ln l) + lost ->
     Rabs (difference - (shifted - logarithm)) <= unit * Rabs (shifted - logarithm) + lost ->
     Rabs (result - difference) <= unit_out * Rabs difference + lost_out ->
-    Rabs (result - (x - m - ln L)) <=
-    (let spread := ln (1 + D) in
-    let size := m - x + ln L in
-    spread + (shift * (m - x) + lost + (log * (ln L + spread) + lost)) +
-    unit * (size + (spread + (shift * (m - x) + lost + (log * (ln L + spread) + lost)))) + lost +
-    unit_out *
-    (size +
-     (spread + (shift * (m - x) + lost + (log * (ln L + spread) + lost)) +
-      unit * (size + (spread + (shift * (m - x) + lost + (log * (ln L + spread) + lost)))) + lost)) + lost_out).
+    Rabs (result - (x - m - ln L)) <= log_softmax_error D (m - x) (ln L) shift log lost unit unit_out lost_out.
 Proof. exact (@Softmax.log_softmax_bounded). Qed.
 
 Theorem log_sum_exp_bounded :
@@ -69,16 +61,7 @@ Theorem log_sum_exp_bounded :
     Rabs (stored - (turned + logarithm)) <= unit * Rabs (turned + logarithm) + lost ->
     Rabs (result - stored) <= unit_out * Rabs stored + lost_out ->
     Rabs (result - (m + ln L)) <=
-    (let spread := ln (1 + D) in
-    spread + (turn * (Rabs m + 0) + lost + (log * (Rabs (ln L) + spread + 0) + lost)) +
-    unit * (Rabs (m + ln L) + (spread + (turn * (Rabs m + 0) + lost + (log * (Rabs (ln L) + spread + 0) + lost)))) +
-    lost) +
-    unit_out *
-    (Rabs (m + ln L) +
-    (let spread := ln (1 + D) in
-     spread + (turn * (Rabs m + 0) + lost + (log * (Rabs (ln L) + spread + 0) + lost)) +
-     unit * (Rabs (m + ln L) + (spread + (turn * (Rabs m + 0) + lost + (log * (Rabs (ln L) + spread + 0) + lost)))) +
-     lost)) + lost_out.
+    log_sum_exp_error D (Rabs m) (Rabs (ln L)) (Rabs (m + ln L)) turn log unit lost unit_out lost_out.
 Proof. exact (@Softmax.log_sum_exp_bounded). Qed.
 
 (** * SoftmaxRational.v *)
@@ -112,18 +95,8 @@ Theorem log_softmax_error_dominates :
     0 <= Q2R lost ->
     0 <= Q2R unit ->
     0 <= Q2R unit_out ->
-    (let spread := ln (1 + Q2R relative) in
-    let size := Q2R distance + Q2R logarithm in
-    spread + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + spread) + Q2R lost)) +
-    Q2R unit *
-    (size + (spread + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + spread) + Q2R lost)))) +
-    Q2R lost +
-    Q2R unit_out *
-    (size +
-     (spread + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + spread) + Q2R lost)) +
-      Q2R unit *
-      (size + (spread + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + spread) + Q2R lost)))) +
-      Q2R lost)) + Q2R lost_out) <=
+    log_softmax_error (Q2R relative) (Q2R distance) (Q2R logarithm) (Q2R shift) (Q2R log)
+     (Q2R lost) (Q2R unit) (Q2R unit_out) (Q2R lost_out) <=
     Q2R (SoftmaxRational.log_softmax_error relative distance logarithm shift log lost unit unit_out lost_out).
 Proof. exact (@SoftmaxRational.log_softmax_error_dominates). Qed.
 
@@ -138,19 +111,7 @@ Theorem log_sum_exp_error_dominates :
     0 <= Q2R unit ->
     0 <= Q2R lost ->
     0 <= Q2R unit_out ->
-    (let spread := ln (1 + Q2R relative) in
-    spread + (Q2R turn * (Q2R height + 0) + Q2R lost + (Q2R log * (Q2R logarithm + spread + 0) + Q2R lost)) +
-    Q2R unit *
-    (Q2R size +
-     (spread + (Q2R turn * (Q2R height + 0) + Q2R lost + (Q2R log * (Q2R logarithm + spread + 0) + Q2R lost)))) +
-    Q2R lost) +
-    Q2R unit_out *
-    (Q2R size +
-    (let spread := ln (1 + Q2R relative) in
-     spread + (Q2R turn * (Q2R height + 0) + Q2R lost + (Q2R log * (Q2R logarithm + spread + 0) + Q2R lost)) +
-     Q2R unit *
-     (Q2R size +
-      (spread + (Q2R turn * (Q2R height + 0) + Q2R lost + (Q2R log * (Q2R logarithm + spread + 0) + Q2R lost)))) +
-     Q2R lost)) + Q2R lost_out <=
+    log_sum_exp_error (Q2R relative) (Q2R height) (Q2R logarithm) (Q2R size) (Q2R turn)
+     (Q2R log) (Q2R unit) (Q2R lost) (Q2R unit_out) (Q2R lost_out) <=
     Q2R (SoftmaxRational.log_sum_exp_error relative height logarithm size turn log unit lost unit_out lost_out).
 Proof. exact (@SoftmaxRational.log_sum_exp_error_dominates). Qed.

@@ -15,6 +15,7 @@ one after another. Importing this module imports neither triton nor torch.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -48,20 +49,30 @@ def install(options: Options | None = None) -> Callable[[], None]:
     if "triton" not in sys.modules:
         os.environ[VARIABLE] = "1"
     try:
+        for name in ("triton", "torch"):
+            _require(name)
         from refattn_gpu.interpreter.session import Session
-    except ImportError as error:
+
+        session = Session(options or Options())
+        session.start()
+    except BaseException:
         _restore(before)
-        if error.name not in ("triton", "torch"):
-            raise
-        raise MissingExtra(f"{error.name} is not installed: expected `pip install refattn[triton]`") from None
-    session = Session(options or Options())
-    session.start()
+        raise
 
     def undo() -> None:
         session.stop()
         _restore(before)
 
     return undo
+
+
+def _require(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise MissingExtra(f"{name} is not installed: expected `pip install refattn[triton]`") from None
 
 
 def _restore(before: str | None) -> None:

@@ -65,8 +65,8 @@ class Builder(stock.InterpreterBuilder):  # type: ignore[misc]
         return stock.TensorHandle(memory.load(ptrs.data, mask.data, fallback.view(bits), bits).view(number), element)
 
     def create_masked_store(self, ptrs: Handle, value: Handle, mask: Handle, *policies: Any, **more: Any) -> Any:
-        bits = value.data.view(dtypes.bits_of(value.data.dtype))
-        return super().create_masked_store(ptrs, stock.TensorHandle(bits, value.dtype), mask, *policies, **more)
+        del policies, more
+        return memory.store(ptrs.data, value.data.view(dtypes.bits_of(value.data.dtype)), mask.data)
 
     def create_atomic_rmw(
         self, operation: Any, ptr: Handle, value: Handle, mask: Handle, sem: Any, scope: Any

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from refattn.formats import Format
 from refattn_gpu.interpreter.dtypes import FP8, FP32, FP64, DType, format_of, is_float
 
 Rounding = Literal["nearest", "truncate"]
@@ -38,16 +39,18 @@ def _float_from_float(values: NDArray[Any], target: DType, rounding: Rounding) -
     exact = values.astype(np.float64)
     rounded = wanted.round(exact, rounding)
     if target in FP8:
-        rounded = _saturated(rounded, exact, wanted.max_finite, rounding)
+        rounded = _saturated(rounded, exact, wanted, keep_infinity=rounding == "truncate" and wanted.has_infinity)
     return rounded.astype(target)
 
 
-def _saturated(rounded: NDArray[Any], exact: NDArray[Any], top: float, rounding: Rounding) -> NDArray[Any]:
+def _saturated(rounded: NDArray[Any], exact: NDArray[Any], wanted: Format, keep_infinity: bool) -> NDArray[Any]:
     """PTX ISA, cvt: .satfinite, which fp8 always has, replaces what exceeds the largest number, infinity included, by
     the largest number, and keeps NaN. Triton truncates to e5m2 by way of cvt.rz.f16 instead, which keeps infinities.
     """
-    beyond = (np.abs(exact) > top) if rounding == "nearest" else (np.isfinite(exact) & (np.abs(exact) > top))
-    return np.where(beyond, np.copysign(top, exact), rounded)
+    beyond = np.abs(exact) > wanted.max_finite
+    if keep_infinity:
+        beyond &= np.isfinite(exact)
+    return np.where(beyond, np.copysign(wanted.max_finite, exact), rounded)
 
 
 def _float_from_integer(values: NDArray[Any], target: DType) -> NDArray[Any]:

@@ -131,7 +131,7 @@ class Driver:
         del cache
 
 
-_IS_CUDA: Any = vars(torch._C.TensorBase)["is_cuda"].__get__
+_IS_CUDA: Any = vars(torch._C.TensorBase)["is_cuda"].__get__  # a new object each time, equal to the others
 
 
 class OnProcessor(TorchFunctionMode):
@@ -144,7 +144,7 @@ class OnProcessor(TorchFunctionMode):
         keywords = dict(kwargs or {})
         if func is torch.Tensor.cuda:
             return args[0]
-        if func is _IS_CUDA:
+        if func == _IS_CUDA:
             return True
         if "device" in keywords:
             keywords["device"] = _processor(keywords["device"])

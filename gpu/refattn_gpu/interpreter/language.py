@@ -91,6 +91,18 @@ def _bound(builtin: Any) -> Any:
     return call
 
 
+def _original(member: Any) -> Any:
+    """The builtin inside a function that Triton's interpreter put in its place and, after a device function, left."""
+    return (getattr(member, "__kwdefaults__", None) or {}).get("member", member)
+
+
+def _bind_members(owner: Any, scope: Any) -> None:
+    for name, member in inspect.getmembers(owner):
+        builtin = _original(member)
+        if tl.core.is_builtin(builtin):
+            scope.set_attr(owner, name, _bound(builtin))
+
+
 class _Scope(stock._LangPatchScope):  # type: ignore[misc]
     """Triton's record of what it has changed in its language, which says when it is undone."""
 
@@ -119,9 +131,8 @@ class Language:
             return _Scope(lambda: None)
         self.launched = True
         scope = _Scope(self._finished)
-        builder = stock.interpreter_builder
         for owner in (tl, tl.core, tl.math, tl.tensor, tl.core.tensor_descriptor_base):
-            stock._patch_builtin(owner, builder, scope)
+            _bind_members(owner, scope)
         stock._patch_lang_tensor(tl.tensor, scope)
         scope.set_attr(tl.tensor, "__bool__", truth)
         scope.set_attr(tl.tensor, "__index__", lambda self: int(self.handle.data.item()))

@@ -161,8 +161,11 @@ class Scan(stock.ScanOps):  # type: ignore[misc]
     def _doubling(self, parts: Parts, combine: _Combining) -> Parts:
         distance = 1
         while distance < len(parts[0]):
-            tail = combine(tuple(part[:-distance] for part in parts), tuple(part[distance:] for part in parts))
-            parts = tuple(np.concatenate([part[:distance], new]) for part, new in zip(parts, tail, strict=True))
+            # Every element is combined, as every lane of a warp takes part in a shuffle; the first ones keep theirs.
+            shifted = combine(tuple(np.roll(part, distance, axis=0) for part in parts), parts)
+            parts = tuple(
+                np.concatenate([part[:distance], new[distance:]]) for part, new in zip(parts, shifted, strict=True)
+            )
             distance *= 2
         return parts
 

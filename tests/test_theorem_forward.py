@@ -75,6 +75,14 @@ def normaliser_error(rng: np.random.Generator, cases: int) -> Trial:
     return Trial((excess, lost), np.maximum(off / total, off / computed))
 
 
+def cast_underflow(rng: np.random.Generator, cases: int) -> Trial:
+    """Weights that lose eta_cast each, and then pass through factors that err by eta_weight."""
+    seen, eta_cast, eta_weight, cost = (magnitudes(rng, cases) for _ in range(4))
+    changes = rng.choice([0.0, 1.0, 3.0, 8.0], cases)
+    lost = seen * eta_cast * (1 + eta_weight * ways(rng, cases)) ** changes * np.exp(cost * ways(rng, cases))
+    return Trial((changes, seen, eta_cast, eta_weight, cost), lost)
+
+
 def quotient_error(rng: np.random.Generator, cases: int) -> Trial:
     error, relative, size = magnitudes(rng, cases), magnitudes(rng, cases), magnitudes(rng, cases, 1e-3, 10.0)
     numerator = size + ways(rng, cases) * error
@@ -162,6 +170,7 @@ def softmax_error(rng: np.random.Generator, cases: int) -> Trial:
 SEARCHES: dict[str, tuple[Callable[[np.random.Generator, int], Trial], Callable[..., Any]]] = {
     "common_excess": (common_excess, normaliser.common_excess),
     "normaliser_error": (normaliser_error, normaliser.normaliser_error),
+    "cast_underflow": (cast_underflow, output.cast_underflow),
     "quotient_error": (quotient_error, output.quotient_error),
     "hull_error": (hull_error, output.hull_error),
     "output_error": (output_error, output.output_error),

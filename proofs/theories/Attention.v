@@ -5,7 +5,7 @@
     score.  What it returns is within the bounds that Python computes, of which every argument is in sight here. *)
 From Coq Require Import Reals List Permutation Lra.
 From refattn Require Import Sums LogMetric Growth Roundoff Perturbed Schedule ScheduleCost ScheduleAnyOrder Normaliser
-  Output LogSumExp.
+  Output OutputCast Hull LogSumExp.
 From refattn Require Splits.
 Import ListNotations.
 Open Scope R_scope.
@@ -36,30 +36,37 @@ Proof.
   assert (0 <= (2 * keys + 1 + changes) * eta_sum) by (apply Rmult_le_pos; lra). nra.
 Qed.
 
-Lemma etas_nonneg {I} w (v : I -> R) G E eps unit cast eta_weight eta_sum :
-  operations_within w v G E eps unit cast eta_weight eta_sum -> 0 <= eta_weight /\ 0 <= eta_sum.
-Proof. intros []. destruct within_ok. lra. Qed.
+Lemma cast_underflow_peak changes seen eta_cast eta_weight cost top :
+  cast_underflow changes (seen * exp top) eta_cast eta_weight cost
+    = cast_underflow changes seen eta_cast eta_weight (top + cost).
+Proof.
+  unfold cast_underflow, growth.
+  replace (top + cost + (1 + changes) * eta_weight) with (top + (cost + (1 + changes) * eta_weight)) by ring.
+  rewrite (exp_plus top). ring.
+Qed.
 
 (** One of the two sums, with what bounds it. *)
 Record sum_known {I} (w : I -> nat) (xs : list I) (x v : I -> R) (tau : R) (G : argument I) (M : R) (keys changes : nat)
-  (top seen eps unit cast eta_weight eta_sum r : R) : Prop := {
-  known : exists E s, operations_within w v G E eps unit cast eta_weight eta_sum /\ wf x tau s /\
+  (top seen eps unit cast eta_weight eta_cast eta_sum r : R) : Prop := {
+  known : exists E s, cast_within w v G E eps unit cast eta_weight eta_cast eta_sum /\ wf x tau s /\
     computed x v G E s r /\ counted w keys changes s /\ shift s = M /\ Permutation (leaves s) xs;
+  known_own : forall i, In i xs -> (w i <= 1)%nat;
   known_top : 0 <= top /\ forall i, In i xs -> peak G i <= top;
   known_seen : sumf (fun i => Rabs (v i)) xs <= seen }.
 
 Section Sum.
 Context {I : Type} (w : I -> nat) (xs : list I) (x v score doubt : I -> R) (tau : R) (G : argument I) (m M most : R).
-Variables (keys changes : nat) (top seen eps unit cast eta_weight eta_sum r : R).
+Variables (keys changes : nat) (top seen eps unit cast eta_weight eta_cast eta_sum r : R).
 Hypothesis GOK : argument_ok x tau G.
 Hypothesis doubts : forall i, In i xs -> Rabs (x i - score i) <= doubt i /\ doubt i <= most.
 Hypothesis largest : forall i, In i xs -> score i <= m.
 Hypothesis referred : exists i, In i xs /\ M <= x i.
-Hypothesis sum : sum_known w xs x v tau G M keys changes top seen eps unit cast eta_weight eta_sum r.
+Hypothesis sum : sum_known w xs x v tau G M keys changes top seen eps unit cast eta_weight eta_cast eta_sum r.
 
 Definition cost_of_sum : R := path_cost keys changes eps unit cast.
 (** In the kernel's own coordinates, at its reference M. *)
-Definition lost_in_sum : R := underflow (INR keys) (INR changes) seen eta_weight eta_sum (top + cost_of_sum).
+Definition lost_in_sum : R := underflow (INR keys) (INR changes) seen eta_weight eta_sum (top + cost_of_sum)
+  + cast_underflow (INR changes) seen eta_cast eta_weight (top + cost_of_sum).
 Definition error_of_term (i : I) : R := doubt i + (total G i M + cost_of_sum).
 
 Lemma reference_near : M - m <= most.
@@ -70,38 +77,71 @@ Qed.
 
 Lemma lost_nonneg_in_sum : 0 <= lost_in_sum.
 Proof.
-  destruct sum as [(E & s & B & _) (T & _) S]. destruct (etas_nonneg _ _ _ _ _ _ _ _ _ B) as [Q P].
+  destruct sum as [(E & s & B & _) _ (T & _) S]. destruct (etas _ _ _ _ _ _ _ _ _ _ B) as [Q P].
+  assert (C : 0 <= eta_cast) by (destruct B; assumption).
   assert (0 <= seen) by (eapply Rle_trans; [|exact S]; apply sumf_nonneg; intros; apply Rabs_pos).
-  pose proof (pos_INR keys). pose proof (pos_INR changes). unfold lost_in_sum, underflow, growth.
-  match goal with |- 0 <= _ * (1 + (exp ?e - 1)) => pose proof (exp_pos e) end.
-  apply Rmult_le_pos; [|lra].
-  apply Rplus_le_le_0_compat; apply Rmult_le_pos; try lra. apply Rmult_le_pos; lra.
+  pose proof (pos_INR keys). pose proof (pos_INR changes). unfold lost_in_sum, underflow, cast_underflow, growth.
+  set (g := exp _). assert (0 < g) by apply exp_pos.
+  apply Rplus_le_le_0_compat; (apply Rmult_le_pos; [|lra]).
+  - apply Rplus_le_le_0_compat; apply Rmult_le_pos; try lra. apply Rmult_le_pos; lra.
+  - apply Rmult_le_pos; lra.
+Qed.
+
+(** The schedule behind the sum, with its cost and its absolute part. *)
+Lemma schedule_behind : exists E s, operations_ok E /\ wf x tau s /\ computed x v G E s r /\ shift s = M /\
+  Permutation (leaves s) xs /\ cost E s <= cost_of_sum /\ lost v G E s <= lost_in_sum.
+Proof.
+  destruct sum as [(E & s & B & W & C & K & S & P) own (T & PT) SN].
+  assert (In_xs : forall i, In i (leaves s) -> In i xs) by (intros i Hi; eapply Permutation_in; eassumption).
+  assert (SP : Schedule.seen v G s <= seen * exp top).
+  { unfold Schedule.seen. eapply Rle_trans; [|apply Rmult_le_compat_r; [left; apply exp_pos|exact SN]].
+    rewrite <- sumf_scal. rewrite (Splits.sumf_permutation _ _ _ P). apply sumf_le. intros i Hi.
+    apply Rmult_le_compat_l; [apply Rabs_pos|]. apply exp_le. auto. }
+  assert (CB : cost E s <= cost_of_sum).
+  { eapply (cost_within w v G (uncast w v G E eta_weight eta_sum)); [|exact K].
+    now apply uncast_within with (eta_cast := eta_cast). }
+  exists E, s. split; [destruct B; assumption|]. do 5 (split; [assumption|]).
+  eapply Rle_trans; [eapply lost_any_order_cast; eauto|]. unfold lost_in_sum. apply Rplus_le_compat.
+  - apply underflow_peak; [apply pos_INR|apply pos_INR|now apply (etas _ _ _ _ _ _ _ _ _ _ B)|exact T].
+  - rewrite cast_underflow_peak. apply Rle_refl.
 Qed.
 
 Theorem sum_against_exact_scores : perturbed xs (fun i => exp (score i - m) * v i) error_of_term
   (lost_in_sum * exp most) (r / exp (m - M)).
 Proof.
   pose proof lost_nonneg_in_sum as L0. pose proof reference_near as N.
-  destruct sum as [(E & s & B & W & C & K & S & P) (T & PT) SN].
-  assert (SP : Schedule.seen v G s <= seen * exp top).
-  { unfold Schedule.seen. eapply Rle_trans; [|apply Rmult_le_compat_r; [left; apply exp_pos|exact SN]].
-    rewrite <- sumf_scal. rewrite (Splits.sumf_permutation _ _ _ P). apply sumf_le. intros i Hi.
-    apply Rmult_le_compat_l; [apply Rabs_pos|]. apply exp_le. auto. }
-  pose proof (any_order_scores w x v tau G E eps unit cast eta_weight eta_sum keys changes GOK B score doubt m s r
-    (seen * exp top)) as A. cbv zeta in A.
-  assert (HD : forall i, In i (leaves s) -> Rabs (x i - score i) <= doubt i).
-  { intros i Hi. apply doubts. eapply Permutation_in; eassumption. }
-  specialize (A HD W C K SP). rewrite S in A.
+  destruct schedule_behind as (E & s & EOK & W & C & S & P & CB & LB).
+  pose proof (any_schedule_scores x v tau G E GOK EOK score doubt m s r) as A. cbv zeta in A.
+  specialize (A (fun i Hi => proj1 (doubts i (Permutation_in i P Hi))) W C). rewrite S in A.
   eapply Splits.perturbed_permutation in A; [|exact P].
   eapply perturbed_weaken; [| |exact A].
-  - intros i _. unfold error_of_term, cost_of_sum. lra.
-  - destruct (etas_nonneg _ _ _ _ _ _ _ _ _ B) as [_ Q].
-    pose proof (underflow_peak (INR keys) (INR changes) seen eta_weight eta_sum cost_of_sum top (pos_INR keys)
-      (pos_INR changes) Q T) as U.
-    unfold Rdiv. rewrite <- exp_Ropp. replace (- (m - M)) with (M - m) by ring.
+  - intros i _. unfold error_of_term. lra.
+  - unfold Rdiv. rewrite <- exp_Ropp. replace (- (m - M)) with (M - m) by ring.
     apply Rle_trans with (lost_in_sum * exp (M - m)).
-    + apply Rmult_le_compat_r; [left; apply exp_pos|exact U].
+    + apply Rmult_le_compat_r; [left; apply exp_pos|exact LB].
     + apply Rmult_le_compat_l; [exact L0|now apply exp_le].
+Qed.
+
+(** In the kernel's own coordinates a normaliser is never much below 1, however wrong the scores are. *)
+Theorem known_normaliser_at_least : (forall i, v i = 1) -> least_normaliser (top + cost_of_sum) lost_in_sum <= r.
+Proof.
+  intros V1. destruct schedule_behind as (E & s & EOK & W & C & S & P & CB & LB).
+  destruct referred as (i & Hi & H). destruct sum as [_ _ (T & PT) _].
+  pose proof (any_schedule x v tau G E GOK EOK s r W C) as A. rewrite S in A.
+  assert (Xi : x i <= M + tau).
+  { rewrite <- S. apply (wf_below x tau s W). apply Permutation_in with xs; [now apply Permutation_sym|exact Hi]. }
+  assert (Ti : cost E s + total G i M <= top + cost_of_sum).
+  { pose proof (weight_below_peak _ _ _ GOK i M Xi). specialize (PT i Hi). lra. }
+  eapply Rle_trans; [|apply (normaliser_at_least (leaves s) (weighted x v M) (fun j => cost E s + total G j M)
+    (lost v G E s) r i)].
+  - unfold least_normaliser, growth. replace (1 + (exp (top + cost_of_sum) - 1)) with (exp (top + cost_of_sum)) by ring.
+    replace (1 + (exp (cost E s + total G i M) - 1)) with (exp (cost E s + total G i M)) by ring.
+    pose proof (exp_le _ _ Ti). pose proof (exp_pos (cost E s + total G i M)).
+    pose proof (Rinv_le_contravar _ _ H1 H0). lra.
+  - intros j _. unfold weighted. rewrite V1, Rmult_1_r. left. apply exp_pos.
+  - exact A.
+  - apply Permutation_in with xs; [now apply Permutation_sym|exact Hi].
+  - unfold weighted. rewrite V1, Rmult_1_r. apply exp_ge_1. lra.
 Qed.
 End Sum.
 
@@ -114,23 +154,25 @@ Qed.
 Section EndToEnd.
 Context {I : Type} (w : I -> nat) (xs : list I) (x v score doubt : I -> R) (m M most : R) (keys changes : nat).
 Variables (tau tau' : R) (Gn Gl : argument I).                  (* of the numerator, of the normaliser *)
-Variables (top top' seen seen' eps eps' unit unit' cast cast' eta_weight eta_weight' eta_sum eta_sum' n l : R).
+Variables (top top' seen seen' eps eps' unit unit' cast cast' eta_weight eta_weight' eta_cast eta_cast' : R).
+Variables (eta_sum eta_sum' n l : R).
 Hypothesis Gn_ok : argument_ok x tau Gn.
 Hypothesis Gl_ok : argument_ok x tau' Gl.
 Hypothesis doubts : forall i, In i xs -> Rabs (x i - score i) <= doubt i /\ doubt i <= most.
 Hypothesis largest : (forall i, In i xs -> score i <= m) /\ exists i, In i xs /\ score i = m.
 Hypothesis referred : exists i, In i xs /\ M <= x i.
-Hypothesis numerator : sum_known w xs x v tau Gn M keys changes top seen eps unit cast eta_weight eta_sum n.
+Hypothesis numerator : sum_known w xs x v tau Gn M keys changes top seen eps unit cast eta_weight eta_cast eta_sum n.
 Hypothesis normaliser :
-  sum_known w xs x (fun _ => 1) tau' Gl M keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' l.
+  sum_known w xs x (fun _ => 1) tau' Gl M keys changes top' seen' eps' unit' cast' eta_weight' eta_cast'
+    eta_sum' l.
 
 Let p (i : I) := exp (score i - m).
 Let L := sumf p xs.
 Let O := sumf (fun i => p i * v i) xs / L.
 Let Tn := error_of_term doubt Gn M keys changes eps unit cast.
 Let Tl := error_of_term doubt Gl M keys changes eps' unit' cast'.
-Let Hn := lost_in_sum keys changes top seen eps unit cast eta_weight eta_sum * exp most.
-Let Hl := lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_sum' * exp most.
+Let Hn := lost_in_sum keys changes top seen eps unit cast eta_weight eta_cast eta_sum * exp most.
+Let Hl := lost_in_sum keys changes top' seen' eps' unit' cast' eta_weight' eta_cast' eta_sum' * exp most.
 Let D := normaliser_error (excess xs p Tl) (Hl / L).
 Let E := sumf (fun i => p i * Rabs (v i) * growth (Tn i)) xs / L + Hn / L.
 Hypothesis claimed : Hl / L * (1 + excess xs p Tl) < 1.
@@ -140,7 +182,8 @@ Proof. intros _. left. apply exp_pos. Qed.
 
 Lemma total_at_least_one : 1 <= L.
 Proof.
-  destruct largest as (_ & i & Hi & S). replace 1 with (p i) by (unfold p; rewrite S, Rminus_diag_eq, exp_0; reflexivity).
+  destruct largest as (_ & i & Hi & S).
+  replace 1 with (p i) by (unfold p; rewrite S, Rminus_diag_eq, exp_0; reflexivity).
   apply (sumf_in_le _ p); [exact p_nonneg|exact Hi].
 Qed.
 

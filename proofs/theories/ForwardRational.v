@@ -1,6 +1,7 @@
 (** Rational twins of the bounds of normaliser, output and log-sum-exp, and the grid that Python is compared with. *)
 From Coq Require Import Reals QArith Qreals Lra List String ZArith.
-From refattn Require Import LogMetric Growth Rationals Roundoff GrowthRational Normaliser Output Hull LogSumExp.
+From refattn Require Import LogMetric Growth Rationals Roundoff GrowthRational Normaliser Output OutputCast Hull
+  LogSumExp.
 Import ListNotations.
 Open Scope Q_scope.
 
@@ -10,6 +11,8 @@ Definition least_normaliser (cost lost : Q) : Q := 1 / (1 + growth cost) - lost.
 Definition quotient_error (error relative size : Q) : Q := error * (1 + relative) + size * relative.
 Definition hull_error (apart size lost lost_sum least : Q) : Q :=
   growth apart * size + ((1 + growth apart) * size * lost_sum + lost) / least.
+Definition cast_underflow (changes seen eta_cast eta_weight cost : Q) : Q :=
+  seen * eta_cast * (1 + growth (cost + (1 + changes) * eta_weight)).
 Definition output_error (quotient size dividing lost unit lost_out : Q) : Q :=
   rounded (rounded quotient size (growth dividing) lost) size unit lost_out.
 Definition lse_error (relative doubt height logarithm size turn log unit lost : Q) : Q :=
@@ -30,7 +33,8 @@ Lemma Q2R_rounded error size relative lost :
   Q2R (rounded error size relative lost) = Roundoff.rounded (Q2R error) (Q2R size) (Q2R relative) (Q2R lost).
 Proof. unfold rounded, Roundoff.rounded. now rewrite !Q2R_plus, Q2R_mult, Q2R_plus. Qed.
 
-Theorem common_excess_dominates (excess weight common : Q) : 0 <= Q2R common < 2 -> 0 <= Q2R excess -> 0 <= Q2R weight ->
+Theorem common_excess_dominates (excess weight common : Q) :
+  0 <= Q2R common < 2 -> 0 <= Q2R excess -> 0 <= Q2R weight ->
   Normaliser.common_excess (Q2R excess) (Q2R weight) (Q2R common) <= Q2R (common_excess excess weight common).
 Proof.
   intros H He Hw. unfold common_excess, Normaliser.common_excess. rewrite !Q2R_plus, Q2R_mult, Q2R_plus.
@@ -76,6 +80,18 @@ Proof.
   apply Rplus_le_compat_r. apply Rmult_le_compat_r; [exact Hl|]. apply Rmult_le_compat_r; [exact Hs|]. lra.
 Qed.
 
+Theorem cast_underflow_dominates (changes seen eta_cast eta_weight cost : Q) :
+  0 <= Q2R cost + (1 + Q2R changes) * Q2R eta_weight < 2 -> 0 <= Q2R seen -> 0 <= Q2R eta_cast ->
+  OutputCast.cast_underflow (Q2R changes) (Q2R seen) (Q2R eta_cast) (Q2R eta_weight) (Q2R cost)
+    <= Q2R (cast_underflow changes seen eta_cast eta_weight cost).
+Proof.
+  intros H Hs He. unfold cast_underflow, OutputCast.cast_underflow.
+  assert (E : Q2R (cost + (1 + changes) * eta_weight) = Q2R cost + (1 + Q2R changes) * Q2R eta_weight)
+    by now rewrite Q2R_plus, Q2R_mult, Q2R_plus, Q2R_1.
+  rewrite <- E in H |- *. rewrite !Q2R_mult, (Q2R_plus 1), Q2R_1. pose proof (growth_dominates _ H).
+  apply Rmult_le_compat_l; [now apply Rmult_le_pos|]. lra.
+Qed.
+
 Theorem output_error_dominates (quotient size dividing lost unit lost_out : Q) :
   0 <= Q2R dividing < 2 -> 0 <= Q2R quotient -> 0 <= Q2R size -> 0 <= Q2R lost -> 0 <= Q2R unit ->
   Output.output_error (Q2R quotient) (Q2R size) (Q2R dividing) (Q2R lost) (Q2R unit) (Q2R lost_out)
@@ -119,19 +135,28 @@ Definition amounts : list Q := [0; 1 # 1000003; 2 # 3; 77 # 13; 65504].
 Definition pairs (xs ys : list Q) : list (Q * Q) := flat_map (fun x => map (fun y => (x, y)) ys) xs.
 
 Definition grid_forward :=
-  map (fun '(x, c) => line "common_excess" [x; 5 # 7; c] (common_excess x (5 # 7) c)) (pairs amounts (small ++ plenty)) ++
-  map (fun '(x, e) => line "normaliser_error" [x; e] (normaliser_error x e)) (pairs (small ++ [65504 # 65537]) small) ++
-  map (fun '(c, e) => line "least_normaliser" [c; e] (least_normaliser c e)) (pairs (small ++ plenty) [0; 3 # 1000003; 1 # 5]) ++
-  map (fun '(e, d) => line "quotient_error" [e; d; 11 # 17] (quotient_error e d (11 # 17))) (pairs amounts (small ++ plenty)) ++
+  map (fun '(x, c) => line "common_excess" [x; 5 # 7; c] (common_excess x (5 # 7) c))
+    (pairs amounts (small ++ plenty)) ++
+  map (fun '(x, e) => line "normaliser_error" [x; e] (normaliser_error x e))
+    (pairs (small ++ [65504 # 65537]) small) ++
+  map (fun '(c, e) => line "least_normaliser" [c; e] (least_normaliser c e))
+    (pairs (small ++ plenty) [0; 3 # 1000003; 1 # 5]) ++
+  map (fun '(e, d) => line "quotient_error" [e; d; 11 # 17] (quotient_error e d (11 # 17)))
+    (pairs amounts (small ++ plenty)) ++
   map (fun '(a, s) => line "hull_error" [a; s; 3 # 1000003; 1 # 999983; 6 # 7]
     (hull_error a s (3 # 1000003) (1 # 999983) (6 # 7))) (pairs (small ++ plenty) amounts) ++
   map (fun '(l, m) => line "hull_error" [1 # 257; 3 # 2; l; m; 5 # 11] (hull_error (1 # 257) (3 # 2) l m (5 # 11)))
     (pairs small small) ++
+  map (fun '(s, c) => line "cast_underflow" [63; s; 1 # 1024; 1 # 999983; c]
+    (cast_underflow 63 s (1 # 1024) (1 # 999983) c)) (pairs amounts (small ++ plenty)) ++
+  map (fun '(n, e) => line "cast_underflow" [n; 3 # 2; e; 1 # 7919; 1 # 101]
+    (cast_underflow n (3 # 2) e (1 # 7919) (1 # 101))) (pairs [0; 1; 7; 2047] small) ++
   map (fun '(q, u) => line "output_error" [q; 13 # 7; 2 # 2 ^ 24; 1 # 999983; u; 3 # 1000003]
     (output_error q (13 # 7) (2 # 2 ^ 24) (1 # 999983) u (3 # 1000003))) (pairs amounts small) ++
   map (fun '(s, d) => line "output_error" [1 # 101; s; d; 22 # 7919; 1 # 2 ^ 8; 1 # 2 ^ 126]
     (output_error (1 # 101) s d (22 # 7919) (1 # 2 ^ 8) (1 # 2 ^ 126))) (pairs amounts (small ++ plenty)) ++
-  map (fun '(r, x) => line "lse_error" [r; x; 65504; 9 # 2; 1000003 # 16; 3 # 2 ^ 24; 4 # 2 ^ 24; 1 # 2 ^ 24; 1 # 2 ^ 150]
+  map (fun '(r, x) => line "lse_error"
+    [r; x; 65504; 9 # 2; 1000003 # 16; 3 # 2 ^ 24; 4 # 2 ^ 24; 1 # 2 ^ 24; 1 # 2 ^ 150]
     (lse_error r x 65504 (9 # 2) (1000003 # 16) (3 # 2 ^ 24) (4 # 2 ^ 24) (1 # 2 ^ 24) (1 # 2 ^ 150)))
     (pairs small amounts) ++
   map (fun '(t, g) => line "lse_error" [2 # 11; 1 # 7; 11 # 3; 5 # 2; 7 # 5; t; g; 1 # 257; 1 # 999983]

@@ -128,7 +128,8 @@ Proof.
     pose proof (le_INR _ _ (Nat.le_max_r (height a) (height b))) as Lb.
     assert (J : perturbed (terms a ++ terms b) (fun q => weight_of q * value_of q)
       (fun _ => leaf + INR (Nat.max (height a) (height b)) * unit) (tree_lost a + tree_lost b) (ra + rb)).
-    { apply perturbed_app; (eapply perturbed_weaken; [|apply Rle_refl|eassumption]); intros q _; unfold tree_cost; nra. }
+    { apply perturbed_app; (eapply perturbed_weaken; [|apply Rle_refl|eassumption]);
+        intros q _; unfold tree_cost; nra. }
     eapply perturbed_weaken; [| |exact (perturbed_scale _ _ _ _ _ _ _ _ _ J Ht Hh)].
     + intros q _. cbv beta. unfold tree_cost. cbn [height]. rewrite S_INR. lra.
     + apply lost_both.
@@ -136,7 +137,8 @@ Proof.
     exists (map (fun z => ((fst (fst z), snd (fst z) * f), snd z + t)) ps). split; [|split].
     + cbn [terms]. rewrite <- E, !map_map. reflexivity.
     + intros z Hz. apply in_map_iff in Hz. destruct Hz as (y & <- & Hy). simpl.
-      eapply Rle_trans; [apply Rabs_triang|]. specialize (B y Hy). unfold tree_cost in *. cbn [height]. rewrite S_INR. lra.
+      eapply Rle_trans; [apply Rabs_triang|]. specialize (B y Hy). unfold tree_cost in *.
+      cbn [height]. rewrite S_INR. lra.
     + set (S := sumf (scaled (fun q => weight_of q * value_of q)) ps) in *. rewrite sumf_map.
       replace (sumf _ ps) with (S * (f * exp t)).
       2:{ unfold S. rewrite <- sumf_scal. apply sumf_ext. intros z _. unfold scaled, weight_of, value_of; simpl.

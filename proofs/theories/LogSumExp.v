@@ -1,4 +1,4 @@
-(** The log-sum-exp m + log l: the logarithm of the normaliser's error, and the roundings of the two terms and their sum. *)
+(** The log-sum-exp m + log l: the logarithm of the normaliser's error, the roundings of both terms and of their sum. *)
 From Coq Require Import Reals List Lra.
 From refattn Require Import Sums LogMetric Growth Roundoff Perturbed Normaliser.
 Open Scope R_scope.
@@ -13,7 +13,8 @@ Definition lse_error (relative doubt height logarithm size turn log unit lost : 
 Lemma log_of_between L l D : 0 < L -> 0 <= D -> L / (1 + D) <= l <= L * (1 + D) ->
   0 < l /\ Rabs (ln l - ln L) <= log_growth D.
 Proof.
-  intros HL HD [B1 B2]. assert (l0 : 0 < l) by (apply Rlt_le_trans with (L / (1 + D)); [apply Rdiv_lt_0_compat; lra|exact B1]).
+  intros HL HD [B1 B2].
+  assert (l0 : 0 < l) by (apply Rlt_le_trans with (L / (1 + D)); [apply Rdiv_lt_0_compat; lra|exact B1]).
   split; [exact l0|].
   assert (U : ln l <= ln (L * (1 + D))) by (destruct B2 as [B2|<-]; [left; now apply ln_increasing|lra]).
   assert (W : ln (L / (1 + D)) <= ln l).

@@ -74,7 +74,8 @@ Proof.
   assert (Q2R log * (Q2R logarithm + s) <= Q2R log * (Q2R logarithm + Q2R relative)) by (apply Rmult_le_compat_l; lra).
   apply rounded_mono; [|lra|].
   - apply rounded_mono; lra.
-  - assert (0 <= Roundoff.rounded (s + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + s) + Q2R lost)))
+  - assert (0 <= Roundoff.rounded
+      (s + (Q2R shift * Q2R distance + Q2R lost + (Q2R log * (Q2R logarithm + s) + Q2R lost)))
       (Q2R distance + Q2R logarithm) (Q2R unit) (Q2R lost)) by (apply rounded_nonneg; lra). lra.
 Qed.
 
@@ -115,7 +116,10 @@ Definition grid_softmax :=
     (log_softmax_error (2 # 11) (5 # 2) (11 # 3) s g (1 # 7919) (1 # 101) (1 # 257) (1 # 2003))) (pairs small small) ++
   map (fun '(r, x) => line "log_sum_exp_error"
     [r; x; 9 # 2; 77 # 13; 3 # 2 ^ 24; 4 # 2 ^ 24; 1 # 2 ^ 24; 1 # 999983; 1 # 2 ^ 8; 1 # 2 ^ 134]
-    (log_sum_exp_error r x (9 # 2) (77 # 13) (3 # 2 ^ 24) (4 # 2 ^ 24) (1 # 2 ^ 24) (1 # 999983) (1 # 2 ^ 8) (1 # 2 ^ 134)))
+    (log_sum_exp_error r x (9 # 2) (77 # 13) (3 # 2 ^ 24) (4 # 2 ^ 24) (1 # 2 ^ 24) (1 # 999983) (1 # 2 ^ 8)
+      (1 # 2 ^ 134)))
     (pairs small amounts) ++
-  map (fun '(t, g) => line "log_sum_exp_error" [2 # 11; 5 # 2; 11 # 3; 7 # 5; t; g; 1 # 101; 1 # 7919; 1 # 257; 1 # 2003]
-    (log_sum_exp_error (2 # 11) (5 # 2) (11 # 3) (7 # 5) t g (1 # 101) (1 # 7919) (1 # 257) (1 # 2003))) (pairs small small).
+  map (fun '(t, g) => line "log_sum_exp_error"
+    [2 # 11; 5 # 2; 11 # 3; 7 # 5; t; g; 1 # 101; 1 # 7919; 1 # 257; 1 # 2003]
+    (log_sum_exp_error (2 # 11) (5 # 2) (11 # 3) (7 # 5) t g (1 # 101) (1 # 7919) (1 # 257) (1 # 2003)))
+    (pairs small small).

@@ -17,7 +17,7 @@ from refattn.bounds.splits import reference_turn
 from refattn.bounds.stages import constant_unit, rescales, underflow_unit
 from refattn.bounds.theorems.lse import lse_error
 from refattn.bounds.theorems.normaliser import common_excess, least_normaliser, normaliser_error
-from refattn.bounds.theorems.output import hull_error, output_error, quotient_error
+from refattn.bounds.theorems.output import cast_underflow, hull_error, output_error, quotient_error
 from refattn.bounds.theorems.overflow import claimed_in_range, largest_numerator
 from refattn.bounds.theorems.schedule import additions, underflow
 from refattn.bounds.weights import BlockWeights, block_weights
@@ -114,12 +114,12 @@ def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arit
     flush = arithmetic.flush_to_zero
     casting = arithmetic.probabilities.unit if arithmetic.sum_of_cast else 0.0
     eta = underflow_unit(arithmetic.scores, flush)
-    if arithmetic.sum_of_cast:
-        eta += underflow_unit(arithmetic.probabilities, flush)
     adding = additions(keys, changes, arithmetic.normaliser.unit) + arithmetic.row_sum_error
     seen = found.visible.sum(axis=1) + np.isfinite(found.sink_distance)
     cost = found.top + found.constant + casting + adding
     lost = underflow(keys, changes, seen, eta, underflow_unit(arithmetic.normaliser, flush), cost)
+    if arithmetic.sum_of_cast:
+        lost += cast_underflow(changes, seen, underflow_unit(arithmetic.probabilities, flush), eta, cost)
     # The computed maximum may lie so much above the exact one.
     underflowing = lost * np.exp(found.doubt) / found.total
     every = common_excess(excess.sum(axis=1) + found.sink_excess(found.sink_error), 1.0, casting + adding)
@@ -172,7 +172,7 @@ def _numerator(found: BlockWeights, seen: Array, gain: float | None, keys: int, 
         lost = underflow(0, changes, seen, eta_s, 0.0, cost)
         late = underflow(keys, changes, seen, eta_s + eta_p, eta_o, cost)
         return _Numerator(casting, adding, lost, late, largest_numerator(seen, 0.0, cost, lost + late))
-    lost = underflow(keys, changes, seen, eta_s + eta_p, eta_o, cost)
+    lost = underflow(keys, changes, seen, eta_s, eta_o, cost) + cast_underflow(changes, seen, eta_p, eta_s, cost)
     return _Numerator(casting, adding, lost, np.zeros_like(lost), largest_numerator(seen, 0.0, cost, lost))
 
 

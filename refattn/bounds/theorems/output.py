@@ -1,4 +1,4 @@
-"""Errors of a weighted mean that is computed as a quotient (proofs/output.md; theories Output, Hull).
+"""Errors of a weighted mean that is computed as a quotient (proofs/output.md; theories Output*, Hull*).
 
 May import: refattn.roundoff.
 """
@@ -15,6 +15,14 @@ def quotient_error(error: Any, relative: Any, size: Any) -> Any:
     quotient_bounded).
     """
     return error * (1 + relative) + size * relative
+
+
+def cast_underflow(changes: Any, seen: Any, eta_cast: Any, eta_weight: Any, cost: Any) -> Any:
+    """Absolute part of casting P, over values whose magnitudes add up to `seen` (theorem lost_any_order_cast).
+
+    Every weight loses eta_cast once, which grows by the path's cost and by what the factors lose, eta_weight each.
+    """
+    return seen * eta_cast * (1 + growth(cost + (1 + changes) * eta_weight))
 
 
 def hull_error(apart: Any, size: Any, lost: Any, lost_sum: Any, least: Any) -> Any:

@@ -25,6 +25,8 @@ TIGHTNESS = {
     "truncated_relative": 0.996,
     "truncated_absolute": 0.999999,
     "flush_ok": 0.998,
+    "declared_exponential": 0.95,
+    "flushed_declared_exponential": 0.99,
     "cast_error": 0.999,
 }
 
@@ -138,6 +140,33 @@ def test_products_of_narrow_numbers_are_exact_in_fp32(fmt: Format) -> None:
         smallest = held[1] * held[2]
         assert fp32.round(smallest) != smallest
     np.testing.assert_array_equal(fp32.round(exact)[in_range], exact[in_range])
+
+
+@pytest.mark.parametrize("fmt", [e4m3, e5m2, fp16], ids=lambda f: f.name)
+@pytest.mark.parametrize("ulps", [0.5, 1.0, 2.0])
+def test_a_subnormal_exponential_is_off_by_ulps_of_the_smallest_number(fmt: Format, ulps: float) -> None:
+    exact = np.concatenate([fmt.smallest_normal * np.geomspace(1e-4, 1.0 - 1e-9, CASES), numbers(fmt)[:8]])
+    exact = exact[(exact > 0) & (exact < fmt.smallest_normal)]
+    held = numbers(fmt)
+    near = np.clip(np.searchsorted(held, exact) + np.arange(-3, 4)[:, None], 0, len(held) - 1)
+    allowed = np.where(np.abs(held[near] - exact) <= ulps * fmt.ulp(exact), np.abs(held[near] - exact), 0.0)
+    bound = constants.weight_lost(ulps, 0.0, fmt.smallest_subnormal, fmt.smallest_normal)
+    assert TIGHTNESS["declared_exponential"] * bound <= allowed.max() <= bound
+    # What one rounding loses is less, when the exponential errs by more than a rounding.
+    assert allowed.max() > underflow_unit(Stage(fmt), False) or ulps == 0.5
+
+
+@pytest.mark.parametrize("fmt", [e4m3, e5m2, bf16, fp16], ids=lambda f: f.name)
+def test_a_flushed_exponential_may_have_been_a_normal_number(fmt: Format) -> None:
+    # Two ulps above the largest subnormal number, which the kernel finds and flushes.
+    exact = fmt.smallest_normal + fmt.smallest_subnormal
+    below = fmt.smallest_normal - fmt.smallest_subnormal
+    assert exact - below == 2 * fmt.ulp(exact)
+    relative = 2 * 2 * fmt.unit_roundoff
+    bound = constants.flushed_weight_lost(relative, fmt.smallest_normal)
+    assert underflow_unit(Stage(fmt), True) < exact <= bound
+    if fmt.precision >= 8:
+        assert exact >= TIGHTNESS["flushed_declared_exponential"] * bound
 
 
 CASTS = [(fp32, bf16), (fp32, fp16), (fp32, e4m3), (bf16, e4m3), (fp16, e5m2), (fp16, e4m3)]

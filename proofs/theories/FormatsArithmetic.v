@@ -2,16 +2,8 @@
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Arithmetic Formats FlushToZero.
+From refattn Require Export FormatsExponential.
 Open Scope R_scope.
-
-(** What is asked of the exponential, besides that its results are numbers of the format. *)
-Record exponential_ok (F : R -> Prop) (E : R -> R) (relative lost : R) : Prop := {
-  exponential_relative : 0 <= relative;
-  exponential_lost : 0 <= lost;
-  exponential_F : forall z, F (E z);
-  exponential_0 : E 0 = 1;
-  exponential_error : forall z, F z ->
-    exists t h, Rabs t <= relative /\ Rabs h <= lost /\ E z = exp z * exp t + h }.
 
 Definition arithmetic_of (F : R -> Prop) (rnd E : R -> R) (unit relative lost_add lost lost_exp : R) : arith := {|
   Arithmetic.F := F;
@@ -47,7 +39,7 @@ Proof.
   - intros z _. eapply rounding_log_error. exact R.
 Qed.
 
-(** An exponential within k ulps of e^z, of which one is at most 2u of a normal value, and the spacing below that. *)
+(** An exponential within k ulps and nothing else. *)
 Section Ulps.
 Variable f : format.
 Hypothesis V : valid_format f.
@@ -59,92 +51,24 @@ Variable E : R -> R.
 Hypothesis E_held : forall z, holds f (E z).
 Hypothesis E_zero : E 0 = 1.
 Hypothesis E_ulps : forall z, holds f z -> Rabs (E z - exp z) <= k * ulp radix2 (exponents f) (exp z).
-Local Instance precision_positive_ : Prec_gt_0 (precision f) := precision_positive f V.
 
-Lemma exponential_unit_nonneg : 0 <= exponential_unit.
-Proof. pose proof (unit_roundoff_bounds f V). apply Rmult_le_pos; lra. Qed.
+Lemma ulps_alone : declared_unit f k 0 = exponential_unit.
+Proof. unfold declared_unit, exponential_unit. ring. Qed.
 
-Lemma exponential_unit_log : 0 <= exponential_unit / (1 - exponential_unit).
-Proof.
-  apply Rmult_le_pos; [exact exponential_unit_nonneg|]. left. apply Rinv_0_lt_compat. lra.
-Qed.
-
-Lemma ulp_normal x : smallest_normal f <= x -> ulp radix2 (exponents f) x <= x * (2 * unit_roundoff f).
-Proof.
-  intros H. assert (0 < smallest_normal f) by apply bpow_gt_0.
-  rewrite <- (Rabs_pos_eq x) at 2 by lra. replace (2 * unit_roundoff f) with (bpow radix2 (1 - precision f)).
-  - apply ulp_FLT_le. rewrite smallest_normal_bpow, Rabs_pos_eq; lra.
-  - unfold unit_roundoff, Zminus. now rewrite bpow_plus, bpow_1.
-Qed.
-
-Lemma ulp_tiny x : Rabs x < smallest_normal f -> ulp radix2 (exponents f) x = smallest_subnormal f.
-Proof.
-  intros H. apply ulp_FLT_small; [exact precision_positive_|]. eapply Rlt_le_trans; [exact H|].
-  apply bpow_le. unfold lowest. lia.
-Qed.
-
-Lemma ulps_normal z : holds f z -> smallest_normal f <= exp z -> Rabs (E z / exp z - 1) <= exponential_unit.
-Proof.
-  intros Fz H. pose proof (exp_pos z) as P. pose proof (E_ulps z Fz) as B. pose proof (ulp_normal _ H) as U.
-  replace (E z / exp z - 1) with ((E z - exp z) * / exp z) by (field; lra).
-  rewrite Rabs_mult, (Rabs_pos_eq (/ exp z)) by (left; now apply Rinv_0_lt_compat).
-  apply Rmult_le_reg_r with (exp z); [exact P|]. rewrite Rmult_assoc, Rinv_l, Rmult_1_r by lra.
-  eapply Rle_trans; [exact B|]. unfold exponential_unit.
-  replace (k * (2 * unit_roundoff f) * exp z) with (k * (exp z * (2 * unit_roundoff f))) by ring.
-  now apply Rmult_le_compat_l.
-Qed.
-
-Lemma ulps_tiny z : holds f z -> exp z < smallest_normal f -> Rabs (E z - exp z) <= k * smallest_subnormal f.
-Proof.
-  intros Fz H. rewrite <- (ulp_tiny (exp z)); [now apply E_ulps|]. rewrite Rabs_pos_eq; [exact H|].
-  left. apply exp_pos.
-Qed.
+Lemma ulps_declared z : holds f z -> Rabs (E z - exp z) <= k * ulp radix2 (exponents f) (exp z) + 0 * exp z.
+Proof. intros Fz. rewrite Rmult_0_l, Rplus_0_r. now apply E_ulps. Qed.
 
 Theorem ulps_exponential :
   exponential_ok (holds f) E (exponential_unit / (1 - exponential_unit)) (k * smallest_subnormal f).
 Proof.
-  pose proof (smallest_subnormal_positive f) as S. pose proof exponential_unit_log as L.
-  assert (0 <= k * smallest_subnormal f) by (apply Rmult_le_pos; lra).
-  constructor; auto. intros z Fz. destruct (Rlt_or_le (exp z) (smallest_normal f)) as [T|N].
-  - exists 0, (E z - exp z). rewrite Rabs_R0, exp_0. split; [exact L|]. split; [now apply ulps_tiny|ring].
-  - pose proof (exp_pos z).
-    destruct (rerr_generic exponential_unit (E z / exp z - 1) (exp z) small (ulps_normal z Fz N)) as (t & Ht & Et).
-    exists t, 0. rewrite Rabs_R0, Rplus_0_r, <- Et. split; [exact Ht|]. split; [assumption|field; lra].
+  pose proof (declared_exponential f V k 0 Hk (Rle_refl 0)) as D. rewrite ulps_alone in D.
+  unfold weight_lost in D. rewrite Rmult_0_l, Rplus_0_r in D. apply D; auto using ulps_declared.
 Qed.
 
-(** The same, its subnormal results flushed: e^z itself may then lie a little above the smallest normal number. *)
-Definition flushed_exponential (z : R) : R := if tiny f (E z) then 0 else E z.
-
-Theorem flushed_ulps_exponential : exponential_ok (survives f always) flushed_exponential
+Theorem flushed_ulps_exponential : exponential_ok (survives f always) (flushed_exponential f E)
   (exponential_unit / (1 - exponential_unit)) (smallest_normal f / (1 - exponential_unit)).
 Proof.
-  assert (P : 0 < smallest_normal f) by apply bpow_gt_0. pose proof exponential_unit_nonneg as K.
-  assert (I : 1 <= / (1 - exponential_unit)).
-  { rewrite <- Rinv_1. apply Rinv_le_contravar; lra. }
-  assert (G : smallest_normal f <= smallest_normal f / (1 - exponential_unit)) by (unfold Rdiv; nra).
-  pose proof exponential_unit_log as L.
-  constructor; auto; [lra|..].
-  - intros z. unfold flushed_exponential. destruct (tiny f (E z)) eqn:T; split; auto; apply holds_0.
-  - unfold flushed_exponential. rewrite E_zero, tiny_large; [reflexivity|].
-    rewrite Rabs_R1. now apply smallest_normal_le_1.
-  - intros z [Fz _]. unfold flushed_exponential. pose proof (exp_pos z) as Z.
-    destruct (tiny f (E z)) eqn:T.
-    + exists 0, (- exp z). rewrite Rabs_R0, exp_0, Rabs_Ropp, Rabs_pos_eq by lra.
-      split; [exact L|]. split; [|ring]. destruct (Rlt_or_le (exp z) (smallest_normal f)) as [W|N]; [lra|].
-      apply tiny_true in T. pose proof (ulps_normal z Fz N) as U.
-      apply LogMetric.Rabs_le_inv in U. destruct U as [U _].
-      assert (B : exp z * (1 - exponential_unit) <= E z).
-      { replace (E z) with (E z / exp z * exp z) by (field; lra). rewrite Rmult_comm. apply Rmult_le_compat_r; lra. }
-      pose proof (Rle_abs (E z)).
-      apply Rmult_le_reg_r with (1 - exponential_unit); [lra|].
-      unfold Rdiv. rewrite Rmult_assoc, Rinv_l by lra. lra.
-    + destruct ulps_exponential as [_ _ _ _ X]. destruct (X z Fz) as (t & h & Ht & Hh & Eh).
-      exists t, h. split; [exact Ht|]. split; [|exact Eh]. eapply Rle_trans; [exact Hh|].
-      eapply Rle_trans; [|exact G].
-      replace (smallest_subnormal f) with (smallest_normal f * (2 * unit_roundoff f)).
-      * unfold exponential_unit in small. nra.
-      * unfold smallest_subnormal, smallest_normal, unit_roundoff, lowest.
-        replace (emin f - precision f + 1)%Z with (emin f + (1 + - precision f))%Z by ring.
-        now rewrite !bpow_plus, bpow_1.
+  pose proof (flushed_declared_exponential f V k 0 Hk (Rle_refl 0)) as D. rewrite ulps_alone in D.
+  apply D; auto using ulps_declared.
 Qed.
 End Ulps.

@@ -1,7 +1,8 @@
 (** The constants of the formats as rational numbers, for comparison with refattn/formats.py. *)
 From Coq Require Import Reals QArith Qreals Lra List String ZArith.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Growth Rationals GrowthRational Formats Truncation FormatsStage Cast.
+From refattn Require Import LogMetric Growth Rationals GrowthRational Formats Truncation FormatsStage
+  FormatsExponential Cast.
 Import ListNotations.
 Open Scope Q_scope.
 
@@ -15,6 +16,9 @@ Definition format_smallest_subnormal (precision emin : Z) : Q := power_of_two (e
 Definition format_max_finite (top top_exponent : Z) : Q := inject_Z top * power_of_two top_exponent.
 (** What is lost when a number that has lost [before] is cast by a stage that loses [lost] itself. *)
 Definition cast_lost (before unit lost : Q) : Q := before * (1 + growth unit) + lost.
+(** What an exponential loses: ulps and a relative error of its own, below the normal range, and flushed. *)
+Definition weight_lost (ulps own subnormal normal : Q) : Q := ulps * subnormal + own * normal.
+Definition flushed_weight_lost (relative normal : Q) : Q := normal / (1 - relative).
 
 Open Scope R_scope.
 
@@ -49,6 +53,19 @@ Proof.
   pose proof (growth_dominates unit U). apply Rplus_le_compat_r, Rmult_le_compat_l; lra.
 Qed.
 
+Theorem weight_lost_exact (ulps own subnormal normal : Q) :
+  Q2R (weight_lost ulps own subnormal normal) =
+  FormatsExponential.weight_lost (Q2R ulps) (Q2R own) (Q2R subnormal) (Q2R normal).
+Proof. unfold weight_lost, FormatsExponential.weight_lost. now rewrite Q2R_plus, !Q2R_mult. Qed.
+
+Theorem flushed_weight_lost_exact (relative normal : Q) : Q2R relative < 1 ->
+  Q2R (flushed_weight_lost relative normal) = FormatsExponential.flushed_weight_lost (Q2R relative) (Q2R normal).
+Proof.
+  intros H. unfold flushed_weight_lost, FormatsExponential.flushed_weight_lost.
+  assert (E : Q2R (1 - relative) = 1 - Q2R relative) by (rewrite Q2R_minus, Q2R_1; reflexivity).
+  rewrite Q2R_over, E by (rewrite E; lra). reflexivity.
+Qed.
+
 Open Scope Q_scope.
 
 (** The formats of refattn, each named by its precision and its smallest exponent. *)
@@ -76,4 +93,14 @@ Definition grid_formats :=
     map (fun t => line "cast_lost" [h; t; 1 # 2 ^ 25] (cast_lost h t (1 # 2 ^ 25)))
       [0; 1 # 2 ^ 8; 1 # 16; 3 # 101; 1] ++
     [line "cast_lost" [1 # 1000003; 1 # 2 ^ 11; h] (cast_lost (1 # 1000003) (1 # 2 ^ 11) h)])
-    [0; 1 # 2 ^ 150; 1 # 2 ^ 15; 22 # 7919; 3 # 1000003; 2].
+    [0; 1 # 2 ^ 150; 1 # 2 ^ 15; 22 # 7919; 3 # 1000003; 2] ++
+  flat_map (fun f => let low := format_smallest_subnormal (precision f) (emin f) in
+    map (fun k => line "weight_lost" [k; 3 # 1000; low; format_smallest_normal (emin f)]
+                    (weight_lost k (3 # 1000) low (format_smallest_normal (emin f)))) [1 # 2; 1; 22 # 7; 4] ++
+    [line "weight_lost" [2; 0; low; 1] (weight_lost 2 0 low 1);
+     line "flushed_weight_lost" [4 * format_unit (precision f); format_smallest_normal (emin f)]
+       (flushed_weight_lost (4 * format_unit (precision f)) (format_smallest_normal (emin f)))]) formats ++
+  map (fun '(k, r) => line "weight_lost" [k; r; 5 # 99991; 7 # 101] (weight_lost k r (5 # 99991) (7 # 101)))
+    (list_prod [0; 1; 3 # 2] [0; 1 # 7; 2 # 1000003]) ++
+  map (fun '(r, n) => line "flushed_weight_lost" [r; n] (flushed_weight_lost r n))
+    (list_prod [0; 1 # 2 ^ 23; 3 # 1000003; 1 # 7; 2 # 3; 9 # 10] [1; 1 # 2 ^ 126; 5 # 99991; 22 # 7]).

@@ -54,3 +54,17 @@ def cast_lost(before: Any, unit: Any, lost: Any) -> Any:
     where it underflows (theorem cast_error); the log-errors add up.
     """
     return before * (1 + growth(unit)) + lost
+
+
+def weight_lost(ulps: Any, own: Any, subnormal: Any, normal: Any) -> Any:
+    """Absolute error of an exponential below the normal range, within `ulps` ulps and a relative error `own` on top
+    (theorem declared_exponential): an ulp is the smallest subnormal number there, and results are below `normal`.
+    """
+    return ulps * subnormal + own * normal
+
+
+def flushed_weight_lost(relative: Any, normal: Any) -> Any:
+    """The same where subnormal results are flushed (theorem flushed_declared_exponential): the exact result may lie
+    above the smallest normal number, by the exponential's relative error.
+    """
+    return normal / (1 - relative)

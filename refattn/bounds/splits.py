@@ -83,10 +83,10 @@ def split_apart(lowest: Array, maximum: Array, doubt: Array, keys: int, arithmet
 
 def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic: Arithmetic) -> Array:
     """What underflow in the combination adds to a mean of values of at most `values`, or to the normaliser relative to
-    itself, values = 1 (theorem split_lost); cost is the largest log-error of a weight, of earlier stages and splits.
+    itself, values = 1 (theorem split_lost). 0 without splits.
 
-    It enters three times: by the part's output, by its log-sum-exp and by the rounding of that (theorem
-    reference_size).
+    cost is log(1 + X), X the excess of the row sum's terms (theorem reference_size), and for outputs also by what a
+    part's output can exceed its values.
     """
     if arithmetic.splits == 1:
         return np.zeros_like(values)
@@ -95,7 +95,7 @@ def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic
     eta_weight = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
     eta_sum = max(underflow_unit(stage, arithmetic.flush_to_zero) for stage in stages)
     rounding = (parts + 1) * max(stage.unit for stage in stages)
-    return np.asarray(theorems.split_lost(parts, parts * values, eta_weight, eta_sum, 3 * cost + rounding))
+    return np.asarray(theorems.split_lost(parts, parts * values, eta_weight, eta_sum, cost + rounding))
 
 
 def _claimed(error: Array) -> Array:

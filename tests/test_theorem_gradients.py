@@ -52,7 +52,7 @@ class Draw:
         self.rng = random.Random(seed)
 
     def unit(self) -> Fraction:
-        return Fraction(1, self.rng.choice([2**24, 2**11, 2**8, 2**4, 7]))
+        return Fraction(1, self.rng.choice([2**24, 2**11, 2**8, 2**4, 9]))
 
     def lost(self) -> Fraction:
         return Fraction(self.rng.choice([0, 0, 1, 2**16]), 2**20)

@@ -142,7 +142,7 @@ Theorem slope_error_bound :
      Rabs t <= u /\
      s = x * exp t /\
      Rabs (x - (dP - delta + dl)) <=
-     ep + ed + (exp inner - 1) * (Rabs dP + ep + (Rabs delta + ed) + Rabs dl) + 2 * eta * (1 + (exp u - 1)).
+     ep + ed + (exp inner - 1) * (Rabs dP + ep + (Rabs delta + ed) + Rabs dl) + eta * (2 + (exp u - 1)).
 Proof. exact (@GradientScores.slope_error_bound). Qed.
 
 Theorem score_gradient_error_bound :

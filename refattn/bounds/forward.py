@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget
 from refattn.bounds.rms import log_mean_square, output_mean_square, total_mean_square
-from refattn.bounds.splits import reference_turn
-from refattn.bounds.stages import constant_unit, rescales, underflow_unit
+from refattn.bounds.splits import reference_turn, split_lost
+from refattn.bounds.stages import constant_unit, exponential_lost, rescales, underflow_unit
 from refattn.bounds.theorems.lse import lse_error
 from refattn.bounds.theorems.normaliser import common_excess, least_normaliser, normaliser_error
 from refattn.bounds.theorems.output import cast_underflow, hull_error, output_error, quotient_error
@@ -90,9 +90,9 @@ def _claimed(bound: Array) -> Array:
 class TotalError:
     """Certified relative error of the row sum, (r,), and its shares.
 
-    adding is the log-error of the additions and of keeping the sum, casting that of casting P; lost is the absolute
-    part in the kernel's own coordinates, least what the row sum is at least there; underflow is the absolute part
-    relative to the exact row sum; relative is D with |L^ - L| <= D L and |L^ - L| <= D L^.
+    adding is the log-error of the additions and of keeping the sum, casting that of casting P, grown that of the whole
+    sum but for its absolute part. lost is that in the kernel's own coordinates, where the row sum is at least `least`;
+    underflow is the same relative to the exact row sum. relative is D with |L^ - L| <= D L and |L^ - L| <= D L^.
     """
 
     scores: Array
@@ -101,6 +101,7 @@ class TotalError:
     casting: float
     lost: Array
     least: Array
+    grown: Array
     underflow: Array
     relative: Array
     overflow: NDArray[np.bool_]
@@ -113,16 +114,16 @@ def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arit
     changes = rescales(keys, arithmetic)
     flush = arithmetic.flush_to_zero
     casting = arithmetic.probabilities.unit if arithmetic.sum_of_cast else 0.0
-    eta = underflow_unit(arithmetic.scores, flush)
+    eta = exponential_lost(arithmetic)
     adding = additions(keys, changes, arithmetic.normaliser.unit) + arithmetic.row_sum_error
     seen = found.visible.sum(axis=1) + np.isfinite(found.sink_distance)
     cost = found.top + found.constant + casting + adding
     lost = underflow(keys, changes, seen, eta, underflow_unit(arithmetic.normaliser, flush), cost)
     if arithmetic.sum_of_cast:
         lost += cast_underflow(changes, seen, underflow_unit(arithmetic.probabilities, flush), eta, cost)
-    # The computed maximum may lie so much above the exact one.
-    underflowing = lost * np.exp(found.doubt) / found.total
     every = common_excess(excess.sum(axis=1) + found.sink_excess(found.sink_error), 1.0, casting + adding)
+    # The computed maximum may lie so much above the exact one.
+    underflowing = lost * np.exp(found.doubt) / found.total + split_lost(1.0, log_growth(every), keys, arithmetic)
     known = underflowing * (1 + every) < 1
     return TotalError(
         scores=(found.weights * found.score).sum(axis=1),
@@ -131,6 +132,7 @@ def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arit
         casting=casting,
         lost=lost,
         least=least_normaliser(cost, lost),
+        grown=log_growth(every),
         underflow=underflowing,
         relative=np.where(known, normaliser_error(every, underflowing), np.inf),
         overflow=~(largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite),
@@ -163,14 +165,14 @@ def _numerator(found: BlockWeights, seen: Array, gain: float | None, keys: int, 
         casting += constant_unit(arithmetic) + arithmetic.accumulator.unit
     if arithmetic.cast == "after":
         casting += arithmetic.scores.unit
-    eta_s = underflow_unit(arithmetic.scores, flush)
+    eta_s = exponential_lost(arithmetic)
     eta_p = underflow_unit(arithmetic.probabilities, flush)
     eta_o = underflow_unit(arithmetic.accumulator, flush) * (1.0 if gain is None else gain)
     cost = (found.top + found.constant + casting + adding)[:, None]
     if arithmetic.cast == "after":
         # A weight is lost before it is divided, its quotient, its cast and the sums are lost after.
         lost = underflow(0, changes, seen, eta_s, 0.0, cost)
-        late = underflow(keys, changes, seen, eta_s + eta_p, eta_o, cost)
+        late = underflow(keys, changes, seen, underflow_unit(arithmetic.scores, flush) + eta_p, eta_o, cost)
         return _Numerator(casting, adding, lost, late, largest_numerator(seen, 0.0, cost, lost + late))
     lost = underflow(keys, changes, seen, eta_s, eta_o, cost) + cast_underflow(changes, seen, eta_p, eta_s, cost)
     return _Numerator(casting, adding, lost, np.zeros_like(lost), largest_numerator(seen, 0.0, cost, lost))
@@ -209,6 +211,8 @@ def _output_error(
     relative = total.relative[:, None]
     stretch = error * (1 + relative) / np.maximum(sum(linear.values()), np.finfo(np.float64).tiny)
     lost = sums.lost * (np.exp(found.doubt) / found.total)[:, None]
+    grown = total.grown[:, None] + _apart(found, total, sums, arithmetic)
+    lost = lost + split_lost(size.max(axis=0, initial=0.0), grown, keys, arithmetic)
     pieces = {
         "scores": linear["scores"] * stretch + magnitude * total.scores[:, None],
         "exp": linear["exp"] * stretch + magnitude * total.exp[:, None],
@@ -219,14 +223,26 @@ def _output_error(
     }
     before = quotient_error(error + lost, relative, magnitude) + sums.late
     if kept is None:
-        before = np.fmin(before, _hull(found, out, value, total, sums, arithmetic))
+        before = np.fmin(before, _hull(found, out, value, total, sums, keys, arithmetic))
     unit = arithmetic.accumulator.unit
     flush = arithmetic.flush_to_zero
-    dividing = 2 * underflow_unit(arithmetic.accumulator, flush)
+    dividing = (1 + gain) * underflow_unit(arithmetic.accumulator, flush)
     ending = (arithmetic.output.unit, underflow_unit(arithmetic.output, flush))
     bound = output_error(before, magnitude, 2 * unit, dividing, *ending)
     pieces["output"] = bound - before
     return pieces, _in_range(bound, magnitude, sums.largest, arithmetic), out
+
+
+def _apart(found: BlockWeights, total: TotalError, sums: _Numerator, arithmetic: Arithmetic) -> Array:
+    """Log-error that numerator and row sum do not share, (r, 1).
+
+    With splits each part is divided by its own row sum, then weighted and added up anew (theorem hull_of_parts).
+    """
+    shared = total.casting if arithmetic.cast == "before" else 0.0
+    apart = sums.casting - shared + sums.adding + total.adding
+    if arithmetic.splits > 1:
+        apart += arithmetic.splits * (arithmetic.accumulator.unit + arithmetic.normaliser.unit)
+    return (found.combining + apart)[:, None]
 
 
 def _hull(
@@ -235,27 +251,24 @@ def _hull(
     value: Array,
     total: TotalError,
     sums: _Numerator,
+    keys: int,
     arithmetic: Arithmetic,
 ) -> Array:
     """Whatever the weights are, they are non-negative, and numerator and row sum share them (theorems hull,
     hull_distance).
     """
-    shared = total.casting if arithmetic.cast == "before" else 0.0
-    apart = (found.combining + (sums.casting - shared + sums.adding + total.adding))[:, None]
+    apart = _apart(found, total, sums, arithmetic)
     largest = np.abs(value).max(axis=0, initial=0.0)
-    lost, late = sums.lost, sums.late
+    lost, lost_sum = sums.lost, total.lost[:, None]
     if arithmetic.splits > 1:
-        # Each part is divided by its own row sum, weighted and added up anew (theorem hull_of_parts): by weights that a
-        # combined log-sum-exp has normalised, perhaps, so that nothing of their errors is shared.
-        flush = arithmetic.flush_to_zero
-        apart = apart + arithmetic.splits * (arithmetic.accumulator.unit + arithmetic.normaliser.unit)
-        weight = underflow_unit(arithmetic.scores, flush) * largest + 2 * underflow_unit(arithmetic.accumulator, flush)
-        late = late + 2 * arithmetic.splits * weight
+        # Outputs may be weighted by other exponentials than those that were summed.
+        lost = lost + 2 * split_lost(largest, apart, keys, arithmetic)
+        lost_sum = lost_sum + split_lost(1.0, apart, keys, arithmetic)
     # A sink is a key whose value is 0.
     none = 0.0 if np.isfinite(found.sink_distance).any() else np.inf
     top = value.max(axis=0, initial=-none)
     bottom = value.min(axis=0, initial=none)
-    beyond = hull_error(apart, largest, lost, total.lost[:, None], total.least[:, None]) + late
+    beyond = hull_error(apart, largest, lost, lost_sum, total.least[:, None]) + sums.late
     return np.where(total.least[:, None] > 0, np.maximum(top - out, out - bottom) + beyond, np.inf)
 
 

@@ -18,6 +18,7 @@ from refattn.bounds.stages import (
     argument_mean_square,
     exp_log_error,
     exp_mean_square,
+    exponential_lost,
     rescales,
     underflow_unit,
 )
@@ -100,7 +101,7 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     visible = np.where(hidden, maximum, rows)
     argument = argument_error(visible, maximum, arithmetic)
     exponential = exp_log_error(arithmetic)
-    eta = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
+    eta = exponential_lost(arithmetic)
     log_error = argument + (1 + changes) * exponential
     excess = np.where(log_error < 1e-3, weights * np.expm1(np.minimum(log_error, 1e-3)), 0.0)
     grown = np.exp(log_error - distance) / total - weights
@@ -130,7 +131,14 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
         log_error_square=square,
         relative=np.where(known, normaliser_error(every, lost / total), np.inf),
         from_exp=np.asarray(log_growth(excess)),
-        lost=underflow(0, moved, 1.0, eta, eta, top + (1 + moved) * exponential + moved * arithmetic.scores.unit)
+        lost=underflow(
+            0,
+            moved,
+            1.0,
+            eta,
+            underflow_unit(arithmetic.scores, arithmetic.flush_to_zero),
+            top + (1 + moved) * exponential + moved * arithmetic.scores.unit,
+        )
         / total,
         total_square=(weights**2 * square).sum(axis=1, keepdims=True) + _summation(weights, arithmetic),
         overflow=~(largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite),

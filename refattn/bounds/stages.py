@@ -22,6 +22,7 @@ from refattn.bounds.theorems.exponential import (
     argument_subtract_exp2,
     exponential_error,
 )
+from refattn.bounds.theorems.formats import flushed_weight_lost, weight_lost
 from refattn.bounds.theorems.scores import (
     alibi_score,
     biased_alibi_score,
@@ -198,6 +199,18 @@ def exp_log_error(arithmetic: Arithmetic, scale: float = 1.0) -> float:
         folded = max(1.0, abs(scale)) if arithmetic.exponent == "fma" else 1.0
         lost = argument_lost(folded, arithmetic.scores.unit, constant_unit(arithmetic), lost)
     return float(exponential_error(arithmetic.exp_error, lost)) if arithmetic.exp_error < 1 else math.inf
+
+
+def exponential_lost(arithmetic: Arithmetic) -> float:
+    """Absolute error of an exponential below the normal range (theorems declared_exponential,
+    flushed_declared_exponential); inf where nothing is declared of it.
+    """
+    format, relative = arithmetic.scores.format, arithmetic.exp_error
+    if relative >= 1:
+        return math.inf
+    lost = weight_lost(arithmetic.exp_ulps, arithmetic.exp_relative, format.smallest_subnormal, format.smallest_normal)
+    flushed = flushed_weight_lost(relative, format.smallest_normal) if arithmetic.flush_to_zero else 0.0
+    return float(max(lost, flushed))
 
 
 def argument_mean_square(distance: Array, arithmetic: Arithmetic) -> Array:

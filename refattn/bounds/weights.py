@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refattn.arithmetic import Arithmetic
-from refattn.bounds.splits import split_error
+from refattn.bounds.splits import split_apart, split_error
 from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, rescales, score_errors
 from refattn.scores import Block
 from refattn.spec import AttentionSpec
@@ -26,9 +26,9 @@ class BlockWeights:
     weights sum to 1 - sink; total (r,) is the normaliser relative to `maximum`; `score` and `argument` are log-errors;
     `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. doubt (r,)
     is the largest `score`: so far may the computed maximum lie from `maximum`; top (r,) bounds the argument's log-error
-    of a key whose own score is the reference, where it weighs 1; combining (r,) is the largest log-error of combining
-    splits. sink, sink_distance and sink_error (r,) are the sink's weight, distance and log-error: 0, inf and 0 where
-    there is none.
+    of a key whose own score is the reference, where it weighs 1; combining (r,) is what combining splits adds to output
+    and not to normaliser, or the other way round. sink, sink_distance and sink_error (r,) are the sink's weight,
+    distance and log-error: 0, inf and 0 where there is none.
     """
 
     weights: Array
@@ -91,17 +91,18 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     # The sink is a score that errs too, and may be the maximum.
     doubt = np.maximum(doubt, np.where(np.isneginf(sink), 0.0, held))
 
-    def argument(scores: Array) -> tuple[Array, Array]:
+    def argument(scores: Array) -> Array:
         error = argument_error(scores, maximum[:, None], arithmetic, doubt)
-        combining = split_error(scores, maximum, doubt + error + constant, keys, arithmetic)
-        return error + combining, combining
+        return error + split_error(scores, maximum, doubt + error + constant, keys, arithmetic)
 
-    of_keys, combining = argument(visible_scores)
-    top = argument(maximum[:, None])[0]
-    if arithmetic.exponent == "fma":
+    of_keys, top = argument(visible_scores), argument(maximum[:, None])
+    combining = np.zeros(len(total))
+    if arithmetic.exponent == "fma" or arithmetic.splits > 1:
+        lowest = np.minimum(visible_scores.min(axis=1, initial=np.inf), maximum)[:, None]
         # A key far below was once the maximum, perhaps, and its product with the constant rounded.
-        lowest = visible_scores.min(axis=1, initial=np.inf, keepdims=True)
         top = np.maximum(top, argument_error(lowest, lowest, arithmetic, doubt))
+        before = doubt + argument_error(lowest, maximum[:, None], arithmetic, doubt) + constant
+        combining = split_apart(lowest[:, 0], maximum, before[:, 0], keys, arithmetic)
     return BlockWeights(
         weights=unnormalised / np.where(total > 0, total, 1.0)[:, None],
         distance=distance,
@@ -113,11 +114,11 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         constant=constant,
         doubt=doubt[:, 0],
         top=top[:, 0],
-        combining=combining.max(axis=1, initial=0.0) if arithmetic.splits > 1 else np.zeros(len(total)),
+        combining=combining,
         visible=~hidden,
         sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),
         sink_distance=maximum - sink,
-        sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit)[0])[:, 0] + constant),
+        sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit))[:, 0] + constant),
         score_square=np.where(hidden, 0.0, found.mean_square),
         overflow=found.overflow,
         empty=empty,

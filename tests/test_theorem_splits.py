@@ -203,6 +203,24 @@ def test_kernels_that_combine_either_way_are_within_the_budget(kernel: Any, chan
         assert (np.abs(lse - truth.lse.mid) <= budget.lse.certified + truth.lse.rad).all()
 
 
+@pytest.mark.parametrize("kernel", [TiledAttention, RelativeToTheCombined])
+@pytest.mark.parametrize(("low", "value", "scores"), [(-3.48, 1.0, "fp16"), (-81.5, 1e30, "fp32")])
+def test_a_part_that_underflows_beside_a_heavy_one_is_within_the_budget(
+    kernel: Any, low: float, value: float, scores: str
+) -> None:
+    # 512 equal keys against one, whose weight is flushed only where parts are combined, and which has the only value.
+    arithmetic = Arithmetic.flash("fp32", tile=512, splits=2, scores=scores, flush_to_zero=True)
+    q, k, v = (np.zeros((1, 1, size, 1), np.float32) for size in (1, 513, 513))
+    q[:], k[0, 0, 512], v[0, 0, 512] = 1.0, low, value
+    spec = AttentionSpec(scale=1.0)
+    out, _ = kernel(arithmetic=arithmetic, splits=2)(q, k, v, spec=spec)
+    wide = [x.astype(np.float64) for x in (q, k, v)]
+    truth, budget = oracle.attention(*wide, spec), bounds.attention(*wide, spec, arithmetic)
+    assert out.item() == 0.0
+    assert abs(truth.out.mid.item()) > 0.3 * budget.out.certified.item()
+    assert abs(truth.out.mid.item()) <= budget.out.certified.item()
+
+
 def test_without_splits_nothing_is_charged() -> None:
     arithmetic = Arithmetic.flash("bf16")
     scores, maximum = np.array([[0.0, -3.0]]), np.array([0.0])

@@ -86,6 +86,18 @@ Proof.
   - rewrite <- (ln_exp (slack + _)), <- ln_mult by (try apply exp_pos; exact C).
     destruct L1 as [L1|L1]; [left; now apply ln_increasing|rewrite <- L1; lra].
 Qed.
+
+(** A reference M below the largest score x (conditional rescaling) scales every weight by e^(x - M), and the sum with
+    them: M + ln l is as if x had been the reference. *)
+Theorem added_scaled ks l c : added unit 0 p ks l -> added unit 0 (fun k => p k * c) ks (l * c).
+Proof.
+  induction 1 as [k|ks ks' r r' t h A IH A' IH' Ht Hh|ks ks' r P A IH].
+  - exact (added_one unit 0 (fun k => p k * c) k).
+  - assert (h = 0) by (apply Rabs_le_inv in Hh; lra). subst h.
+    replace (((r + r') * exp t + 0) * c) with ((r * c + r' * c) * exp t + 0) by ring.
+    now apply added_both.
+  - now apply added_order with ks.
+Qed.
 End Logarithm.
 
 (** How far a part's log-sum-exp s lies below any reference R of the combination: [distance] is that of one of its keys

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refattn.arithmetic import Arithmetic
-from refattn.bounds.stages import constant_unit, exp_log_error, rescales, underflow_unit
+from refattn.bounds.stages import constant_unit, exp_log_error, exponential_lost, rescales, underflow_unit
 from refattn.bounds.theorems import splits as theorems
-from refattn.bounds.theorems.formats import flushed_weight_lost, weight_lost
 from refattn.bounds.theorems.schedule import additions
 from refattn.roundoff import compound, log_error
 
@@ -95,19 +94,9 @@ def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic
     stages = (arithmetic.accumulator, arithmetic.normaliser)
     eta_sum = max(underflow_unit(stage, arithmetic.flush_to_zero) for stage in stages)
     rounding = (parts + 1) * max(stage.unit for stage in stages)
-    return np.asarray(theorems.split_lost(parts, parts * values, _weight_lost(arithmetic), eta_sum, cost + rounding))
-
-
-def _weight_lost(arithmetic: Arithmetic) -> float:
-    """Absolute error of an exponential below the normal range (theorems declared_exponential,
-    flushed_declared_exponential).
-    """
-    format, error = arithmetic.scores.format, arithmetic.exp_error
-    if error >= 1:
-        return math.inf
-    lost = weight_lost(arithmetic.exp_ulps, arithmetic.exp_relative, format.smallest_subnormal, format.smallest_normal)
-    flushed = flushed_weight_lost(error, format.smallest_normal) if arithmetic.flush_to_zero else 0.0
-    return float(max(lost, flushed))
+    return np.asarray(
+        theorems.split_lost(parts, parts * values, exponential_lost(arithmetic), eta_sum, cost + rounding)
+    )
 
 
 def _claimed(error: Array) -> Array:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
 from refattn.bounds.forward import attention
-from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, underflow_unit
+from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, exponential_lost, underflow_unit
 from refattn.bounds.theorems.gradients import (
     delta_error,
     gradient_additions,
@@ -197,7 +197,7 @@ class _Backward:
         self.unit, self.constant = arithmetic.accumulator.unit, constant_unit(arithmetic)
         self.exponential = exp_log_error(arithmetic)
         self.lost = underflow_unit(arithmetic.accumulator, flush)
-        self.weight_lost = underflow_unit(arithmetic.scores, flush)
+        self.weight_lost = exponential_lost(arithmetic)
         self.cast_lost = underflow_unit(arithmetic.probabilities, flush)
         # 1 - p and its inverse are held as constants, then multiplied.
         self.gain = 0.0 if spec.keep is None else 2 * self.constant + self.unit
@@ -322,7 +322,9 @@ class _Backward:
         """Multiply by 1 - tanh^2, made of the capped score, which is off by found.score at most."""
         tanh = np.abs(np.tanh((block.query * self.scale) @ block.key.T / cap))
         factor = 1 - tanh**2
-        doubt = softcap_gradient(tanh, found.score / cap, self.arithmetic.scores.unit, self.constant, self.weight_lost)
+        scores = self.arithmetic.scores
+        lost = underflow_unit(scores, self.arithmetic.flush_to_zero)
+        doubt = softcap_gradient(tanh, found.score / cap, scores.unit, self.constant, lost)
         return _Terms(
             terms.value * factor,
             through_softcap(terms.weights, 0.0, factor, doubt, self.unit, 0.0),

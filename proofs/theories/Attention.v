@@ -5,7 +5,7 @@
     score.  What it returns is within the bounds that Python computes, of which every argument is in sight here. *)
 From Coq Require Import Reals List Permutation Lra.
 From refattn Require Import Sums LogMetric Growth Roundoff Perturbed Schedule ScheduleCost ScheduleAnyOrder Normaliser
-  Output OutputCast Hull LogSumExp.
+  Output OutputCast Hull HullSum LogSumExp.
 From refattn Require Splits.
 Import ListNotations.
 Open Scope R_scope.
@@ -237,6 +237,29 @@ Proof.
   lra.
 Qed.
 End EndToEnd.
+
+(** However wrong the scores are, the output stays near the hull: numerator and normaliser are trees over the same
+    exponentials and factors, and the normaliser is what the schedule of the same kernel makes it. *)
+Theorem attention_hull {I} (w : I -> nat) (xs : list I) (x v : I -> R) tau (G : argument I) M (keys changes : nat)
+    top seen eps unit cast eta_weight eta_cast eta_sum (P lost_n lost_l : I -> R) sn sl leaf_n leaf_l unit_n unit_l
+    above eta_n eta_l lo hi size n l :
+  argument_ok x tau G -> (exists i, In i xs /\ M <= x i) ->
+  sum_known w xs x (fun _ => 1) tau G M keys changes top seen eps unit cast eta_weight eta_cast eta_sum l ->
+  0 <= unit_n -> 0 <= unit_l -> 0 <= above -> 0 <= eta_n -> 0 <= eta_l -> 0 <= leaf_n -> 0 <= leaf_l ->
+  (forall i, 0 <= lost_n i) -> (forall i, 0 <= lost_l i) -> (forall i, 0 <= P i) -> 0 <= size ->
+  factors_ok above sn -> factors_ok above sl -> Permutation (terms sn) (terms sl) ->
+  (forall q, In q (terms sl) -> 0 <= snd q /\ lo <= v (fst q) <= hi /\ Rabs (v (fst q)) <= size) ->
+  (exists q, In q (terms sl) /\ 0 < P (fst q) * snd q) ->
+  added P v lost_n leaf_n unit_n eta_n sn n -> added P (fun _ => 1) lost_l leaf_l unit_l eta_l sl l ->
+  let least := least_normaliser (top + cost_of_sum keys changes eps unit cast)
+    (lost_in_sum keys changes top seen eps unit cast eta_weight eta_cast eta_sum) in
+  0 < least ->
+  outside lo hi (n / l) <= hull_error (tree_cost leaf_n unit_n sn + tree_cost leaf_l unit_l sl) size
+    (tree_lost lost_n unit_n above eta_n sn) (tree_lost lost_l unit_l above eta_l sl) least.
+Proof.
+  intros GOK R K. intros. apply hull_any_order with (P := P) (n := n) (l := l) (v := v); auto. split; [assumption|].
+  eapply known_normaliser_at_least; eauto.
+Qed.
 
 (** A reference that is the largest computed score lies as near to the exact maximum as the scores' errors allow. *)
 Theorem maximum_near {I} (xs : list I) (x score doubt : I -> R) m M most :

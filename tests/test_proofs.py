@@ -25,7 +25,7 @@ from proofs.grid import Line, load
 from refattn import formats, roundoff
 from refattn.bounds import theorems
 
-# Higham's lemma, for the statistics: no certified bound is made of it. A bound, or infinity: no formula.
+# Higham's lemma, for the oracle: no bound is made of it. What is claimed, or infinity: no formula.
 OF_NO_BOUND = {"gamma", "claimed_in_range"}
 PROOFS = Path(__file__).parent.parent / "proofs"
 MODULES = [roundoff] + [

@@ -44,9 +44,11 @@ Print Assumptions every_theorem_of_arithmetics.
 
 Definition every_theorem_of_attention := (
   StatementsAttention.sum_against_exact_scores,
+  StatementsAttention.known_normaliser_at_least,
   StatementsAttention.attention_quotient,
   StatementsAttention.attention_output,
   StatementsAttention.attention_lse,
+  StatementsAttention.attention_hull,
   StatementsAttention.maximum_near,
   StatementsAttention.empty_row,
   StatementsAttention.sink_adds_nothing).
@@ -80,6 +82,9 @@ Definition every_theorem_of_exponential := (
   StatementsExponential.argument_fma_error,
   StatementsExponential.exponential_of_argument,
   StatementsExponential.polynomial_exp2_error,
+  StatementsExponential.exponential_by_subtract,
+  StatementsExponential.exponential_by_subtract_exp2,
+  StatementsExponential.exponential_by_fma,
   StatementsExponential.by_subtract_ok,
   StatementsExponential.by_subtract_exp2_ok,
   StatementsExponential.by_fma_ok,
@@ -111,6 +116,8 @@ Definition every_theorem_of_formats := (
   StatementsFormats.stage_relative,
   StatementsFormats.stage_absolute,
   StatementsFormats.stage_flush_absolute,
+  StatementsFormats.declared_exponential,
+  StatementsFormats.flushed_declared_exponential,
   StatementsFormats.narrow_held,
   StatementsFormats.narrow_product_exact,
   StatementsFormats.narrow_product_normal,
@@ -125,7 +132,9 @@ Definition every_theorem_of_formats := (
   StatementsFormats.format_smallest_normal_exact,
   StatementsFormats.format_smallest_subnormal_exact,
   StatementsFormats.format_max_finite_exact,
-  StatementsFormats.cast_lost_dominates).
+  StatementsFormats.cast_lost_dominates,
+  StatementsFormats.weight_lost_exact,
+  StatementsFormats.flushed_weight_lost_exact).
 Locate every_theorem_of_formats.
 Print Assumptions every_theorem_of_formats.
 
@@ -139,6 +148,7 @@ Definition every_theorem_of_forward := (
   StatementsForward.output_bounded,
   StatementsForward.weighted_mean_error,
   StatementsForward.normalised_mean_error,
+  StatementsForward.lost_any_order_cast,
   StatementsForward.hull_distance,
   StatementsForward.hull,
   StatementsForward.normaliser_at_least,
@@ -151,6 +161,7 @@ Definition every_theorem_of_forward := (
   StatementsForward.least_normaliser_dominates,
   StatementsForward.quotient_error_dominates,
   StatementsForward.hull_error_dominates,
+  StatementsForward.cast_underflow_dominates,
   StatementsForward.output_error_dominates,
   StatementsForward.lse_error_dominates).
 Locate every_theorem_of_forward.
@@ -258,6 +269,7 @@ Definition every_theorem_of_roundoff := (
   StatementsRoundoff.growth_error,
   StatementsRoundoff.growth_rational,
   StatementsRoundoff.log_growth_rerr,
+  StatementsRoundoff.log_growth_rational,
   StatementsRoundoff.nearest_rerr,
   StatementsRoundoff.log_error_rerr,
   StatementsRoundoff.compound_error,
@@ -343,6 +355,7 @@ Definition every_theorem_of_splits := (
   StatementsSplits.tree_stands,
   StatementsSplits.split_lse_rounding_error,
   StatementsSplits.part_logarithm,
+  StatementsSplits.added_scaled,
   StatementsSplits.split_gap_of_largest,
   StatementsSplits.split_gap_of_combined,
   StatementsSplits.split_weight_error,

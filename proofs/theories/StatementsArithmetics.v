@@ -4,9 +4,9 @@ From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Formats Truncation Sums Growth Perturbed Arithmetic Schedule ScheduleCost
   ScheduleSubtract ScheduleAnyOrder ScheduleArithmetic AlgebraMaximum Tiles TilesComputed TilesCost TilesRow Roundoff
-  Splits Normaliser LogSumExp Output Softcap Dot Nearly Scores FlushToZero FormatsStage Overflow OverflowScore
-  OverflowSchedule FormatsProduct Cast FormatsArithmetic Binary32 Binary32Scores Attention Binary32Attention
-  Binary32Range.
+  Splits Normaliser LogSumExp Output OutputCast Hull Softcap Dot Nearly Scores FlushToZero FormatsStage Overflow
+  OverflowScore OverflowSchedule HullSum FormatsExponential FormatsProduct Cast FormatsArithmetic Binary32
+  Binary32Scores Attention Binary32Attention Binary32Range.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -131,7 +131,7 @@ Proof. exact (@Binary32Attention.binary32_attention). Qed.
 (** * Binary32Range.v *)
 
 Theorem dot32_in_range :
-  forall (first : R * R) (rest : list (R * R)) (s : tree) (r : R),
+  forall (first : R * R) (rest : list (R * R)) (s : Dot.tree) (r : R),
     OverflowScore.part s (dot_tree first rest) ->
     computed unit32 lost32 s r ->
     sumf (fun q : R * R => Rabs (value q)) (first :: rest) *

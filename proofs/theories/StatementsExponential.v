@@ -2,7 +2,7 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From refattn Require Import LogMetric Sums Growth Perturbed Schedule Roundoff Rationals Softcap Dot Nearly Scores
-  Argument Exponential ArgumentSchedule.
+  Argument Exponential ExponentialPaths ArgumentSchedule.
 From refattn Require GrowthRational DotRational ScoresRational ExponentialRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -71,6 +71,59 @@ Theorem polynomial_exp2_error :
      (fold_left (fun total unit : R => total + unit + total * unit) [polynomial; evaluation; exp reduction - 1] 0)
      eta y (exp2 (IZR k + f)).
 Proof. exact (@Exponential.polynomial_exp2_error). Qed.
+
+(** * ExponentialPaths.v *)
+
+Theorem exponential_by_subtract :
+  forall unit lost relative eta : R,
+    0 <= relative < 1 ->
+    0 <= eta ->
+    forall x m z p : R,
+    subtracted unit lost x m z ->
+    nearly relative eta p (exp z) ->
+    exponential_of (x - m) (relative / (1 - relative) + lost + unit * Rabs (x - m)) eta p.
+Proof. exact (@ExponentialPaths.exponential_by_subtract). Qed.
+
+Theorem exponential_by_subtract_exp2 :
+  forall unit constant lost relative eta : R,
+    0 <= unit ->
+    0 <= constant ->
+    0 <= lost ->
+    0 <= relative < 1 ->
+    0 <= eta ->
+    forall scale most factor : R,
+    0 < scale <= most ->
+    factor_held constant scale factor ->
+    forall x m z p : R,
+    subtracted_exp2 unit lost factor x m z ->
+    nearly relative eta p (exp2 z) ->
+    exponential_of (scale * (x - m))
+     (exp2_cost unit constant lost relative most
+        (fold_left (fun total unit0 : R => total + unit0 + total * unit0) [unit; unit; constant] 0 *
+         (scale * Rabs (x - m)))) eta p.
+Proof. exact (@ExponentialPaths.exponential_by_subtract_exp2). Qed.
+
+Theorem exponential_by_fma :
+  forall unit constant lost relative eta : R,
+    0 <= unit ->
+    0 <= constant ->
+    0 <= lost ->
+    0 <= relative < 1 ->
+    0 <= eta ->
+    forall scale most factor : R,
+    0 < scale <= most ->
+    1 <= most ->
+    factor_held constant scale factor ->
+    forall x m z p : R,
+    fused unit lost factor x m z ->
+    nearly relative eta p (exp2 z) ->
+    exponential_of (scale * (x - m))
+     (exp2_cost unit constant lost relative most
+        (fold_left (fun total unit0 : R => total + unit0 + total * unit0) [unit; unit; constant] 0 *
+         (scale * Rabs (x - m)) +
+         (unit + unit * fold_left (fun total unit0 : R => total + unit0 + total * unit0) [unit; constant] 0) *
+         (scale * Rabs m))) eta p.
+Proof. exact (@ExponentialPaths.exponential_by_fma). Qed.
 
 (** * ArgumentSchedule.v *)
 

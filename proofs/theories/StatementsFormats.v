@@ -3,7 +3,7 @@
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Formats Truncation Growth Roundoff Rationals FlushToZero FormatsStage
-  FormatsProduct Cast.
+  FormatsExponential FormatsProduct Cast.
 From refattn Require GrowthRational FormatsRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -140,6 +140,38 @@ Theorem stage_flush_absolute :
     Rabs x < smallest_normal f -> Rabs (flush f flushed (stage_round f m) x - x) <= underflow_unit f m true.
 Proof. exact (@FormatsStage.stage_flush_absolute). Qed.
 
+(** * FormatsExponential.v *)
+
+Theorem declared_exponential :
+  forall f : format,
+    valid_format f ->
+    forall k own : R,
+    0 <= k ->
+    0 <= own ->
+    declared_unit f k own < 1 ->
+    forall E : R -> R,
+    (forall z : R, holds f (E z)) ->
+    E 0 = 1 ->
+    (forall z : R, holds f z -> Rabs (E z - exp z) <= k * ulp radix2 (exponents f) (exp z) + own * exp z) ->
+    exponential_ok (holds f) E (declared_unit f k own / (1 - declared_unit f k own))
+     (k * smallest_subnormal f + own * smallest_normal f).
+Proof. exact (@FormatsExponential.declared_exponential). Qed.
+
+Theorem flushed_declared_exponential :
+  forall f : format,
+    valid_format f ->
+    forall k own : R,
+    0 <= k ->
+    0 <= own ->
+    declared_unit f k own < 1 ->
+    forall E : R -> R,
+    (forall z : R, holds f (E z)) ->
+    E 0 = 1 ->
+    (forall z : R, holds f z -> Rabs (E z - exp z) <= k * ulp radix2 (exponents f) (exp z) + own * exp z) ->
+    exponential_ok (survives f always) (flushed_exponential f E)
+     (declared_unit f k own / (1 - declared_unit f k own)) (smallest_normal f / (1 - declared_unit f k own)).
+Proof. exact (@FormatsExponential.flushed_declared_exponential). Qed.
+
 (** * FormatsProduct.v *)
 
 Theorem narrow_held :
@@ -224,3 +256,13 @@ Theorem cast_lost_dominates :
     0 <= Q2R unit < 2 ->
     Q2R before * (1 + (exp (Q2R unit) - 1)) + Q2R lost <= Q2R (FormatsRational.cast_lost before unit lost).
 Proof. exact (@FormatsRational.cast_lost_dominates). Qed.
+
+Theorem weight_lost_exact :
+  forall ulps own subnormal normal : Q,
+    Q2R (FormatsRational.weight_lost ulps own subnormal normal) = Q2R ulps * Q2R subnormal + Q2R own * Q2R normal.
+Proof. exact (@FormatsRational.weight_lost_exact). Qed.
+
+Theorem flushed_weight_lost_exact :
+  forall relative normal : Q,
+    Q2R relative < 1 -> Q2R (FormatsRational.flushed_weight_lost relative normal) = Q2R normal / (1 - Q2R relative).
+Proof. exact (@FormatsRational.flushed_weight_lost_exact). Qed.

@@ -1,8 +1,8 @@
 (** The public theorems of the normaliser, the output and the log-sum-exp,
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
-From refattn Require Import LogMetric Sums Growth Perturbed Roundoff Rationals Splits Normaliser LogSumExp Output
-  Hull HullSum.
+From refattn Require Import LogMetric Sums Growth Perturbed Schedule ScheduleCost ScheduleAnyOrder Roundoff Rationals
+  Splits Normaliser LogSumExp Output OutputCast Hull HullSum.
 From refattn Require GrowthRational ForwardRational.
 Import ListNotations.
 Open Scope R_scope.
@@ -135,6 +135,23 @@ Theorem normalised_mean_error :
     ((1 + excess xs p Tl) / (1 - Hl / sumf p xs * (1 + excess xs p Tl)) - 1) + lost.
 Proof. exact (@Output.normalised_mean_error). Qed.
 
+(** * OutputCast.v *)
+
+Theorem lost_any_order_cast :
+  forall (I : Type) (w : I -> nat) (v : I -> R) (G : argument I) (E : Schedule.operations I)
+     (eps unit cast eta_weight eta_cast eta_sum : R),
+    cast_within w v G E eps unit cast eta_weight eta_cast eta_sum ->
+    forall (keys changes : nat) (s : schedule I) (bound total_seen : R),
+    (forall i : I, In i (leaves s) -> (w i <= 1)%nat) ->
+    counted w keys changes s ->
+    cost E s <= bound ->
+    seen v G s <= total_seen ->
+    lost v G E s <=
+    ((1 + INR changes) * total_seen * eta_weight + (2 * INR keys + 1 + INR changes) * eta_sum) *
+    (1 + (exp (bound + (1 + INR changes) * eta_weight) - 1)) +
+    total_seen * eta_cast * (1 + (exp (bound + (1 + INR changes) * eta_weight) - 1)).
+Proof. exact (@OutputCast.lost_any_order_cast). Qed.
+
 (** * Hull.v *)
 
 Theorem hull_distance :
@@ -251,6 +268,15 @@ Theorem hull_error_dominates :
     ((1 + (exp (Q2R apart) - 1)) * Q2R size * Q2R lost_sum + Q2R lost) / Q2R least <=
     Q2R (ForwardRational.hull_error apart size lost lost_sum least).
 Proof. exact (@ForwardRational.hull_error_dominates). Qed.
+
+Theorem cast_underflow_dominates :
+  forall changes seen eta_cast eta_weight cost : Q,
+    0 <= Q2R cost + (1 + Q2R changes) * Q2R eta_weight < 2 ->
+    0 <= Q2R seen ->
+    0 <= Q2R eta_cast ->
+    Q2R seen * Q2R eta_cast * (1 + (exp (Q2R cost + (1 + Q2R changes) * Q2R eta_weight) - 1)) <=
+    Q2R (ForwardRational.cast_underflow changes seen eta_cast eta_weight cost).
+Proof. exact (@ForwardRational.cast_underflow_dominates). Qed.
 
 Theorem output_error_dominates :
   forall quotient size dividing lost unit lost_out : Q,

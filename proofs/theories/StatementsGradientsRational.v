@@ -216,8 +216,7 @@ Theorem slope_error_dominates :
     0 <= Q2R unit < 2 ->
     0 <= Q2R height ->
     0 <= Q2R lost ->
-    Q2R product_error + Q2R delta_error + (exp (Q2R inner) - 1) * Q2R height +
-    Q2R lost * (2 + (exp (Q2R unit) - 1)) <=
+    Q2R product_error + Q2R delta_error + (exp (Q2R inner) - 1) * Q2R height + Q2R lost * (2 + (exp (Q2R unit) - 1)) <=
     Q2R (GradientRational.slope_error product_error delta_error height inner unit lost).
 Proof. exact (@GradientRational.slope_error_dominates). Qed.
 

@@ -19,6 +19,9 @@ Theorem log_growth_rerr : forall x y d, 0 < x -> 0 < y -> 0 <= d ->
   Rabs (y - x) <= d * x -> Rabs (y - x) <= d * y -> exists t, Rabs t <= ln (1 + d) /\ y = x * exp t.
 Proof. exact Roundoff.log_growth_rerr. Qed.
 
+Theorem log_growth_rational : forall d, 0 <= d -> ln (1 + d) <= d.
+Proof. exact Roundoff.log_growth_rational. Qed.
+
 Theorem nearest_rerr : forall u d x, 0 <= u -> Rabs d <= u / (1 + u) ->
   exists t, Rabs t <= u /\ x * (1 + d) = x * exp t.
 Proof. exact rerr_nearest. Qed.

@@ -1,8 +1,8 @@
 (** The public theorems of softmax, log-softmax and log-sum-exp along an axis,
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
-From refattn Require Import LogMetric Sums Growth Perturbed Roundoff Rationals Normaliser LogSumExp Output Hull
-  Softmax.
+From refattn Require Import LogMetric Sums Growth Perturbed Schedule ScheduleCost ScheduleAnyOrder Roundoff Rationals
+  Normaliser LogSumExp Output OutputCast Hull Softmax.
 From refattn Require GrowthRational ForwardRational SoftmaxRational.
 Import ListNotations.
 Open Scope R_scope.

@@ -110,6 +110,11 @@ Theorem part_logarithm :
     ln (INR (length ks)) + (slack + (INR (length ks) - 1) * unit).
 Proof. exact (@SplitsRounding.part_logarithm). Qed.
 
+Theorem added_scaled :
+  forall (K : Type) (p : K -> R) (unit : R) (ks : list K) (l c : R),
+    added unit 0 p ks l -> added unit 0 (fun k : K => p k * c) ks (l * c).
+Proof. exact (@SplitsRounding.added_scaled). Qed.
+
 Theorem split_gap_of_largest :
   forall score m m1 l1 m2 l2 s R0 distance logarithm slack doubt own : R,
     0 <= logarithm ->

@@ -18,12 +18,14 @@ from refattn.bounds.theorems.exponential import (
 )
 from refattn.bounds.theorems.formats import (
     cast_lost,
+    flushed_weight_lost,
     format_max_finite,
     format_smallest_normal,
     format_smallest_subnormal,
     format_truncation_unit,
     format_unit,
     max_finite_of,
+    weight_lost,
 )
 from refattn.bounds.theorems.gradients import (
     delta_error,
@@ -41,7 +43,7 @@ from refattn.bounds.theorems.gradients import (
 )
 from refattn.bounds.theorems.lse import lse_error
 from refattn.bounds.theorems.normaliser import common_excess, least_normaliser, normaliser_error
-from refattn.bounds.theorems.output import hull_error, output_error, quotient_error
+from refattn.bounds.theorems.output import cast_underflow, hull_error, output_error, quotient_error
 from refattn.bounds.theorems.overflow import (
     claimed_in_range,
     largest_normaliser,
@@ -85,12 +87,14 @@ __all__ = [
     "block_scale_row_sum",
     "capped_score",
     "cast_lost",
+    "cast_underflow",
     "claimed_in_range",
     "common_excess",
     "delta_error",
     "divided_score",
     "dot_any_order",
     "exponential_error",
+    "flushed_weight_lost",
     "format_max_finite",
     "format_smallest_normal",
     "format_smallest_subnormal",
@@ -137,4 +141,5 @@ __all__ = [
     "underflow",
     "value_weight_error",
     "weight_error",
+    "weight_lost",
 ]

@@ -57,6 +57,7 @@ class Arithmetic:
     accumulator    accumulation of P V, and of the products with rescaling factors
     output         format of the result
     lse            format in which the log-sum-exp is computed and returned; log_ulps is the logarithm's error there
+    lag            how far below a row's largest score, in nats, the reference that exponents are taken from may lie
     tile           keys taken at a time, after each of which the accumulator may be rescaled; None is all at once
     gradient_sum   format to which dQ, dK and dV are rounded after every `gradient_tile` queries or keys
     group_sum      format in which dK and dV of the query heads that share a key-value head are added up
@@ -84,6 +85,7 @@ class Arithmetic:
     log_ulps: float = 2.0
     cast: Literal["before", "after"] = "before"
     sum_of_cast: bool = False
+    lag: float = 0.0
     tile: int | None = 64
     splits: int = 1
     gradient_tile: int = 64
@@ -95,7 +97,7 @@ class Arithmetic:
         for name in ("splits", "gradient_tile"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)!r}: expected a positive number")
-        for name in ("exp_ulps", "exp_relative", "tanh_ulps", "log_ulps"):
+        for name in ("exp_ulps", "exp_relative", "tanh_ulps", "log_ulps", "lag"):
             value = getattr(self, name)
             if not 0.0 <= value < float("inf"):
                 raise InvalidValue(f"{name} is {value!r}: expected a finite number of at least 0")

@@ -94,7 +94,9 @@ def dense(q: Any, k: Any, v: Any, spec: AttentionSpec, arithmetic: Arithmetic, r
     reach = np.abs(reference) if arithmetic.exponent == "fma" else 0.0
     # A fused multiply-add rounds m c once, and c and the differences of references cost u of the distance each.
     steps = 1.0 if arithmetic.exponent == "subtract" else 4.0
-    log_error = worst + steps * u * lowest + 2 * u * reach + exps
+    # A reference below the maximum: a way there and back.
+    lowest = lowest + 2 * arithmetic.lag
+    log_error = worst + steps * u * lowest + 2 * u * (reach + arithmetic.lag) + exps
     factor = np.ones(s.shape) if spec.keep is None else np.broadcast_to(spec.keep, s.shape) / (1 - spec.dropout)
     safe = np.where(total > 0, total, 1.0)
     return Dense(p / safe[..., None], seen, worst, log_error, lse, k, v, factor, scale)

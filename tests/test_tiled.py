@@ -222,7 +222,7 @@ def test_the_contract_names_what_the_kernel_does() -> None:
     found = TiledAttention(key_tile=32, splits=4, exp="poly", degree=2, rescale_threshold=8.0).arithmetic_for("bf16")
     assert (found.tile, found.splits, found.exponent) == (32, 4, "fma")
     assert found.exp_relative == MAX_RELATIVE_ERROR[2]
-    assert found.exp_ulps > 2 + 8 * math.log(2) / 2
+    assert found.lag == 8 * math.log(2)
     assert TiledAttention().arithmetic_for("fp16") == Arithmetic.flash("fp16")
 
 

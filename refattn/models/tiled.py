@@ -65,10 +65,8 @@ class TiledAttention(TiledKernel):
     def arithmetic_for(self, format: Any) -> Arithmetic:
         """The contract that the kernel honours on inputs of a format (a name, a dtype or a Format)."""
         found = super().arithmetic_for(format)
-        # A stale reference lies up to that many powers of two below the maximum: so much longer are the exponents,
-        # whose rounding grows by u for each nat, half an ulp.
-        stale = self.rescale_threshold * math.log(2.0) / 2
-        return found.replace(exp_ulps=found.exp_ulps + stale, splits=max(self.splits, found.splits))
+        stale = self.rescale_threshold * math.log(2.0)
+        return found.replace(lag=max(stale, found.lag), splits=max(self.splits, found.splits))
 
     def __call__(self, q: Any, k: Any, v: Any, *, spec: AttentionSpec = NO_SPEC) -> tuple[Any, Any]:
         """out (B, H, Nq, Dv) in q's dtype, and the natural log-sum-exp (B, H, Nq) in the arithmetic's format.

@@ -36,7 +36,8 @@ class _Combination(NamedTuple):
 
 def _combination(scores: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> _Combination:
     """The log-sum-exp of the part that a key of score s belongs to lies between s and m + ln n, its logarithm between 0
-    and ln n; `doubt` is how much more either can be off for errors made before.
+    and ln n; `doubt` is how much more either can be off for errors made before. A reference that lags behind makes the
+    logarithm as much larger (theorem added_scaled).
     """
     stage = arithmetic.lse
     log_relative = compound(arithmetic.log_error, stage.unit)
@@ -47,9 +48,10 @@ def _combination(scores: Array, maximum: Array, doubt: Array, keys: int, arithme
         slack = slack + arithmetic.probabilities.unit
     top = np.abs(maximum)[:, None]
     most = math.log(keys + 1.0)
-    reference = np.maximum(np.abs(scores), top) + slack
+    reference = np.maximum(np.abs(scores), top) + slack + arithmetic.lag
     turn = reference_turn(arithmetic)
-    own = theorems.split_lse_rounding(reference, most + slack, stage.unit, log_relative, turn, lost)
+    logarithm = most + slack + arithmetic.lag
+    own = theorems.split_lse_rounding(reference, logarithm, stage.unit, log_relative, turn, lost)
     gap = theorems.split_gap(maximum[:, None] - scores, most, slack, own)
     # The combined log-sum-exp: the largest of the parts', and the logarithm of at most that many weights.
     parts = math.log(min(arithmetic.splits, keys + 1))

@@ -125,6 +125,9 @@ def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arit
     # The computed maximum may lie so much above the exact one.
     underflowing = lost * np.exp(found.doubt) / found.total + split_lost(1.0, log_growth(every), keys, arithmetic)
     known = underflowing * (1 + every) < 1
+    held = [arithmetic.scores.format] + [arithmetic.probabilities.format] * (arithmetic.cast == "before")
+    in_range = largest_numerator(1.0, 0.0, found.top + found.constant, eta) <= min(each.max_finite for each in held)
+    in_range &= largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite
     return TotalError(
         scores=(found.weights * found.score).sum(axis=1),
         exp=(found.weights * (found.argument + found.constant)).sum(axis=1) + found.sink * found.sink_error,
@@ -135,7 +138,7 @@ def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arit
         grown=log_growth(every),
         underflow=underflowing,
         relative=np.where(known, normaliser_error(every, underflowing), np.inf),
-        overflow=~(largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite),
+        overflow=~in_range,
     )
 
 
@@ -294,7 +297,7 @@ def _lse_error(found: BlockWeights, total: TotalError, arithmetic: Arithmetic) -
     logarithm = np.log(found.total)
     bound = lse_error(
         total.relative,
-        found.doubt,
+        found.doubt + arithmetic.lag,
         np.abs(found.maximum),
         np.abs(logarithm),
         np.abs(found.maximum + logarithm),

@@ -113,10 +113,16 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     # Any entry was the maximum once, perhaps, however far below it lies in the end.
     lowest = visible.min(axis=1, initial=np.inf, keepdims=True)
     top = np.maximum(argument_error(maximum, maximum, arithmetic), argument_error(lowest, lowest, arithmetic))
+    # A reference that lags behind leaves weights above 1.
+    top = top + arithmetic.lag
     cost = top + (1 + changes) * exponential + adding
     eta_sum = underflow_unit(arithmetic.normaliser, arithmetic.flush_to_zero)
     lost = underflow(others, changes, seen, eta, eta_sum, cost)
     every = common_excess(excess, 1.0, adding)
+    in_range = (
+        largest_numerator(1.0, 0.0, top + (1 + changes) * exponential, eta) <= arithmetic.scores.format.max_finite
+    )
+    in_range &= largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite
     known = lost / total * (1 + every) < 1
     # A weight is computed at the final maximum, or at an earlier one and rescaled once.
     moved = min(changes, 1)
@@ -141,7 +147,7 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
         )
         / total,
         total_square=(weights**2 * square).sum(axis=1, keepdims=True) + _summation(weights, arithmetic),
-        overflow=~(largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite),
+        overflow=~in_range,
     )
 
 
@@ -190,8 +196,8 @@ def _log_sum_exp(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Arr
     flush = arithmetic.flush_to_zero
     bound = log_sum_exp_error(
         row.relative,
-        np.abs(row.maximum),
-        row.logarithm,
+        np.abs(row.maximum) + arithmetic.lag,
+        row.logarithm + arithmetic.lag,
         np.abs(lse),
         0.0,
         arithmetic.log_error,
@@ -217,8 +223,8 @@ def _log_softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Arr
     flush = arithmetic.flush_to_zero
     bound = log_softmax_error(
         row.relative,
-        row.distance,
-        row.logarithm,
+        row.distance + arithmetic.lag,
+        row.logarithm + arithmetic.lag,
         max(scores, unit),
         compound(arithmetic.log_error, scores if scores > unit else 0.0),
         max(underflow_unit(arithmetic.scores, flush), underflow_unit(arithmetic.lse, flush)),

@@ -26,9 +26,9 @@ class BlockWeights:
     weights sum to 1 - sink; total (r,) is the normaliser relative to `maximum`; `score` and `argument` are log-errors;
     `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. doubt (r,)
     is the largest `score`: so far may the computed maximum lie from `maximum`; top (r,) bounds the argument's log-error
-    of a key whose own score is the reference, where it weighs 1; combining (r,) is what combining splits adds to output
-    and not to normaliser, or the other way round. sink, sink_distance and sink_error (r,) are the sink's weight,
-    distance and log-error: 0, inf and 0 where there is none.
+    of a key whose own score is the reference, and how far above 1 it may weigh there; combining (r,) is what combining
+    splits adds to output and not to normaliser, or the other way round. sink, sink_distance and sink_error (r,) are the
+    sink's weight, distance and log-error: 0, inf and 0 where there is none.
     """
 
     weights: Array
@@ -113,7 +113,8 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         argument=of_keys,
         constant=constant,
         doubt=doubt[:, 0],
-        top=top[:, 0],
+        # A reference that lags behind leaves weights above 1.
+        top=top[:, 0] + arithmetic.lag,
         combining=combining,
         visible=~hidden,
         sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),

@@ -99,7 +99,7 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     finite = np.where(hidden, 0.0, distance)
     changes = rescales(n, arithmetic)
     visible = np.where(hidden, maximum, rows)
-    argument = argument_error(visible, maximum, arithmetic)
+    argument = argument_error(visible, maximum, arithmetic, arithmetic.lag)
     exponential = exp_log_error(arithmetic)
     eta = exponential_lost(arithmetic)
     log_error = argument + (1 + changes) * exponential
@@ -112,7 +112,10 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     seen = (~hidden).sum(axis=1, keepdims=True)
     # Any entry was the maximum once, perhaps, however far below it lies in the end.
     lowest = visible.min(axis=1, initial=np.inf, keepdims=True)
-    top = np.maximum(argument_error(maximum, maximum, arithmetic), argument_error(lowest, lowest, arithmetic))
+    top = np.maximum(
+        argument_error(maximum, maximum, arithmetic, arithmetic.lag),
+        argument_error(lowest, lowest, arithmetic, arithmetic.lag),
+    )
     # A reference that lags behind leaves weights above 1.
     top = top + arithmetic.lag
     cost = top + (1 + changes) * exponential + adding

@@ -91,8 +91,11 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     # The sink is a score that errs too, and may be the maximum.
     doubt = np.maximum(doubt, np.where(np.isneginf(sink), 0.0, held))
 
+    # So far from `maximum` may a reference lie that lags behind.
+    far = doubt + arithmetic.lag
+
     def argument(scores: Array) -> Array:
-        error = argument_error(scores, maximum[:, None], arithmetic, doubt)
+        error = argument_error(scores, maximum[:, None], arithmetic, far)
         return error + split_error(scores, maximum, doubt + error + constant, keys, arithmetic)
 
     of_keys, top = argument(visible_scores), argument(maximum[:, None])
@@ -100,8 +103,8 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     if arithmetic.exponent == "fma" or arithmetic.splits > 1:
         lowest = np.minimum(visible_scores.min(axis=1, initial=np.inf), maximum)[:, None]
         # A key far below was once the maximum, perhaps, and its product with the constant rounded.
-        top = np.maximum(top, argument_error(lowest, lowest, arithmetic, doubt))
-        before = doubt + argument_error(lowest, maximum[:, None], arithmetic, doubt) + constant
+        top = np.maximum(top, argument_error(lowest, lowest, arithmetic, far))
+        before = doubt + argument_error(lowest, maximum[:, None], arithmetic, far) + constant
         combining = split_apart(lowest[:, 0], maximum, before[:, 0], keys, arithmetic)
     return BlockWeights(
         weights=unnormalised / np.where(total > 0, total, 1.0)[:, None],

@@ -310,7 +310,8 @@ def test_no_kernel_is_beyond_the_bound_of_its_stages() -> None:
     reached = 0.0
     for _ in range(max(20, CASES // 128)):
         arithmetic = stages(rng)
-        kernel = TiledAttention(arithmetic=arithmetic, splits=arithmetic.splits)
+        threshold = float(rng.choice([0.0, 0.0, 8.0]))
+        kernel = TiledAttention(arithmetic=arithmetic, splits=arithmetic.splits, rescale_threshold=threshold)
         bias = -rng.exponential(rng.choice([0.1, 2.0, 20.0]), (128, 7)) + rng.choice([0.0, 0.0, 40.0])
         v = rng.normal(size=(7, 2)) + rng.choice([0.0, 3.0])
         out, log_sum, budget, exact, exact_lse = biased(kernel, bias, v, "bf16", **features(rng, 128, 7))
@@ -370,6 +371,16 @@ def test_softmax_comes_near_its_bound_in_bf16() -> None:
     budget = bounds.softmax(x, SoftmaxSpec(), Arithmetic.flash("bf16"))
     share = np.abs(formats.bf16.round(exact) - exact) / budget.certified
     assert TIGHTNESS["softmax_bounded"] <= share.max() <= 1
+
+
+def test_nothing_is_claimed_where_a_weight_can_overflow_the_format_that_it_is_cast_to() -> None:
+    """A fused exponent of scores in bf16 errs by units at 6000, and a weight that should be 1 is e^24 in fp16."""
+    for height, claimed in ((6000.0, False), (600.0, True)):
+        arithmetic = Arithmetic.flash("bf16", scores="bf16", exponent="fma", probabilities="fp16", output="fp32")
+        spec = AttentionSpec(bias=np.full((1, 1, 1, 2), height))
+        zeros = np.zeros((1, 1, 2, 1))
+        budget = bounds.attention(zeros[:, :, :1], zeros, zeros + 1, spec, arithmetic)
+        assert np.isfinite(budget.out.certified).all() == claimed
 
 
 def test_rows_without_a_key_have_bounds_of_zero() -> None:

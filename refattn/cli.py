@@ -73,6 +73,11 @@ def cli(context: click.Context) -> None:
         raise click.UsageError(f"no command is given: expected one of {names} (refattn --help says more)")
 
 
+_on_processor = click.option(
+    "--triton-cpu", is_flag=True, help="Interpret the kernel's Triton code on the processor, as a GPU would compute."
+)
+
+
 @cli.command()
 @click.argument("target", default=options.DEFAULT_TARGET)
 @click.option("--call", metavar="CONVENTION", help="How the kernel is called; guessed from it by default.")
@@ -102,7 +107,10 @@ def cli(context: click.Context) -> None:
 @click.option("--junit", "junit_file", metavar="FILE", help="Write the report as JUnit XML.")
 @click.option("--quiet", is_flag=True, help="Print failures and the closing line only.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
+@_on_processor
+@click.pass_context
 def check(
+    context: click.Context,
     target: str,
     call: str | None,
     dtype: str,
@@ -116,6 +124,7 @@ def check(
     junit_file: str | None,
     quiet: bool,
     fail_fast: bool,
+    triton_cpu: bool,
 ) -> int:
     """Check the kernel TARGET, package.module:callable; without one, refattn's own tiled model in NumPy."""
     from refattn.reports import files, terminal
@@ -126,7 +135,7 @@ def check(
     outputs = [(path, name) for path, name in ((json_file, "--json"), (junit_file, "--junit")) if path is not None]
     for path, name in outputs:
         files.check_writable(path, name)
-    kernel = _imported(target)
+    kernel = _imported(target, context, triton_cpu)
     convention = options.convention(call, target, kernel)
     chosen = _claims(kernel, convention, claims)
     from refattn import suite
@@ -148,6 +157,8 @@ def check(
             fail_fast=fail_fast,
             observer=progress,
         )
+    for finding in report.findings if triton_cpu else ():
+        finding.replay = finding.replay and f"{finding.replay} --triton-cpu"
     terminal.render(report, terminal.console(), quiet=quiet)
     for path, name in outputs:
         files.write(path, report.to_json() if name == "--json" else report.to_junit(), name)
@@ -162,11 +173,21 @@ def check(
     "--property", "name", metavar="NAME", help="The property; by default, that the values are in their bounds."
 )
 @click.option("--claim", "claims", metavar="LIST", multiple=True, help="As for `check`.")
-def replay(target: str, call: str | None, token: str, name: str | None, claims: tuple[str, ...]) -> int:
+@_on_processor
+@click.pass_context
+def replay(
+    context: click.Context,
+    target: str,
+    call: str | None,
+    token: str,
+    name: str | None,
+    claims: tuple[str, ...],
+    triton_cpu: bool,
+) -> int:
     """Run one case of the kernel TARGET again."""
     from refattn.reports import terminal
 
-    kernel = _imported(target)
+    kernel = _imported(target, context, triton_cpu)
     convention = options.convention(call, target, kernel)
     chosen = _claims(kernel, convention, claims)
     from refattn import suite
@@ -189,10 +210,14 @@ def properties() -> None:
     )
 
 
-def _imported(target: str) -> Any:
+def _imported(target: str, context: click.Context, triton_cpu: bool) -> Any:
+    """The kernel; its Triton code is interpreted until the command ends, if so wanted."""
     from refattn.loading import import_target
 
-    return import_target(target)
+    if not triton_cpu:
+        return import_target(target)
+    for_any_thread = context.with_resource(options.interpreted())
+    return for_any_thread(import_target(target))
 
 
 def _claims(kernel: Any, convention: str, changes: tuple[str, ...]) -> tuple[str, ...] | None:

@@ -136,8 +136,9 @@ def test_heavy_libraries_are_loaded_only_where_they_are_the_subject() -> None:
     assert not third_party_faults(all_imports())
 
 
-def test_nothing_imports_the_kernels_for_the_gpu() -> None:
-    assert not [found for found in all_imports() if found.name.split(".")[0] == "refattn_gpu"]
+def test_nothing_imports_the_kernels_for_the_gpu_and_one_option_their_interpreter() -> None:
+    found = [found for found in all_imports() if found.name.split(".")[0] == "refattn_gpu"]
+    assert found == [Import("refattn.options", "refattn_gpu.interpreter", deferred=True)]
 
 
 @pytest.mark.parametrize(

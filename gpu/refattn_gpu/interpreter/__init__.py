@@ -20,11 +20,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from refattn.errors import MissingExtra
 from refattn_gpu.interpreter.options import Options
 
-__all__ = ["Options", "active", "install"]
+__all__ = ["Options", "active", "in_any_thread", "install"]
 
 VARIABLE = "TRITON_INTERPRET"
 
@@ -64,6 +65,13 @@ def install(options: Options | None = None) -> Callable[[], None]:
         _restore(before)
 
     return undo
+
+
+def in_any_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel for callers in other threads than the one that made the interpreter active, which must be active."""
+    from refattn_gpu.interpreter.threads import InAnyThread
+
+    return InAnyThread(kernel)
 
 
 def _require(name: str) -> None:

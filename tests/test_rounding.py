@@ -55,6 +55,14 @@ def test_fma_in_fp64_recovers_the_rounding_error_of_a_product(a: float, b: float
     assert abs(found - exact) <= abs(exact) * Fraction(1, 2**50) + Fraction(1, 2**1000)
 
 
+@pytest.mark.parametrize("rounding", ["nearest", "truncate"])
+def test_fma_of_an_infinity_is_that_infinity(rounding: str) -> None:
+    rounder = Rounder(Stage(formats.fp32, rounding))
+    with np.errstate(invalid="ignore"):
+        assert rounder.fma(-np.inf, 1.5, 3.0) == -np.inf
+        assert rounder.fma(2.0, 1.5, np.inf) == np.inf
+
+
 def test_a_narrow_accumulator_stalls_and_a_wide_one_does_not() -> None:
     ones = np.ones((1, 4096))
     assert float(Rounder(Stage(formats.fp16)).sum(ones)[0]) == 2048.0

@@ -125,9 +125,10 @@ def _product_error(block: Block, raw: Array, scale: float, arithmetic: Arithmeti
     key, magnitude = np.abs(block.key), np.abs(block.query)
     largest = magnitude @ key.max(axis=0, initial=0.0)
     if arithmetic.scale_query:
-        # The product with the scale is taken in fp32 at least, then rounded to the inputs' format.
+        # The product with the scale is taken in fp32 at least, then rounded to the inputs' format. A kernel may scale Q
+        # and K each by the scale's root: that of a power of two need not be one.
         wide, narrow = _constant_stage(arithmetic), Stage(arithmetic.inputs)
-        relative = wide.unit if unit else 0.0
+        relative, constant = wide.unit, constant_unit(arithmetic)
         losses = underflow_unit(wide, flush), underflow_unit(narrow, flush)
         magnitude, largest = magnitude * abs(scale) @ key.T, largest * abs(scale)
         query = scaled_query(magnitude, key.sum(axis=1), relative, constant, losses[0], narrow.unit, losses[1])

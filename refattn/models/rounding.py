@@ -90,9 +90,9 @@ class Rounder:
         x, y, z = (np.asarray(operand, np.float64) for operand in (a, b, c))
         product, low = (x * y, 0.0) if self.format.precision <= 26 else _two_product(x, y)
         head, tail = _two_sum(product, z)
-        if self.stage.rounding == "truncate":
-            return self(head + (tail + low))
         finite = np.isfinite(head) & np.isfinite(tail)
+        if self.stage.rounding == "truncate":
+            return self(np.where(finite, head + (tail + low), head))
         rounded = self.format.round_sum(head, np.where(finite, tail + low, 0.0))
         return self(rounded if self.format.precision < 53 else np.where(finite, head + (tail + low), head))
 

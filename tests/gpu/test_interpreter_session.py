@@ -184,3 +184,30 @@ class TestWithTriton:
             with torch.cuda.device(0), torch.cuda.stream(torch.cuda.current_stream()):
                 torch.cuda.synchronize()
         assert not torch.ones(1).is_cuda
+
+    def test_a_kernel_keeps_its_attributes_and_its_backward_in_other_threads(self) -> None:
+        import inspect
+        import threading
+
+        import torch
+
+        from refattn_gpu import interpreter
+
+        def kernel(q: Any, *, spec: Any) -> Any:
+            """It says so."""
+            del q, spec
+            return torch.zeros(1, device="cuda")
+
+        kernel.refattn_claims = ("causal",)  # type: ignore[attr-defined]
+        kernel.backward = lambda q: torch.ones(1, device="cuda")  # type: ignore[attr-defined]
+        seen: list[torch.Tensor] = []
+        with interpreter.active():
+            anywhere: Any = interpreter.in_any_thread(kernel)
+            thread = threading.Thread(target=lambda: seen.extend([anywhere(seen, spec=None), anywhere.backward(seen)]))
+            thread.start()
+            thread.join()
+        assert [each.item() for each in seen] == [0.0, 1.0]
+        assert list(inspect.signature(anywhere).parameters) == ["q", "spec"]
+        assert (anywhere.refattn_claims, anywhere.__name__, anywhere.__doc__) == (("causal",), "kernel", "It says so.")
+        assert anywhere.__module__ == kernel.__module__
+        assert not hasattr(anywhere, "refattn_formats")

@@ -260,6 +260,11 @@ class Builder(stock.InterpreterBuilder):  # type: ignore[misc]
         found = dot.dot(a.data, b.data, d.data, input_precision.name.lower(), self.faithful)
         return stock.TensorHandle(found, d.dtype.scalar)
 
+    def create_dot_scaled(self, *operands: Any, **more: Any) -> Handle:
+        raise NotImplementedError(
+            "tl.dot_scaled is not interpreted: expected tl.dot of operands that are scaled before"
+        )
+
 
 class _Results:
     """What an inline assembly returns: as an operation of MLIR, with one result a type."""

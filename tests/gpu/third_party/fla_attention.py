@@ -1,4 +1,4 @@
-"""fla-core's softmax attention: `refattn check fla_attention:attention --triton-cpu` here, with fla-core installed."""
+"""fla-core: `refattn check fla_attention:attention --triton-cpu` here, with fla-core installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""liger-kernel's softmax: `refattn check liger_softmax:softmax --triton-cpu` in this folder, with liger-kernel installed."""
+"""liger-kernel: `refattn check liger_softmax:softmax --triton-cpu` here, with liger-kernel installed."""
 
 from __future__ import annotations
 

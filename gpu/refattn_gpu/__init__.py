@@ -8,13 +8,16 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+_CONTENTS = {"attention": "refattn_gpu.forward", "interpreter": ""}
+
 __all__ = ["attention", "interpreter"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return importlib.import_module(f"refattn_gpu.{name}")
-    raise AttributeError(f"module 'refattn_gpu' has no attribute {name!r}")
+    if name not in _CONTENTS:
+        raise AttributeError(f"module 'refattn_gpu' has no attribute {name!r}")
+    module = _CONTENTS[name]
+    return getattr(importlib.import_module(module), name) if module else importlib.import_module(f"refattn_gpu.{name}")
 
 
 def __dir__() -> list[str]:

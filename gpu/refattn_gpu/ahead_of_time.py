@@ -59,7 +59,7 @@ class Row:
 
 def forward_configurations() -> Iterator[Configuration]:
     """The forward pass: head dimensions, formats, and with every feature at once."""
-    from refattn_gpu.attention import padded
+    from refattn_gpu.forward import padded
     from refattn_gpu.kernels.attention_forward import attention_forward
 
     flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT")

@@ -14,13 +14,15 @@ from refattn.spec import AttentionSpec
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from refattn_gpu.attention import Attention, Tiling, attention  # noqa: E402
+from refattn_gpu import interpreter  # noqa: E402
+from refattn_gpu.forward import Attention, Tiling, attention  # noqa: E402
 
 # Of tiny tiles, so that the sizes that properties choose take many.
 SMALL = Attention(Tiling(16, 16))
-# Interpreted kernels are slow: the sharpest properties here, all by `refattn check refattn_gpu.attention:attention`.
+# Interpreted kernels are slow: the sharpest properties here, all by `refattn check refattn_gpu:attention`.
 PROPERTIES = [
-    *((format, only) for format in ("fp16", "fp32") for only in ("values/needles", "values/features")),
+    ("fp32", "values/needles"),
+    ("bf16", "values/features"),
     ("fp16", "visibility/nan"),
     ("fp32", "lse/search"),
 ]
@@ -28,7 +30,8 @@ PROPERTIES = [
 
 @pytest.mark.parametrize(("format", "only"), PROPERTIES)
 def test_the_forward_pass_conforms(format: str, only: str) -> None:
-    report = refattn.check(attention, "native", (format,), only=only)
+    with interpreter.active():
+        report = refattn.check(interpreter.in_any_thread(attention), "native", (format,), only=only)
     assert report.conforms, [finding.message for finding in report.findings if finding.fails]
 
 

@@ -15,6 +15,7 @@ import triton
 
 from refattn.arithmetic import Arithmetic, Stage
 from refattn.errors import InvalidType, InvalidValue
+from refattn.formats import get
 from refattn.spec import AttentionSpec, Shape, problem_shape
 from refattn_gpu.kernels.attention_forward import attention_forward
 
@@ -65,7 +66,7 @@ class Attention:
         wide = Stage(Arithmetic.flash(format).accumulator.format, "truncate")
         return Arithmetic.flash(
             format,
-            name=f"refattn_gpu({format})",
+            name=f"refattn_gpu({get(format).name})",
             dot=wide,
             accumulator=wide,
             exponent="fma",

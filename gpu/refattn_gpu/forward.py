@@ -161,4 +161,4 @@ def strides(tensor: torch.Tensor | None) -> tuple[int, ...]:
 
 def padded(size: int) -> int:
     """The power of two that holds so many columns."""
-    return max(SMALLEST_DOT, triton.next_power_of_2(size))
+    return max(SMALLEST_DOT, 1 << (size - 1).bit_length())

@@ -187,6 +187,16 @@ def product(x, y, z, out, N: tl.constexpr, K: tl.constexpr, PRECISION: tl.conste
 
 
 @triton.jit
+def added_product(x, y, z, out, N: tl.constexpr, K: tl.constexpr, FIRST: tl.constexpr):
+    i, k = tl.arange(0, N), tl.arange(0, K)
+    a = tl.load(x + i[:, None] * K + k[None])
+    b = tl.load(y + k[:, None] * N + i[None])
+    c = tl.load(z + i[:, None] * N + i[None])
+    c = tl.dot(a, b) + c if FIRST else c + tl.dot(a, b)
+    tl.store(out + i[:, None] * N + i[None], c)
+
+
+@triton.jit
 def assembly(x, out, N: tl.constexpr):
     i = tl.arange(0, N)
     a = tl.load(x + i)

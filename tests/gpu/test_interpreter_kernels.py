@@ -216,6 +216,17 @@ def test_products_of_fp32_by_precision(precision: str) -> None:
     assert len({str(each) for each in others}) == 3
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_what_is_added_to_a_product_is_its_accumulator(first: bool) -> None:
+    generator = np.random.default_rng(18)
+    a, b, c = (generator.standard_normal(shape) for shape in ((16, 64), (64, 16), (16, 16)))
+    a, b, c = a.astype(BF16), b.astype(BF16), 100 * c.astype(np.float32)
+    found = run(kernels.added_product, a, b, c, output=FP32, shape=(16, 16), K=64, FIRST=first)
+    options = interpreter.Options()
+    assert found.tolist() == dot(a, b, c, "tf32", options).tolist()
+    assert found.tolist() != (dot(a, b, np.zeros_like(c), "tf32", options) + c).tolist()
+
+
 def test_inline_assembly() -> None:
     x = padded(drawn(FP32, 100, seed=18))
     same(run(kernels.assembly, x), functions.flushing(functions.exp2)(x))

@@ -64,6 +64,13 @@ PRODUCTS = {
         "fp32",
         ["wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16"],
     ),
+    "a product and a sum": (
+        "tl.dot(a, b) + tl.load(out + i)",
+        "bf16",
+        "fp32",
+        ["wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16"],
+    ),
+    "fp32 sums": ("a + b", "fp32", "fp32", ["add.f32"]),
     "fp8 is taken 32 at a time": (
         "tl.dot(a, b)",
         "fp8e5",
@@ -125,6 +132,11 @@ def test_the_instructions_of(name: str, ptx: dict[str, str]) -> None:
     places = [found.index(each) if each in found else -1 for each in EVERYTHING[name][3]]
     assert min(places) >= 0, found
     assert places == sorted(places)
+
+
+def test_what_is_added_to_a_product_is_its_accumulator(ptx: dict[str, str]) -> None:
+    assert "add.f32" in ptx["fp32 sums"]
+    assert "add.f32" not in ptx["a product and a sum"]
 
 
 def test_no_operand_of_tf32_is_rounded(ptx: dict[str, str]) -> None:

@@ -20,8 +20,9 @@ from refattn_gpu.interpreter.options import Options
 
 Handle = Any  # Triton's TensorHandle: data (a NumPy array), dtype (a Triton type), attr (a dict)
 _COMPARISONS = frozenset({np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal})
-# Products that an addition can be fused with.
+# Products that an addition can be fused with, of numbers and of matrices.
 _PRODUCT = "refattn.product"
+_DOT = "refattn.dot"
 
 
 def numpy_dtype(type: Any) -> DType:
@@ -123,6 +124,10 @@ class Builder(stock.InterpreterBuilder):  # type: ignore[misc]
         return found
 
     def create_fadd(self, lhs: Handle, rhs: Handle) -> Handle:
+        for product, addend in ((lhs, rhs), (rhs, lhs)):
+            if _DOT in product.attr:
+                a, b, input_precision = product.attr[_DOT]
+                return self.create_dot(a, b, addend, input_precision, 1)
         # LLVM's combiner tries the first operand first.
         if _PRODUCT in lhs.attr:
             return self._fused(lhs, rhs)
@@ -256,9 +261,12 @@ class Builder(stock.InterpreterBuilder):  # type: ignore[misc]
 
     def create_dot(self, a: Handle, b: Handle, d: Handle, input_precision: Any, max_num_imprecise_acc: int) -> Handle:
         # The bound on imprecise accumulation limits what Hopper may lose; nothing of it is lost here.
-        del max_num_imprecise_acc
-        found = dot.dot(a.data, b.data, d.data, input_precision.name.lower(), self.faithful)
-        return stock.TensorHandle(found, d.dtype.scalar)
+        data = dot.dot(a.data, b.data, d.data, input_precision.name.lower(), self.faithful)
+        found = stock.TensorHandle(data, d.dtype.scalar)
+        # What is added to a product that starts from zero becomes its accumulator, by Triton's pass that combines them.
+        if max_num_imprecise_acc == 0 and dtypes.is_float(data.dtype) and not d.data.any():
+            found.set_attr(_DOT, (a, b, input_precision))
+        return found
 
     def create_dot_scaled(self, *operands: Any, **more: Any) -> Handle:
         raise NotImplementedError(

@@ -20,6 +20,7 @@ from triton.runtime.errors import InterpreterError  # noqa: E402
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.interpreter import arithmetic, functions  # noqa: E402
+from refattn_gpu.interpreter.builder import Builder  # noqa: E402
 from refattn_gpu.interpreter.conversions import convert  # noqa: E402
 from refattn_gpu.interpreter.dot import dot  # noqa: E402
 
@@ -274,6 +275,21 @@ def test_masked_loads_and_stores(dtype: np.dtype) -> None:
     out = tensor(np.full(4, 9.0).astype(dtype))
     kernels.masked[(1,)](tensor(np.array([1.5, 2, 3, 4]).astype(dtype)), out, 2, N=4)
     assert out.double().tolist() == [1.5, 2.0, -np.inf, 9.0]
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_descriptors_load_numbers_and_zeros_beyond_the_end(dtype: np.dtype) -> None:
+    x = np.arange(1.0, 65.0).reshape(4, 16).astype(dtype)
+    out = tensor(np.ones((4, 16)).astype(dtype))
+    kernels.described[(1,)](tensor(x), out, 3, N=4, M=16)
+    expected = 2 * wide(x)
+    expected[3] = 0
+    assert out.double().tolist() == expected.tolist()
+
+
+def test_scaled_products_are_refused() -> None:
+    with pytest.raises(NotImplementedError, match=re.escape("tl.dot_scaled is not interpreted: expected tl.dot of")):
+        Builder(interpreter.Options()).create_dot_scaled()
 
 
 def test_atomic_additions_of_bf16_are_rounded_one_by_one() -> None:

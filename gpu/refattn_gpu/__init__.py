@@ -8,9 +8,15 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_CONTENTS = {"attention": "refattn_gpu.forward", "interpreter": ""}
+_CONTENTS = {
+    "attention": "refattn_gpu.forward",
+    "interpreter": "",
+    "log_softmax": "refattn_gpu.row_softmax",
+    "logsumexp": "refattn_gpu.row_softmax",
+    "softmax": "refattn_gpu.row_softmax",
+}
 
-__all__ = ["attention", "interpreter"]
+__all__ = ["attention", "interpreter", "log_softmax", "logsumexp", "softmax"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,45 @@
+"""The gradient of softmax and log-softmax from their result and its gradient, of rows of any length.
+
+May import: triton, refattn_gpu.kernels.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from refattn_gpu.kernels.softmax_forward import LOG2_E, elements, row_tile
+
+
+@triton.jit
+def softmax_backward(
+    y_base, dy_base, dx_base,
+    y_group, y_row, y_column,
+    dy_group, dy_row, dy_column,
+    dx_group, dx_row, dx_column,
+    count, columns,
+    KIND: tl.constexpr, IN_ONE_TILE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """dx = y (dy - sum y dy) of softmax, dx = dy - e^y sum dy of log-softmax; layouts as in softmax_forward."""
+    y_start, inside = row_tile(y_base, y_group, y_row, count, BLOCK_R)
+    dy_start, _ = row_tile(dy_base, dy_group, dy_row, count, BLOCK_R)
+    dx_place, _ = row_tile(dx_base, dx_group, dx_row, count, BLOCK_R)
+    total = tl.zeros([BLOCK_R], tl.float32)
+    # Replaced by the first tile, and used where that is the only one.
+    y = tl.zeros([BLOCK_R, BLOCK_N], tl.float32)
+    dy = y
+    for tile in range(0, columns, BLOCK_N):
+        y = elements(y_start, inside, tile, columns, y_column, 0.0, BLOCK_N)
+        dy = elements(dy_start, inside, tile, columns, dy_column, 0.0, BLOCK_N)
+        total += tl.sum(dy if KIND == "log_softmax" else y * dy, 1)
+    for tile in range(0, columns, BLOCK_N):
+        if not IN_ONE_TILE:
+            y = elements(y_start, inside, tile, columns, y_column, 0.0, BLOCK_N)
+            dy = elements(dy_start, inside, tile, columns, dy_column, 0.0, BLOCK_N)
+        dx = dy - tl.exp2(y * LOG2_E) * total[:, None] if KIND == "log_softmax" else y * (dy - total[:, None])
+        place = tile + tl.arange(0, BLOCK_N)
+        tl.store(
+            dx_place + place.to(tl.int64)[None, :] * dx_column,
+            dx.to(dx_base.dtype.element_ty),
+            mask=inside[:, None] & (place < columns)[None, :],
+        )

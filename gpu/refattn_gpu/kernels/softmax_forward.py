@@ -1,0 +1,85 @@
+"""Softmax, log-softmax and log-sum-exp of rows of any length: their statistics in one pass, online over tiles.
+
+Milakov and Gimelshein (2018). May import: triton, refattn_gpu.kernels.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from refattn_gpu.kernels.online import LN_2, guarded
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def row_tile(base, group_stride, row_stride, count, BLOCK_R: tl.constexpr):
+    """This program's group of rows: pointers to its first elements, (BLOCK_R, 1), and which rows there are."""
+    tiles = tl.cdiv(count, BLOCK_R)
+    group = tl.program_id(0) // tiles
+    rows = tl.program_id(0) % tiles * BLOCK_R + tl.arange(0, BLOCK_R)
+    start = base + group.to(tl.int64) * group_stride + rows.to(tl.int64)[:, None] * row_stride
+    return start, rows < count
+
+
+@triton.jit
+def elements(start, inside, tile, columns, column_stride, other, BLOCK_N: tl.constexpr):
+    """(BLOCK_R, BLOCK_N): the elements from column `tile` on in fp32, `other` beyond a row's end."""
+    place = tile + tl.arange(0, BLOCK_N)
+    found = tl.load(
+        start + place.to(tl.int64)[None, :] * column_stride,
+        mask=inside[:, None] & (place < columns)[None, :],
+        other=other,
+    )
+    return found.to(tl.float32)
+
+
+@triton.jit
+def softmax_forward(
+    x_base, out_base,
+    x_group, x_row, x_column,
+    out_group, out_row, out_column,
+    count, columns,
+    KIND: tl.constexpr, IN_ONE_TILE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
+):  # fmt: skip
+    """KIND of x, which lies in groups of `count` rows of `columns` elements; strides are in elements.
+
+    A row of one tile is read once, a longer one once for its maximum and normaliser and once for the weights.
+    """
+    start, inside = row_tile(x_base, x_group, x_row, count, BLOCK_R)
+    out_place, _ = row_tile(out_base, out_group, out_row, count, BLOCK_R)
+    m = tl.full([BLOCK_R], float("-inf"), tl.float32)
+    normaliser = tl.zeros([BLOCK_R], tl.float32)
+    reference = normaliser
+    # Replaced by the first tile, and used where that is the only one.
+    x = tl.full([BLOCK_R, BLOCK_N], float("-inf"), tl.float32)
+    for tile in range(0, columns, BLOCK_N):
+        x = elements(start, inside, tile, columns, x_column, float("-inf"), BLOCK_N)
+        maximum = tl.maximum(m, tl.max(x, 1))
+        reference = guarded(maximum)
+        if KIND == "logsumexp":
+            # Powers of +inf itself: the sum is +inf, or NaN where the row holds one. In a weight inf - inf is NaN.
+            reference = tl.where(maximum == float("inf"), 0.0, reference)
+        rescale = tl.exp2((m - reference) * LOG2_E)
+        normaliser = normaliser * rescale + tl.sum(tl.exp2((x - reference[:, None]) * LOG2_E), 1)
+        m = maximum
+
+    if KIND == "logsumexp":
+        logarithm = tl.where(normaliser == 0.0, float("-inf"), tl.log2(normaliser) * LN_2)
+        out = (reference + logarithm)[:, None]
+        tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None])
+    else:
+        factor = tl.div_rn(1.0, normaliser)[:, None]
+        logarithm = (tl.log2(normaliser) * LN_2)[:, None]
+        for tile in range(0, columns, BLOCK_N):
+            if not IN_ONE_TILE:
+                x = elements(start, inside, tile, columns, x_column, float("-inf"), BLOCK_N)
+            distance = x - reference[:, None]
+            out = distance - logarithm if KIND == "log_softmax" else tl.exp2(distance * LOG2_E) * factor
+            place = tile + tl.arange(0, BLOCK_N)
+            tl.store(
+                out_place + place.to(tl.int64)[None, :] * out_column,
+                out.to(out_base.dtype.element_ty),
+                mask=inside[:, None] & (place < columns)[None, :],
+            )

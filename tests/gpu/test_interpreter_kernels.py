@@ -78,7 +78,9 @@ def test_maximum_drops_nan_unless_told_to_keep_it(dtype: np.dtype) -> None:
     ],
 )
 def test_functions(operation: str, function: functions.Function) -> None:
-    x = padded(drawn(FP32, 400, seed=4))
+    # With arguments whose exponentials are subnormal, and subnormal ones.
+    edges = [np.linspace(-150, -80, 71, dtype=np.float32), np.ldexp(np.float32(3), np.arange(-149, -120))]
+    x = padded(np.concatenate([drawn(FP32, 400, seed=4), *edges]).astype(np.float32))
     same(run(kernels.unary, x, OP=operation), function(x))
 
 

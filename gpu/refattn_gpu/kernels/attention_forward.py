@@ -9,35 +9,9 @@ import triton
 import triton.language as tl
 
 from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, reciprocal
-from refattn_gpu.kernels.visibility import end_of_keys, first_key, sees
-
-LOG2_E = tl.constexpr(1.4426950408889634)
-
-
-@triton.jit
-def bounded(scores, cap):
-    """c tanh(s / c) from exponentials of a non-positive number, which cannot overflow."""
-    x = scores / cap
-    small = tl.exp2(tl.abs(x) * (-2 * LOG2_E))
-    size = (1.0 - small) / (1.0 + small)
-    # Near 0 the difference cancels: there tanh x = x - x^3 / 3 + 2 x^5 / 15 to within an ulp of fp32.
-    series = tl.abs(x) * (1.0 - x * x * (0.3333333333333333 - x * x * 0.13333333333333333))
-    size = tl.where(tl.abs(x) < 0.0625, series, size)
-    return cap * tl.where(x < 0.0, -size, size)
-
-
-@triton.jit
-def special_values(seen, v):
-    """(BLOCK_M, BLOCK_D): NaN and infinities of the V that each row sees; 0 where all of it is finite.
-
-    A product with a weight of 0 would spread them to rows that do not see them.
-    """
-    visible = seen.to(tl.float16)
-    bad = tl.dot(visible, (v != v).to(tl.float16))
-    above = tl.dot(visible, (v == float("inf")).to(tl.float16))
-    below = tl.dot(visible, (v == float("-inf")).to(tl.float16))
-    found = tl.where(above > 0, float("inf"), 0.0) + tl.where(below > 0, float("-inf"), 0.0)
-    return tl.where(bad > 0, float("nan"), found)
+from refattn_gpu.kernels.scores import LOG2_E, visible_scores
+from refattn_gpu.kernels.special_values import finite, has_special, special_values
+from refattn_gpu.kernels.visibility import end_of_keys, first_key
 
 
 @triton.jit
@@ -74,10 +48,10 @@ def attention_forward(
 
     q_place = q_base + batch * q_batch + head * q_head + offsets[:, None] * q_row + d[None, :].to(tl.int64) * q_column
     q = tl.load(q_place, mask=inside[:, None] & (d < d_qk)[None, :], other=0.0)
+    slope = 0.0
     if HAS_ALIBI:
         slope = tl.load(slopes_base + batch * heads + head)
 
-    factor = scale * LOG2_E
     m = tl.full([BLOCK_M], float("-inf"), tl.float32)
     normaliser = tl.zeros([BLOCK_M], tl.float32)
     if HAS_SINKS:
@@ -96,24 +70,13 @@ def attention_forward(
         k_place = k_base + batch * k_batch + kv_head * k_head
         k_place += places[None, :] * k_row + d[:, None].to(tl.int64) * k_column
         k = tl.load(k_place, mask=(d < d_qk)[:, None] & held[None, :], other=0.0)
-        seen = sees(rows + alignment, columns, keys, left, right, HAS_LEFT, HAS_RIGHT)
-        if HAS_MASK:
-            place = mask_base + batch * mask_batch + head * mask_head
-            place += offsets[:, None] * mask_row + places[None, :] * mask_column
-            seen = seen & (tl.load(place, mask=inside[:, None] & held[None, :], other=0) != 0)
-
-        scores = tl.dot(q, k, input_precision=PRECISION)
-        scores = bounded(scores * scale, softcap) * LOG2_E if HAS_SOFTCAP else scores * factor
-        if HAS_ALIBI:
-            distance = tl.abs(rows[:, None] + alignment - columns[None, :]).to(tl.float32)
-            scores -= slope * distance * LOG2_E
-        if HAS_BIAS:
-            place = bias_base + batch * bias_batch + head * bias_head
-            place += offsets[:, None] * bias_row + places[None, :] * bias_column
-            bias = tl.load(place, mask=inside[:, None] & held[None, :], other=0.0).to(tl.float32)
-            scores += bias * LOG2_E
-            seen = seen & (bias != float("-inf"))
-        scores = tl.where(seen, scores, float("-inf"))
+        products = tl.dot(q, k, input_precision=PRECISION)
+        scores, seen, _ = visible_scores(
+            products, batch, head, rows, columns, queries, keys, scale, softcap, left, right, alignment, slope,
+            bias_base, bias_batch, bias_head, bias_row, bias_column,
+            mask_base, mask_batch, mask_head, mask_row, mask_column,
+            HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT,
+        )  # fmt: skip
 
         maximum = new_maximum(m, scores, THRESHOLD)
         reference = guarded(maximum)
@@ -125,10 +88,10 @@ def attention_forward(
         v = tl.load(v_place, mask=held[:, None] & (dv < d_v)[None, :], other=0.0)
         acc = acc * rescale[:, None]
         if GUARDS_VALUES:
-            unusual = (v != v) | (tl.abs(v.to(tl.float32)) == float("inf"))
-            if tl.max(tl.max(unusual.to(tl.int32), 1), 0) > 0:
+            unusual = has_special(v)
+            if unusual:
                 acc += special_values(seen, v)
-                v = tl.where(unusual, 0.0, v.to(tl.float32)).to(v.dtype)
+                v = finite(v)
         acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
         m = maximum
 

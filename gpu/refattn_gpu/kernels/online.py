@@ -22,14 +22,16 @@ def new_maximum(m, scores, THRESHOLD: tl.constexpr):
     """The reference after a tile; one that grows by at most THRESHOLD powers of two stays (conditional rescale)."""
     found = tl.maximum(m, tl.max(scores, 1))
     if THRESHOLD > 0:
-        found = tl.where(found - m <= THRESHOLD, m, found)
+        kept = (m != float("-inf")) & (guarded(found) - guarded(m) <= THRESHOLD)
+        found = tl.where(kept, m, found)
     return found
 
 
 @triton.jit
 def log_sum_exp(m, normaliser):
     """The natural logarithm of normaliser 2^m; -inf for a row that has seen nothing, NaN where one is NaN."""
-    return tl.where(normaliser == 0.0, float("-inf"), (guarded(m) + tl.log2(normaliser)) * LN_2)
+    empty = normaliser == 0.0
+    return tl.where(empty, float("-inf"), (guarded(m) + tl.log2(tl.where(empty, 1.0, normaliser))) * LN_2)
 
 
 @triton.jit

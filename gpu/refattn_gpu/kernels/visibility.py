@@ -28,6 +28,24 @@ def end_of_keys(row, keys, right, HAS_RIGHT: tl.constexpr):
 
 
 @triton.jit
+def first_query(key, right, HAS_RIGHT: tl.constexpr, BLOCK_M: tl.constexpr):
+    """The start of the first tile of queries that see some key from `key` on, a key's index less the alignment."""
+    start = 0
+    if HAS_RIGHT:
+        start = tl.maximum(key - right, 0) // BLOCK_M * BLOCK_M
+    return start
+
+
+@triton.jit
+def end_of_queries(key, queries, left, HAS_LEFT: tl.constexpr):
+    """One past the last query that sees some key up to `key`, a key's index less the alignment."""
+    end = queries
+    if HAS_LEFT:
+        end = tl.minimum(queries, tl.maximum(key + left + 1, 0))
+    return end
+
+
+@triton.jit
 def sees(rows, columns, keys, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr):
     """(BLOCK_M, BLOCK_N): true where the aligned position `rows` sees key `columns`.
 

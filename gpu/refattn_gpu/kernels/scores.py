@@ -1,0 +1,62 @@
+"""The scores of a tile in base 2 and which of them are visible, as device functions, for both passes of attention.
+
+The backward pass recomputes them by the same operations, so that its weights are those of the forward pass. May import:
+triton, refattn_gpu.kernels.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from refattn_gpu.kernels.visibility import sees
+
+LOG2_E = tl.constexpr(1.4426950408889634)
+
+
+@triton.jit
+def hyperbolic_tangent(x):
+    """Tanh x from exponentials of a non-positive number, which cannot overflow."""
+    small = tl.exp2(tl.abs(x) * (-2 * LOG2_E))
+    size = (1.0 - small) / (1.0 + small)
+    # Near 0 the difference cancels: there tanh x = x - x^3 / 3 + 2 x^5 / 15 to within an ulp of fp32.
+    series = tl.abs(x) * (1.0 - x * x * (0.3333333333333333 - x * x * 0.13333333333333333))
+    size = tl.where(tl.abs(x) < 0.0625, series, size)
+    return tl.where(x < 0.0, -size, size)
+
+
+@triton.jit
+def visible_scores(
+    products, batch, head, rows, columns, queries, keys, scale, softcap, left, right, alignment, slope,
+    bias_base, bias_batch, bias_head, bias_row, bias_column,
+    mask_base, mask_batch, mask_head, mask_row, mask_column,
+    HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
+    HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr,
+):  # fmt: skip
+    """(scores, seen, tanh) of the raw products Q K^T, all (BLOCK_M, BLOCK_N); scores are -inf where nothing is seen.
+
+    tanh is the softcap's; without one it is not to be used. Without softcap, ALiBi and bias, a subtraction from the
+    scores may be contracted with their scaling.
+    """
+    held = (rows < queries)[:, None] & (columns < keys)[None, :]
+    seen = held & sees(rows + alignment, columns, keys, left, right, HAS_LEFT, HAS_RIGHT)
+    offsets = rows.to(tl.int64)[:, None]
+    places = columns.to(tl.int64)[None, :]
+    if HAS_MASK:
+        place = mask_base + batch * mask_batch + head * mask_head + offsets * mask_row + places * mask_column
+        seen = seen & (tl.load(place, mask=held, other=0) != 0)
+    tanh = products
+    if HAS_SOFTCAP:
+        tanh = hyperbolic_tangent(products * scale / softcap)
+        scores = softcap * tanh * LOG2_E
+    else:
+        scores = products * (scale * LOG2_E)
+    if HAS_ALIBI:
+        distance = tl.abs(rows[:, None] + alignment - columns[None, :]).to(tl.float32)
+        scores -= slope * distance * LOG2_E
+    if HAS_BIAS:
+        place = bias_base + batch * bias_batch + head * bias_head + offsets * bias_row + places * bias_column
+        bias = tl.load(place, mask=held, other=0.0).to(tl.float32)
+        scores += bias * LOG2_E
+        seen = seen & (bias != float("-inf"))
+    return tl.where(seen, scores, float("-inf")), seen, tanh

@@ -59,7 +59,7 @@ class Row:
 
 def forward_configurations() -> Iterator[Configuration]:
     """The forward pass: head dimensions, formats, and with every feature at once."""
-    from refattn_gpu.forward import padded
+    from refattn_gpu.arguments import padded
     from refattn_gpu.kernels.attention_forward import attention_forward
 
     flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT")
@@ -91,6 +91,62 @@ def forward_configurations() -> Iterator[Configuration]:
                     constants,
                     warps=8 if d == 128 else 4,
                 )
+
+
+def backward_configurations() -> Iterator[Configuration]:
+    """The kernels of the backward pass: head dimensions, formats, and with every feature at once."""
+    import torch
+
+    from refattn.spec import Shape
+    from refattn_gpu.arguments import padded
+    from refattn_gpu.backward import SUMS, TERMS, suitable
+    from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
+    from refattn_gpu.kernels.attention_backward_keys import attention_backward_keys
+    from refattn_gpu.kernels.attention_backward_queries import attention_backward_queries
+    from refattn_gpu.kernels.sum_axis import sum_axis
+
+    sums = {"x_base": "fp32", "sum_base": "fp32"}
+    yield Configuration("sum_axis", sum_axis, sums, {"BLOCK": SUMS, "CHUNK": TERMS})
+    flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT", "DLSE")
+    results = {"BIAS": ("bias_base", "ds_base"), "ALIBI": ("slopes_base",), "SINKS": ("sinks_base", "dsink_base")}
+    results |= {"DLSE": ("dlse_base",), "MASK": ("mask_base",)}
+    for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
+        for d in (64, 128, 256):
+            tiling = suitable(Shape(1, 1, 1, 1, 1, d, d), dtype)
+            for features in ((), flags):
+                constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
+                constants |= {"GUARDS_VALUES": features == flags, "PRECISION": "ieee"}
+                constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
+                constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
+                pointers = {f"{name}_base": element for name in ("q", "k", "v", "do", "out", "dq", "dk", "dv")}
+                pointers |= dict.fromkeys(("lse_base", "delta_base"), "fp32")
+                for flag, names in results.items():
+                    for name in names:
+                        if flag in features:
+                            pointers[name] = "i1" if flag == "MASK" else "fp32"
+                        else:
+                            constants[name] = None
+                for kernel in (attention_backward_delta, attention_backward_keys, attention_backward_queries):
+                    label = f"{kernel.__name__} {element} d={d} {'every feature' if features else 'plain'}"
+                    mine = {name: value for name, value in constants.items() if name in kernel.arg_names}
+                    yield Configuration(label, kernel, pointers, mine, tiling.warps, tiling.stages)
+
+
+def softmax_configurations() -> Iterator[Configuration]:
+    """Softmax and its gradient: rows of one tile, and longer ones."""
+    from refattn_gpu.kernels.softmax_backward import softmax_backward
+    from refattn_gpu.kernels.softmax_forward import softmax_forward
+
+    for element in ("bf16", "fp32"):
+        for kind in ("softmax", "log_softmax", "logsumexp"):
+            for whole in (True, False):
+                constants = {"KIND": kind, "IN_ONE_TILE": whole, "BLOCK_R": 8, "BLOCK_N": 512}
+                label = f"{kind} {element} {'one tile' if whole else 'long rows'}"
+                pointers = dict.fromkeys(("x_base", "out_base"), element)
+                yield Configuration(label, softmax_forward, pointers, constants)
+                if kind != "logsumexp":
+                    pointers = dict.fromkeys(("y_base", "dy_base", "dx_base"), element)
+                    yield Configuration(f"{label} backward", softmax_backward, pointers, constants)
 
 
 def compiled(configuration: Configuration, target: str) -> Row:
@@ -148,7 +204,7 @@ def main() -> int:
     if os.environ.get("TRITON_INTERPRET") == "1":
         parser.error("TRITON_INTERPRET is 1: expected it unset, as interpreted kernels are not compiled")
     rows, failures = [], 0
-    for configuration in forward_configurations():
+    for configuration in (*forward_configurations(), *backward_configurations(), *softmax_configurations()):
         for target in options.target or TARGETS:
             try:
                 row = compiled(configuration, target)
@@ -160,7 +216,7 @@ def main() -> int:
             numbers = (
                 f"{row.registers or '-':>4} registers {row.shared_bytes:>7} shared {row.spilled_bytes or 0:>5} spilled"
             )
-            print(f"{row.configuration:<46} {row.target:<7} {row.matrix_instruction:<12} {numbers}", flush=True)
+            print(f"{row.configuration:<58} {row.target:<7} {row.matrix_instruction:<12} {numbers}", flush=True)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return 1 if failures else 0

@@ -127,6 +127,7 @@ def checked(q: Any, k: Any, v: Any, spec: AttentionSpec) -> Shape:
 def checked_upstream(q: torch.Tensor, do: Any, dlse: Any, shape: Shape) -> None:
     """Raises InvalidValue or InvalidType where upstream gradients do not fit a checked problem."""
     rows = (shape.batch, shape.heads, shape.queries)
+    expected: dict[str, tuple[Any, torch.dtype, tuple[int, ...]]]
     expected = {"do": (do, q.dtype, (*rows, shape.d_v))}
     if dlse is not None:
         expected["dlse"] = (dlse, torch.float32, rows)

@@ -86,7 +86,7 @@ def suitable(shape: Shape, dtype: torch.dtype) -> Tiling:
     widest = max(padded(shape.d_qk), padded(shape.d_v)) * dtype.itemsize
     if widest <= 128:
         return Tiling(64, 64)
-    return Tiling(32, 64, warps=8) if widest <= 256 else Tiling(16, 32, stages=1)
+    return Tiling(32, 64, warps=8) if widest <= 256 else Tiling(16, 32, warps=8, stages=1)
 
 
 def summed(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:

@@ -15,16 +15,26 @@ pytest.importorskip("triton", reason="Triton is not installed")
 GPU = Path(__file__).parents[2] / "gpu"
 SCRIPT = """
 import json
-from refattn_gpu.ahead_of_time import TARGETS, compiled, forward_configurations
-plain = next(forward_configurations())
+from refattn_gpu import ahead_of_time
+from refattn_gpu.ahead_of_time import TARGETS, compiled
+plain = next(x for x in ahead_of_time.{configurations}() if x.name == "{name} bf16 d=64 plain")
 print(json.dumps([compiled(plain, target).matrix_instruction for target in TARGETS]))
 """
 
 
-def test_each_target_uses_its_matrix_unit() -> None:
+@pytest.mark.parametrize(
+    ("configurations", "name"),
+    [
+        ("forward_configurations", "attention_forward"),
+        ("backward_configurations", "attention_backward_keys"),
+        ("backward_configurations", "attention_backward_queries"),
+    ],
+)
+def test_each_target_uses_its_matrix_unit(configurations: str, name: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join([str(GPU), str(GPU.parent), environment.get("PYTHONPATH", "")])
-    run = subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, check=False)
+    script = SCRIPT.format(configurations=configurations, name=name)
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == ["mma.sync", "wgmma", "tcgen05.mma", "v_mfma"]
 

@@ -10,13 +10,14 @@ from typing import Any
 
 _CONTENTS = {
     "attention": "refattn_gpu.forward",
+    "decode": "refattn_gpu.decoding",
     "interpreter": "",
     "log_softmax": "refattn_gpu.row_softmax",
     "logsumexp": "refattn_gpu.row_softmax",
     "softmax": "refattn_gpu.row_softmax",
 }
 
-__all__ = ["attention", "interpreter", "log_softmax", "logsumexp", "softmax"]
+__all__ = ["attention", "decode", "interpreter", "log_softmax", "logsumexp", "softmax"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,241 @@
+"""Attention of few queries to many keys, contiguous or in pages, by refattn_gpu's Triton kernels.
+
+May import: numpy, torch, triton, refattn, refattn_gpu.arguments, refattn_gpu.kernels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+
+from refattn.arithmetic import Arithmetic, Stage
+from refattn.errors import InvalidType, InvalidValue
+from refattn.formats import get
+from refattn.spec import AttentionSpec, Shape, problem_shape
+from refattn_gpu.arguments import Features, checked, padded
+from refattn_gpu.kernels.decode_combine import decode_combine
+from refattn_gpu.kernels.decode_split import decode_split
+
+PLAIN = AttentionSpec()
+LARGEST_PAGE = 128
+ROWS_COMBINED = 4
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Keys and values as the kernel finds them; strides are (batch, head, page, slot, column), in elements.
+
+    table     (B, pages) int32, the page that holds each `page` logical positions; None where keys lie in order
+    lengths   (B,) int32, the keys of each sequence; None where all have `keys`
+    """
+
+    k: torch.Tensor
+    v: torch.Tensor
+    k_strides: tuple[int, ...]
+    v_strides: tuple[int, ...]
+    keys: int
+    table: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
+    page: int = 1
+
+
+@dataclass(frozen=True)
+class Decode:
+    """(q, k, v, *, spec) -> (out, lse) on torch tensors (B, H, N, D): out in the inputs' dtype, lse (B, H, Nq) in fp32.
+
+    The keys of a sequence are divided into parts of `split_keys`, whose partial results are combined by their
+    log-sum-exps. The division depends on the sequence's own length only, and every sum runs in one order, so that the
+    rest of the batch changes no bit; nor does the place of keys in a paged cache (spec.key_positions, or `paged`).
+
+    tile_keys     keys that are taken at a time
+    split_keys    a multiple of tile_keys
+    most_splits   sequences of more parts than this are divided into longer ones, of a multiple of split_keys
+    nan_safe      NaN and infinities in invisible values reach no row
+    """
+
+    tile_keys: int = 32
+    split_keys: int = 256
+    most_splits: int = 64
+    warps: int = 4
+    stages: int = 2
+    nan_safe: bool = True
+
+    refattn_library = "torch"
+    refattn_formats = ("bf16", "fp16", "fp32")
+    refattn_claims = (
+        *("causal", "strict_causal", "window", "softcap", "alibi", "sinks", "gqa", "cross", "dv", "scale", "lse"),
+        *("empty_rows", "ragged", "paged", "deterministic", "batch_invariant", "nan_safe", "zero_length"),
+    )
+
+    def __post_init__(self) -> None:
+        if self.split_keys < 1 or self.split_keys % self.tile_keys:
+            raise InvalidValue(f"split_keys is {self.split_keys}: expected a multiple of tile_keys, {self.tile_keys}")
+        if self.most_splits < 1:
+            raise InvalidValue(f"most_splits is {self.most_splits}: expected a positive number")
+
+    def arithmetic_for(self, format: Any) -> Arithmetic:
+        """The contract that the kernels honour on inputs of a format: that of refattn_gpu.attention, in parts."""
+        wide = Stage(Arithmetic.flash(format).accumulator.format, "truncate")
+        return Arithmetic.flash(
+            format,
+            name=f"refattn_gpu decode({get(format).name})",
+            dot=wide,
+            accumulator=wide,
+            exponent="fma",
+            exp_ulps=2.0,
+            tanh_ulps=8.0,
+            log_ulps=4.0,
+            tile=self.tile_keys,
+            splits=self.most_splits,
+            flush_to_zero=True,
+        )
+
+    def __call__(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, spec: AttentionSpec = PLAIN
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raises InvalidValue or InvalidType before anything is launched, naming the argument."""
+        checked(q, k, v, without_arrays(spec).replace(key_positions=None))
+        shape = problem_shape(q, k, v, spec)
+        cache = Cache(k, v, in_order(k), in_order(v), shape.keys)
+        if spec.key_positions is not None:
+            positions = np.broadcast_to(np.atleast_2d(spec.key_positions), (shape.batch, shape.keys))
+            page, table, lengths = pages_of(positions)
+            pages, held = (torch.from_numpy(array).to(q.device) for array in (table, lengths))
+            cache = Cache(k, v, in_order(k, page), in_order(v, page), shape.keys, pages, held, page)
+        return self.launch(q, cache, shape, spec)
+
+    def paged(
+        self,
+        q: torch.Tensor,
+        k_cache: torch.Tensor,
+        v_cache: torch.Tensor,
+        block_table: torch.Tensor,
+        lengths: torch.Tensor,
+        *,
+        spec: AttentionSpec = PLAIN,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same with keys in pages that all sequences share: (out, lse) of q (B, H, Nq, D).
+
+        k_cache is (pages, page size, Hkv, D) and v_cache (pages, page size, Hkv, Dv). Position p of sequence b lies in
+        slot p % size of page block_table[b, p // size], an int32 tensor (B, pages of a sequence); lengths (B,), int32,
+        says how many positions are held. What these two hold is not checked, as that would wait for the device. Raises
+        InvalidValue or InvalidType for everything else, before anything is launched.
+        """
+        if not isinstance(q, torch.Tensor) or q.ndim != 4:
+            raise InvalidType("q is not a torch tensor of four axes: expected (B, H, Nq, D)")
+        for name, tensor in (("k_cache", k_cache), ("v_cache", v_cache)):
+            if not isinstance(tensor, torch.Tensor) or tensor.ndim != 4:
+                raise InvalidType(f"{name} is not a torch tensor of four axes: expected (pages, page size, Hkv, D)")
+        if k_cache.shape[:3] != v_cache.shape[:3]:
+            raise InvalidValue(f"v_cache has shape {tuple(v_cache.shape)}: expected k_cache's pages, size and heads")
+        for name, tensor, axes in (("block_table", block_table, 2), ("lengths", lengths, 1)):
+            if not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.int32:
+                raise InvalidType(f"{name} is not a torch tensor of torch.int32: expected one")
+            if tensor.ndim != axes or tensor.shape[0] != q.shape[0] or tensor.device != q.device:
+                raise InvalidValue(
+                    f"{name} has shape {tuple(tensor.shape)} on {tensor.device}: "
+                    f"expected {axes} axes, the first of q's {q.shape[0]} sequences, on {q.device}"
+                )
+        if spec.key_positions is not None:
+            raise InvalidValue("spec has key_positions: expected none of it, as block_table says where keys lie")
+        page = k_cache.shape[1]
+        keys = block_table.shape[1] * page
+        # As if every sequence filled its pages: a view that is only measured.
+        k, v = (
+            cache[:1, :1].transpose(1, 2).expand(q.shape[0], cache.shape[2], keys, cache.shape[3])
+            for cache in (k_cache, v_cache)
+        )
+        checked(q, k, v, without_arrays(spec))
+        k_strides, v_strides = (
+            (0, cache.stride(2), cache.stride(0), cache.stride(1), cache.stride(3)) for cache in (k_cache, v_cache)
+        )
+        cache = Cache(
+            k_cache, v_cache, k_strides, v_strides, keys, block_table.contiguous(), lengths.contiguous(), page
+        )
+        return self.launch(q, cache, problem_shape(q, k, v, spec), spec)
+
+    def launch(
+        self, q: torch.Tensor, cache: Cache, shape: Shape, spec: AttentionSpec
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both kernels on a checked problem."""
+        out = torch.empty((shape.batch, shape.heads, shape.queries, shape.d_v), dtype=q.dtype, device=q.device)
+        lse = torch.empty(out.shape[:3], dtype=torch.float32, device=q.device)
+        rows = lse.numel()
+        if rows == 0:
+            return out, lse
+        splits = max(1, min(self.most_splits, triton.cdiv(shape.keys, self.split_keys)))
+        parts = torch.empty((splits, rows, shape.d_v), dtype=torch.float32, device=q.device)
+        part_lse = torch.empty((splits, rows), dtype=torch.float32, device=q.device)
+        features = Features.of(spec, shape, q.device)
+        packed = shape.group * shape.queries
+        # Wide rows leave no shared memory for a second tile of keys.
+        widest = max(padded(shape.d_qk), padded(shape.d_v)) * q.element_size()
+        block_rows = min(64, padded(packed))
+        scale, softcap, left, right, _ = features.numbers
+        flags = {name: value for name, value in features.flags.items() if name not in ("HAS_BIAS", "HAS_MASK")}
+        decode_split[(shape.batch * shape.kv_heads, triton.cdiv(packed, block_rows), splits)](
+            q, cache.k, cache.v, parts, part_lse, cache.table, cache.lengths, features.slopes, features.sinks,
+            *q.stride(), *cache.k_strides, *cache.v_strides, 0 if cache.table is None else cache.table.stride(0),
+            rows, shape.heads, shape.group, shape.queries, shape.keys, shape.d_qk, shape.d_v,
+            scale, softcap, left, right, self.split_keys, self.most_splits,
+            BOTTOM_RIGHT=spec.alignment == "bottom_right", **flags, HAS_TABLE=cache.table is not None, PAGE=cache.page,
+            GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
+            BLOCK_M=block_rows, BLOCK_N=self.tile_keys, BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
+            num_warps=self.warps, num_stages=self.stages if widest <= 256 else 1,
+        )  # fmt: skip
+        decode_combine[(triton.cdiv(rows, ROWS_COMBINED),)](
+            parts, part_lse, out, lse, splits, rows, shape.d_v,
+            BLOCK_M=ROWS_COMBINED, BLOCK_DV=padded(shape.d_v), num_warps=self.warps,
+        )  # fmt: skip
+        return out, lse
+
+
+decode = Decode()
+
+
+def without_arrays(spec: AttentionSpec) -> AttentionSpec:
+    """The spec. Raises InvalidValue if it has a bias or a mask, which the kernel does not take."""
+    for name in ("bias", "mask"):
+        if getattr(spec, name) is not None:
+            raise InvalidValue(f"spec has {name}: expected none of it, as the kernel has no such argument")
+    return spec
+
+
+def in_order(x: torch.Tensor, page: int = 1) -> tuple[int, ...]:
+    """(batch, head, page, slot, column) strides of a tensor (B, Hkv, N, D), whose N slots lie in pages of so many."""
+    batch, head, row, column = x.stride()
+    return batch, head, page * row, row, column
+
+
+def pages_of(positions: Any) -> tuple[int, Any, Any]:
+    """(page size, table, lengths) of logical positions (B, N), -1 where a slot is unused: the largest pages there are.
+
+    table (B, N / size) and lengths (B,) are int32; pages that hold nothing stand nowhere in the table.
+    """
+    batch, slots = positions.shape
+    page = next(size for size in halves(LARGEST_PAGE) if size == 1 or whole_pages(positions, size))
+    table = np.zeros((batch, max(1, slots // page)), np.int32)
+    for row in range(batch):
+        first = positions[row, ::page]
+        table[row, first[first >= 0] // page] = np.flatnonzero(first >= 0)
+    return page, table, (positions >= 0).sum(axis=1).astype(np.int32)
+
+
+def halves(size: int) -> list[int]:
+    """A power of two and all below it."""
+    return [size >> shift for shift in range(size.bit_length())]
+
+
+def whole_pages(positions: Any, size: int) -> bool:
+    """True if slots lie in pages of so many: positions in order from a multiple of the size, unused ones at the end."""
+    batch, slots = positions.shape
+    if slots % size:
+        return False
+    pages = positions.reshape(batch, -1, size)
+    ordered = pages[..., :1] + np.arange(size)
+    used = pages >= 0
+    return bool((~used | ((pages == ordered) & (pages[..., :1] % size == 0) & used[..., :1])).all())

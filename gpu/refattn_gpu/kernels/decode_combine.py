@@ -1,0 +1,44 @@
+"""The union of parts of the keys, from their outputs and log-sum-exps. May import: triton, refattn_gpu.kernels."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from refattn_gpu.kernels.online import LN_2, guarded, reciprocal
+from refattn_gpu.kernels.scores import LOG2_E
+
+
+@triton.jit
+def decode_combine(
+    parts_base, part_lse_base, out_base, lse_base, splits, rows, d_v, BLOCK_M: tl.constexpr, BLOCK_DV: tl.constexpr
+):
+    """out = sum w_i out_i / sum w_i with w_i = exp(lse_i - max lse), and lse = max lse + log sum w_i.
+
+    parts is (splits, rows, d_v) and part_lse (splits, rows), out (rows, d_v) and lse (rows,). The parts are taken one
+    after the other, so that empty ones at the end change no bit.
+    """
+    row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = row < rows
+    dv = tl.arange(0, BLOCK_DV)
+    held = inside[:, None] & (dv < d_v)[None, :]
+
+    largest = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    part = row
+    for _ in range(splits):
+        largest = tl.maximum(largest, tl.load(part_lse_base + part, mask=inside, other=float("-inf")))
+        part += rows
+    reference = guarded(largest)
+    total = tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
+    part = row
+    for _ in range(splits):
+        logarithm = tl.load(part_lse_base + part, mask=inside, other=float("-inf"))
+        weight = tl.exp2((logarithm - reference) * LOG2_E)
+        total += weight
+        acc += weight[:, None] * tl.load(parts_base + part[:, None] * d_v + dv[None, :], mask=held, other=0.0)
+        part += rows
+    out = (acc * reciprocal(total)[:, None]).to(out_base.dtype.element_ty)
+    tl.store(out_base + row[:, None] * d_v + dv[None, :], out, mask=held)
+    lse = tl.where(total == 0.0, float("-inf"), reference + tl.log2(total) * LN_2)
+    tl.store(lse_base + row, lse, mask=inside)

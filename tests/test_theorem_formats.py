@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from evaluation import EVALUATION
 
 from refattn.arithmetic import Stage
 from refattn.bounds.stages import underflow_unit
@@ -188,7 +189,7 @@ def test_two_casts_are_two_roundings(first: Format, second: Format) -> None:
     units = first.unit_roundoff, second.unit_roundoff
     before, lost = first.smallest_subnormal / 2, second.smallest_subnormal / 2
     left = log_error_with_loss(p, twice, sum(units))
-    assert (left <= constants.cast_lost(before, units[1], lost) * (1 + 1e-12)).all()
+    assert (left <= constants.cast_lost(before, units[1], lost) * (1 + EVALUATION)).all()
     assert ((twice >= 0) & (twice <= 1)).all()  # theorem cast_of_weight: P never overflows
 
 

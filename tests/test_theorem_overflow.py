@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from evaluation import EVALUATION
 
 import refattn
 from refattn import formats
@@ -179,7 +180,7 @@ def test_numerators_reach_their_bound() -> None:
     pairwise(numbers_of(*[math.exp(lag + unit)] * count), adding)
     largest = adding.largest[0] + lost
     bound = largest_numerator(count, lag, 7 * unit, lost)
-    assert TIGHTNESS["numerator_in_range"] * bound <= largest <= bound * (1 + 1e-12)
+    assert TIGHTNESS["numerator_in_range"] * bound <= largest <= bound * (1 + EVALUATION)
     assert largest_numerator(count, 0.0, 7 * unit, lost) < largest
     assert largest_numerator(count, lag, 6 * unit, lost) < largest
     assert largest_numerator(count, lag, 7 * unit, lost / 2) < largest
@@ -212,14 +213,14 @@ def test_the_reference_is_no_further_off_than_the_logarithm_of_the_grown_normali
     total = weights.sum(axis=1)
     excess = (weights / total[:, None] * np.expm1(doubt)).sum(axis=1)
     off = np.abs(computed.max(axis=1) - maximum)
-    assert (off <= np.log(total) + np.log1p(excess) + 1e-12).all()
-    assert (np.abs(computed.max(axis=1)) <= largest_reference(maximum, np.log(total), excess) + 1e-12).all()
+    assert (off <= np.log(total) + np.log1p(excess) + EVALUATION).all()
+    assert (np.abs(computed.max(axis=1)) <= largest_reference(maximum, np.log(total), excess) + EVALUATION).all()
     # The largest doubt alone would bound it too, but far above: the bound lies between.
     assert (np.log(total) + np.log1p(excess) < doubt.max(axis=1)).mean() > 0.1
     # A single key whose score errs by all it may; neither share of the bound can be left out.
     single = largest_reference(5.0, 0.0, math.expm1(2.0))
     assert 7.0 / single >= TIGHTNESS["reference_in_range"]
-    assert single <= 7.0 * (1 + 1e-12)
+    assert single <= 7.0 * (1 + EVALUATION)
     assert largest_reference(5.0, 0.0, math.expm1(1.9)) < 7.0
 
 

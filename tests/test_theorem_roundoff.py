@@ -9,6 +9,7 @@ from random import Random
 
 import mpmath
 import pytest
+from evaluation import EVALUATION
 
 from refattn.roundoff import compound, growth, log_error, log_growth, rounded
 
@@ -85,7 +86,7 @@ def test_no_error_is_beyond_its_bound_and_one_reaches_it(name: str) -> None:
     random = Random(0)
     trials = [SEARCHES[name](random) for _ in range(CASES)]
     shares = [error / bound for error, bound, _ in trials]
-    assert TIGHTNESS[name] <= max(shares) <= 1 + 1e-12
+    assert TIGHTNESS[name] <= max(shares) <= 1 + EVALUATION
 
 
 @pytest.mark.parametrize("name", TIGHTNESS)

@@ -11,6 +11,7 @@ from random import Random
 
 import numpy as np
 import pytest
+from evaluation import EVALUATION
 from schedules import Adversary, Key, Partial, Units, any_tree, tiled
 
 from refattn.arithmetic import Arithmetic
@@ -33,7 +34,6 @@ TIGHTNESS = {
     "tiled_normaliser": 0.95,
     "tiled_output": 0.98,
 }
-EXACT = 1e-12
 NAMES = ("argument", "exponential", "cast", "sum", "eta_weight", "eta_sum", "tau")
 
 
@@ -67,7 +67,7 @@ def exact_sum(found: Partial) -> float:
 def share(found: Partial, units: Units) -> float:
     """The error as a share of the bound."""
     size = math.fsum(abs(key.value) * math.exp(key.score - found.reference) for key in found.keys)
-    return (abs(found.computed - exact_sum(found)) - EXACT * size) / bound_of(found, units)
+    return (abs(found.computed - exact_sum(found)) - EVALUATION * size) / bound_of(found, units)
 
 
 def drawn_units(random: Random) -> Units:
@@ -182,7 +182,7 @@ def test_a_tiled_path_has_a_tiles_additions_and_one_for_each_tile() -> None:
     keys = [Key(0.0, 1.0)] + [Key(0.0, 1e-12)] * (tile * tiles - 1)
     found = tiled(keys, tile, Adversary(units, 1))
     cost = units.sum + (tile - 1 + tiles - 1) * units.sum
-    assert TIGHTNESS["tiled_cost"] <= math.log(found.computed / exact_sum(found)) / cost <= 1.0 + EXACT
+    assert TIGHTNESS["tiled_cost"] <= math.log(found.computed / exact_sum(found)) / cost <= 1.0 + EVALUATION
     # Which is far less than any order of the same keys can cost.
     assert cost < 0.05 * path_cost(*counts(found), units)
 
@@ -206,7 +206,7 @@ def normaliser_share(rows: np.ndarray, arithmetic: Arithmetic, tile: int) -> flo
     bound = (weights * growth(cost + scores.unit * distance)).sum(axis=1)
     bound += underflow(keys, changes, keys, etas[0], etas[1], cost)
     exact = np.array([math.fsum(row) for row in weights])
-    return float(((np.abs(total - exact) - EXACT * exact) / bound).max())
+    return float(((np.abs(total - exact) - EVALUATION * exact) / bound).max())
 
 
 def drawn_rows(generator: np.random.Generator, arithmetic: Arithmetic, count: int, keys: int) -> np.ndarray:
@@ -285,5 +285,5 @@ def test_weights_that_are_all_cast_upwards_come_near_the_bound_of_bf16_tiles() -
 
 def test_log_at_most_is_above_the_logarithm() -> None:
     for keys in [*range(1, 70), 1000, 4096, 4097, 131072]:
-        assert math.log(keys) <= log_at_most(keys) <= 0.7 * (1 + math.log2(keys)) + EXACT
+        assert math.log(keys) <= log_at_most(keys) <= 0.7 * (1 + math.log2(keys)) + EVALUATION
         assert log_at_most(Fraction(keys)) == Fraction(round(log_at_most(keys) * 10), 10)

@@ -25,8 +25,6 @@ from refattn.roundoff import compound, log_growth
 from refattn.scores import blocks, dropout_keep, scale_of
 from refattn.spec import AttentionSpec, Shape
 
-__all__ = ["LSE_PARTS", "PARTS", "BlockWeights", "attention", "block_weights"]
-
 Array = NDArray[np.float64]
 
 PARTS = ("scores", "exp", "probabilities", "accumulation", "normaliser", "output", "underflow")

@@ -16,7 +16,7 @@ from refattn.arithmetic import Arithmetic
 from refattn.bounds.stages import argument_mean_square, exp_mean_square, underflow_unit
 
 if TYPE_CHECKING:
-    from refattn.bounds.forward import BlockWeights
+    from refattn.bounds.weights import BlockWeights
 
 Array = NDArray[np.float64]
 

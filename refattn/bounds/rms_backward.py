@@ -2,7 +2,7 @@
 
 Then three roundings outweigh all others: the casts of P and dS, the rounding of O that Delta = rowsum(dO O) inherits
 and that a whole row shares, and the output's. A model, as in refattn.bounds.rms. May import: numpy, refattn.arithmetic,
-refattn.scores, refattn.spec, refattn.bounds.budget, .forward.
+refattn.scores, refattn.spec, refattn.bounds.budget, refattn.bounds.weights.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
-from refattn.bounds.forward import block_weights
+from refattn.bounds.weights import block_weights
 from refattn.scores import Block, blocks, scale_of
 from refattn.spec import AttentionSpec, Shape
 

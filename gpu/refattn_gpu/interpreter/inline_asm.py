@@ -1,7 +1,7 @@
 """Inline PTX: the few floating-point instructions that attention kernels write by hand.
 
 One instruction after another on whole blocks, with named registers. The approximate instructions give the correctly
-rounded value, which is inside the error that PTX documents for them (refattn_gpu.interpreter.functions lists it);
+rounded value, nearer than the hardware is (refattn_gpu.interpreter.functions says how near);
 everything else that rounds has one exact result. Packed operands (pack > 1, .f16x2) are not interpreted.
 May import: re, numpy, refattn.errors, refattn_gpu.interpreter.*.
 """

@@ -51,7 +51,8 @@ def sees(rows, columns, keys, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl
 
     A causal mask is a window that ends at 0, or at -1 when it is strict.
     """
-    seen = (columns < keys)[None, :] & (rows[:, None] == rows[:, None])
+    # The second condition holds of every row, and gives the first its rows.
+    seen = (columns < keys)[None, :] & (rows == rows)[:, None]
     if HAS_LEFT:
         seen = seen & (columns[None, :] >= rows[:, None] - left)
     if HAS_RIGHT:

@@ -1,0 +1,34 @@
+"""Compile every kernel for GPUs that this machine need not have, and say what each takes of them.
+
+    python -m refattn_gpu.ahead_of_time [--json FILE]
+
+A line for each configuration and target: registers of a thread, bytes of shared memory, bytes spilled to local memory
+(NVIDIA, from Triton's own cuobjdump), and the matrix instruction that was used. Exits with 1 if one does not compile.
+A family of kernels gives its configurations in a module of its own here, and `configurations` lists them all.
+Not under TRITON_INTERPRET. May import: triton, torch, refattn, refattn_gpu.{arguments,backward,kernels}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from refattn_gpu.ahead_of_time.attention import backward_configurations, forward_configurations
+from refattn_gpu.ahead_of_time.compiling import TARGETS, Row, compiled
+from refattn_gpu.ahead_of_time.configuration import Configuration
+from refattn_gpu.ahead_of_time.decode import decode_configurations
+from refattn_gpu.ahead_of_time.softmax import softmax_configurations
+
+__all__ = ["TARGETS", "Configuration", "Row", "compiled", "configurations"]
+
+FAMILIES = (
+    forward_configurations,
+    backward_configurations,
+    softmax_configurations,
+    decode_configurations,
+)
+
+
+def configurations() -> Iterator[Configuration]:
+    """Every configuration of every kernel."""
+    for family in FAMILIES:
+        yield from family()

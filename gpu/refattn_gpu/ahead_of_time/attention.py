@@ -1,0 +1,86 @@
+"""The configurations of attention's forward and backward pass.
+
+May import: torch, refattn, refattn_gpu.{arguments,backward,kernels}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from refattn_gpu.ahead_of_time.configuration import Configuration
+
+
+def forward_configurations() -> Iterator[Configuration]:
+    """The forward pass: head dimensions, formats, and with every feature at once."""
+    from refattn_gpu.arguments import padded
+    from refattn_gpu.kernels.attention_forward import attention_forward
+
+    flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT")
+    for element in ("bf16", "fp16", "fp32"):
+        for d in (64, 128):
+            for features in ((), ("RIGHT",), flags):
+                rows = 128 if element != "fp32" and features != flags else 64
+                constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
+                constants |= {"GUARDS_VALUES": features == flags, "THRESHOLD": 0.0, "PRECISION": "ieee"}
+                constants |= {"BLOCK_M": rows, "BLOCK_N": 64 if element != "fp32" else 32}
+                constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
+                pointers = dict.fromkeys(("q_base", "k_base", "v_base", "out_base"), element)
+                pointers["lse_base"] = "fp32"
+                for name, flag, kind in (
+                    ("bias_base", "BIAS", "fp32"),
+                    ("mask_base", "MASK", "i1"),
+                    ("slopes_base", "ALIBI", "fp32"),
+                    ("sinks_base", "SINKS", "fp32"),
+                ):
+                    if flag in features:
+                        pointers[name] = kind
+                    else:
+                        constants[name] = None
+                label = "+".join(features).lower() if features != flags else "every feature"
+                yield Configuration(
+                    f"attention_forward {element} d={d} {label or 'plain'}",
+                    attention_forward,
+                    pointers,
+                    constants,
+                    warps=8 if d == 128 else 4,
+                )
+
+
+def backward_configurations() -> Iterator[Configuration]:
+    """The kernels of the backward pass: head dimensions, formats, and with every feature at once."""
+    import torch
+
+    from refattn.spec import Shape
+    from refattn_gpu.arguments import padded
+    from refattn_gpu.backward import SUMS, TERMS, suitable
+    from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
+    from refattn_gpu.kernels.attention_backward_keys import attention_backward_keys
+    from refattn_gpu.kernels.attention_backward_queries import attention_backward_queries
+    from refattn_gpu.kernels.sum_axis import sum_axis
+
+    sums = {"x_base": "fp32", "sum_base": "fp32"}
+    yield Configuration("sum_axis", sum_axis, sums, {"BLOCK": SUMS, "CHUNK": TERMS})
+    flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT", "DLSE")
+    results = {"BIAS": ("bias_base", "ds_base"), "ALIBI": ("slopes_base",), "SINKS": ("sinks_base", "dsink_base")}
+    results |= {"DLSE": ("dlse_base",), "MASK": ("mask_base",)}
+    for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
+        for d in (64, 128, 256):
+            tiling = suitable(Shape(1, 1, 1, 1, 1, d, d), dtype)
+            for features in ((), flags):
+                constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
+                constants |= {"GUARDS_VALUES": features == flags, "PRECISION": "ieee"}
+                constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
+                constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
+                pointers = {f"{name}_base": element for name in ("q", "k", "v", "do", "out", "dq", "dk", "dv")}
+                pointers |= dict.fromkeys(("lse_base", "delta_base"), "fp32")
+                for flag, names in results.items():
+                    for name in names:
+                        if flag in features:
+                            pointers[name] = "i1" if flag == "MASK" else "fp32"
+                        else:
+                            constants[name] = None
+                for kernel in (attention_backward_delta, attention_backward_keys, attention_backward_queries):
+                    label = f"{kernel.__name__} {element} d={d} {'every feature' if features else 'plain'}"
+                    mine = {name: value for name, value in constants.items() if name in kernel.arg_names}
+                    yield Configuration(label, kernel, pointers, mine, tiling.warps, tiling.stages)

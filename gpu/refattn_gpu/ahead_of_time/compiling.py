@@ -1,0 +1,81 @@
+"""Compile one configuration for a GPU that this machine need not have, and say what it takes of it.
+
+Not under TRITON_INTERPRET. May import: triton, refattn_gpu.ahead_of_time.configuration.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from refattn_gpu.ahead_of_time.configuration import Configuration
+
+TARGETS = {
+    "sm_80": ("cuda", 80, 32),
+    "sm_90": ("cuda", 90, 32),
+    "sm_100": ("cuda", 100, 32),
+    "gfx942": ("hip", "gfx942", 64),
+}
+MATRIX_INSTRUCTIONS = ("wgmma", "tcgen05.mma", "mma.sync", "v_mfma")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the compiler made of one configuration for one target; None where the target's tools do not say."""
+
+    configuration: str
+    target: str
+    matrix_instruction: str
+    shared_bytes: int
+    registers: int | None
+    spilled_bytes: int | None
+
+
+def compiled(configuration: Configuration, target: str) -> Row:
+    """Compile one configuration for one target."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    constants = dict(configuration.constants)
+    signature = {}
+    for name in configuration.kernel.arg_names:
+        if name.endswith("_column") and name not in constants:
+            constants[name] = 1
+        if name in constants:
+            signature[name] = "constexpr"
+        elif name in configuration.pointers:
+            signature[name] = f"*{configuration.pointers[name]}"
+        else:
+            signature[name] = "fp32" if name in ("scale", "softcap") else "i32"
+    aligned = {
+        (place,): [["tt.divisibility", 16]]
+        for place, name in enumerate(configuration.kernel.arg_names)
+        if signature[name].startswith("*") or (signature[name] == "i32" and name.endswith(("_row", "_head", "_batch")))
+    }
+    found = triton.compile(
+        ASTSource(fn=configuration.kernel, signature=signature, constexprs=constants, attrs=aligned),
+        target=GPUTarget(*TARGETS[target]),
+        # Triton 3.10 stops contracting a * b + c of its own accord; the arithmetic that the kernels declare allows it.
+        options={"num_warps": configuration.warps, "num_stages": configuration.stages, "enable_fp_fusion": True},
+    )
+    text = found.asm.get("ptx") or found.asm.get("amdgcn")
+    instruction = next((name for name in MATRIX_INSTRUCTIONS if name in text), "none")
+    registers, spilled = resources(found.asm["cubin"]) if "cubin" in found.asm else (None, None)
+    return Row(configuration.name, target, instruction, found.metadata.shared, registers, spilled)
+
+
+def resources(cubin: bytes) -> tuple[int, int]:
+    """Registers of a thread, and bytes of local memory: what was spilled."""
+    import triton
+
+    tool = next(Path(triton.__file__).parent.rglob("cuobjdump"))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(cubin)
+        usage = subprocess.run([tool, "-res-usage", file], capture_output=True, text=True, check=True).stdout
+    found = {name: int(number) for name, number in re.findall(r"(\w+):(\d+)", usage)}
+    return found["REG"], found["STACK"] + found["LOCAL"]

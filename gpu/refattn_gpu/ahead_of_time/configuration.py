@@ -1,0 +1,18 @@
+"""What is compiled: one kernel with its compile-time constants. May import: nothing of the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One kernel with its compile-time constants; `pointers` are the element types of its pointer arguments."""
+
+    name: str
+    kernel: Any
+    pointers: dict[str, str]
+    constants: dict[str, Any]
+    warps: int = 4
+    stages: int = 2

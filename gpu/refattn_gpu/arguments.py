@@ -1,6 +1,6 @@
 """What refattn_gpu's kernels take: checked tensors, and the spec's features as tensors and numbers.
 
-May import: numpy, torch, refattn.
+May import: numpy, torch, refattn, refattn_gpu.placement.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec, Shape, problem_shape
+from refattn_gpu.placement import check_placed
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 # Head dimensions are padded to a power of two; tl.dot takes no less than 16.
@@ -121,7 +122,9 @@ def checked(q: Any, k: Any, v: Any, spec: AttentionSpec) -> Shape:
     foreign = sorted(spec.features().keys() - SUPPORTED - {"empty_rows"})
     if foreign:
         raise InvalidValue(f"spec has {foreign[0]}: expected none of it, as the kernel has no such argument")
-    return problem_shape(q, k, v, spec)
+    shape = problem_shape(q, k, v, spec)
+    check_placed("q", q)
+    return shape
 
 
 def checked_upstream(q: torch.Tensor, do: Any, dlse: Any, shape: Shape) -> None:

@@ -1,6 +1,6 @@
 """Attention of few queries to many keys, contiguous or in pages, by refattn_gpu's Triton kernels.
 
-May import: numpy, torch, triton, refattn, refattn_gpu.arguments, refattn_gpu.kernels.
+May import: numpy, torch, triton, refattn, refattn_gpu.arguments, refattn_gpu.kernels, refattn_gpu.placement.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from refattn.spec import AttentionSpec, Shape, problem_shape
 from refattn_gpu.arguments import Features, checked, padded
 from refattn_gpu.kernels.decode_combine import decode_combine
 from refattn_gpu.kernels.decode_split import decode_split
+from refattn_gpu.placement import OnThisMachine
 
 PLAIN = AttentionSpec()
 LARGEST_PAGE = 128
@@ -44,7 +45,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class Decode:
+class Decode(OnThisMachine):
     """(q, k, v, *, spec) -> (out, lse) on torch tensors (B, H, N, D): out in the inputs' dtype, lse (B, H, Nq) in fp32.
 
     The keys of a sequence are divided into parts of `split_keys`, whose partial results are combined by their

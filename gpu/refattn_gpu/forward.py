@@ -1,6 +1,7 @@
 """Attention on torch tensors by refattn_gpu's Triton kernels.
 
-May import: torch, triton, refattn, refattn_gpu.arguments, refattn_gpu.backward, refattn_gpu.kernels.
+May import: torch, triton, refattn, refattn_gpu.arguments, refattn_gpu.backward, refattn_gpu.kernels,
+refattn_gpu.placement.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import triton
 
 from refattn.arithmetic import Arithmetic, Stage
 from refattn.formats import get
-from refattn.spec import AttentionSpec
+from refattn.spec import AttentionSpec, Shape
 from refattn_gpu.arguments import Features, Tiling, checked, checked_upstream, padded, strides
 from refattn_gpu.backward import gradients
 from refattn_gpu.kernels.attention_forward import attention_forward
+from refattn_gpu.placement import OnThisMachine
 
 PLAIN = AttentionSpec()
+# Of a GPU's last-level cache what keys and values may take: that of an A100 holds 40 MB, that of an H100 50 MB.
+CACHE_BYTES = 24 << 20
 
 
 @dataclass(frozen=True)
-class Attention:
+class Attention(OnThisMachine):
     """(q, k, v, *, spec) -> (out, lse) on torch tensors (B, H, N, D): out in the inputs' dtype, lse (B, H, Nq) in fp32.
 
     Gradients are its method `backward`.
@@ -76,13 +80,13 @@ class Attention:
         if out.shape[:3].numel() == 0:
             return out, lse
         features, tiling = Features.of(spec, shape, q.device), self.tiling
-        grid = (triton.cdiv(shape.queries, tiling.queries), shape.batch * shape.heads)
-        attention_forward[grid](
+        attention_forward[(triton.cdiv(shape.queries, tiling.queries) * shape.batch * shape.heads,)](
             q, k, v, out, lse, features.bias, features.mask, features.slopes, features.sinks,
             *q.stride(), *k.stride(), *v.stride(), *out.stride(), *strides(features.bias), *strides(features.mask),
-            shape.heads, shape.group, shape.queries, shape.keys, shape.d_qk, shape.d_v, *features.numbers,
-            **features.flags, GUARDS_VALUES=self.nan_safe and features.hides, THRESHOLD=self.rescale_threshold,
-            PRECISION="ieee", BLOCK_M=tiling.queries, BLOCK_N=tiling.keys,
+            shape.batch * shape.heads, shape.heads, shape.group, shape.queries, shape.keys,
+            together(shape, q.element_size()), *features.numbers, **features.flags, 
+            GUARDS_VALUES=self.nan_safe and features.hides, THRESHOLD=self.rescale_threshold,
+            PRECISION="ieee", D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys,
             BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
             num_warps=tiling.warps, num_stages=tiling.stages,
         )  # fmt: skip
@@ -109,3 +113,9 @@ class Attention:
 
 
 attention = Attention()
+
+
+def together(shape: Shape, size: int) -> int:
+    """Query heads whose keys and values, in elements of so many bytes, fit the cache of a GPU at one time."""
+    of_head = shape.keys * (shape.d_qk + shape.d_v) * size
+    return max(1, CACHE_BYTES // max(of_head, 1)) * shape.group

@@ -1,6 +1,6 @@
 """Softmax, log-softmax and log-sum-exp of torch tensors along an axis, by refattn_gpu's Triton kernels.
 
-May import: torch, triton, refattn, refattn_gpu.kernels.
+May import: torch, triton, refattn, refattn_gpu.kernels, refattn_gpu.placement.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from refattn.arithmetic import Arithmetic, Stage
 from refattn.errors import InvalidType, InvalidValue
 from refattn_gpu.kernels.softmax_backward import softmax_backward
 from refattn_gpu.kernels.softmax_forward import softmax_forward
+from refattn_gpu.placement import OnThisMachine, check_placed
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
 @dataclass(frozen=True)
-class Softmax:
+class Softmax(OnThisMachine):
     """(x, dim=-1) -> y of x's dtype: softmax or log_softmax of x's shape, or logsumexp without the dimension dim.
 
     Any number of dimensions from 1, any length, any strides (what is not contiguous is copied first). A row of nothing
@@ -162,4 +163,5 @@ def checked(name: str, tensor: Any, dim: Any) -> int:
         raise InvalidValue(f"dim is {dim}: expected one of {name}'s {tensor.ndim} dimensions")
     if max(tensor.shape) >= 2**31 - 4096:
         raise InvalidValue(f"{name} has shape {tuple(tensor.shape)}: expected dimensions below 2^31 - 4096")
+    check_placed(name, tensor)
     return dim % tensor.ndim

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -41,6 +42,10 @@ class Library(ABC):
     @abstractmethod
     def read(self, array: Any) -> NDArray[Any]:
         """The same numbers in NumPy, in the dtype that the array has."""
+
+    def poison(self, block: Block) -> None:
+        """Leave NaN in freed memory of the block's size, for those who use it unwritten."""
+        np.full(block.shape, np.nan, block.format.storage)
 
     def recording(self, gradients: bool) -> AbstractContextManager[Any]:
         """Record the call for automatic differentiation, or not: torch's way."""
@@ -96,6 +101,14 @@ class TorchLibrary(Library):
 
     def plain(self, values: NDArray[Any]) -> Any:
         return self.torch.from_numpy(np.array(values, order="C")).to(self.device)
+
+    def poison(self, block: Block) -> None:
+        if self.device == "cpu":
+            super().poison(block)
+        else:
+            # Bytes of ones are NaN in every format.
+            size = math.prod(block.shape) * block.format.storage.itemsize
+            self.torch.full((size,), 255, dtype=self.torch.uint8, device=self.device)
 
     def owns(self, value: Any) -> bool:
         return isinstance(value, self.torch.Tensor)

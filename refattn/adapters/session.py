@@ -102,7 +102,7 @@ class Session:
         return this.
         """
         for _, block, _ in self._given:
-            np.full(block.shape, np.nan, block.format.storage)
+            self.library.poison(block)
 
     def receive(
         self,

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from refattn import adapters, bounds, formats, models, oracle, strategies
     from refattn.arithmetic import Arithmetic, Stage
     from refattn.assertions import assert_attention, assert_softmax
+    from refattn.blocks import BlockScales
+    from refattn.certificates import Certificate, certificate
     from refattn.errors import InvalidType, InvalidValue, MissingExtra, RefattnError, TargetError
     from refattn.judge import Finding, Report, Verdict
     from refattn.oracle.enclosure import Enclosure
@@ -24,6 +26,8 @@ _MODULES = ("adapters", "bounds", "formats", "models", "oracle", "strategies")
 _NAMES = {
     "Arithmetic": "arithmetic",
     "AttentionSpec": "spec",
+    "BlockScales": "blocks",
+    "Certificate": "certificates",
     "Enclosure": "oracle.enclosure",
     "Finding": "judge",
     "InvalidType": "errors",
@@ -37,12 +41,15 @@ _NAMES = {
     "Verdict": "judge",
     "assert_attention": "assertions",
     "assert_softmax": "assertions",
+    "certificate": "certificates",
     "check": "suite",
 }
 
 __all__ = [
     "Arithmetic",
     "AttentionSpec",
+    "BlockScales",
+    "Certificate",
     "Enclosure",
     "Finding",
     "InvalidType",
@@ -58,6 +65,7 @@ __all__ = [
     "assert_attention",
     "assert_softmax",
     "bounds",
+    "certificate",
     "check",
     "formats",
     "models",

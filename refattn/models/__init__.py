@@ -3,6 +3,15 @@
 from refattn.models.backward import Gradients, TiledBackward, attention_backward
 from refattn.models.exp2 import polynomial_exp2
 from refattn.models.kernel import Problem, Tile, TiledKernel
+from refattn.models.learned import (
+    BlockScaledAttention,
+    ExactScales,
+    LeakyAttention,
+    MomentScales,
+    PublishedScales,
+    StaticScales,
+    Uncorrected,
+)
 from refattn.models.rounding import Rounder, Stages
 from refattn.models.softmax import (
     log_softmax,
@@ -18,15 +27,22 @@ from refattn.models.state import State
 from refattn.models.tiled import TiledAttention, tiled_attention
 
 __all__ = [
+    "BlockScaledAttention",
+    "ExactScales",
     "Gradients",
+    "LeakyAttention",
+    "MomentScales",
     "Problem",
+    "PublishedScales",
     "Rounder",
     "Stages",
     "State",
+    "StaticScales",
     "Tile",
     "TiledAttention",
     "TiledBackward",
     "TiledKernel",
+    "Uncorrected",
     "attention_backward",
     "combine",
     "hash_sparse_attention",

@@ -70,16 +70,38 @@ def remainder(a: Values, b: Values) -> Values:
 @np.errstate(all="ignore")
 def fused(a: Values, b: Values, c: Values) -> Values:
     """a b + c rounded once."""
-    a, b, c = np.broadcast_arrays(a, b, c)
     if c.dtype == FP64:
+        a, b, c = np.broadcast_arrays(a, b, c)
         return _fused_float64(a, b, c)
-    # The product of two numbers of at most 24 bits is a float64, and two float64 have an exact sum of two float64.
-    product, addend = a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64)
-    total = np.asarray(product + addend)
-    shifted = total - product
-    remainder = (product - (total - shifted)) + (addend - shifted)
-    wanted = format_of(c.dtype)
-    return convert(wanted.round_sum(total, np.where(np.isfinite(total), remainder, 0.0)), c.dtype)
+    # The product of two numbers of at most 24 bits is a float64.
+    total, remainder = _exact_sum(a.astype(np.float64) * b.astype(np.float64), c.astype(np.float64))
+    if c.dtype == FP32:
+        return _rounded_to_odd(total, remainder).astype(np.float32)
+    return convert(format_of(c.dtype).round_sum(total, np.where(np.isfinite(total), remainder, 0.0)), c.dtype)
+
+
+@np.errstate(all="ignore")
+def added_in_fp32(exact: Values, c: Values) -> Values:
+    """The sum of float64 numbers and fp32 numbers rounded once, to fp32."""
+    return _rounded_to_odd(*_exact_sum(exact, c.astype(np.float64))).astype(np.float32)
+
+
+def _exact_sum(a: Values, b: Values) -> tuple[Values, Values]:
+    """Two float64 numbers, the rounded sum and what it leaves out (Knuth's TwoSum)."""
+    total = np.asarray(a + b)
+    shifted = total - a
+    return total, (a - (total - shifted)) + (b - shifted)
+
+
+def _rounded_to_odd(total: Values, remainder: Values) -> Values:
+    """The exact sum as a float64 whose last bit is 1 where it is not exact: rounded again, to at most 51 bits, it gives
+    what rounding the sum at once gives (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums").
+    """
+    bits = total.view(np.int64)
+    inexact = (remainder != 0) & np.isfinite(total) & (bits & 1 == 0)
+    # Magnitudes are ordered as the bits are.
+    away = np.where((remainder > 0) == (total > 0), 1, -1)
+    return np.where(inexact, bits + away, bits).view(np.float64)
 
 
 def _fused_float64(a: Values, b: Values, c: Values) -> Values:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refattn import formats
-from refattn_gpu.interpreter.arithmetic import fused
+from refattn_gpu.interpreter.arithmetic import added_in_fp32, fused
 from refattn_gpu.interpreter.dtypes import FP32, FP64, format_of
 from refattn_gpu.interpreter.options import Options
 
@@ -63,8 +63,13 @@ def _in_chunks(a: Values, b: Values, accumulator: Values, chunk: int, options: O
 
 def _chain(a: Values, b: Values, accumulator: Values) -> Values:
     total = accumulator
+    if total.dtype != FP32:
+        for k in range(a.shape[-1]):
+            total = fused(a[..., :, k, None], b[..., None, k, :], total)
+        return total
+    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
     for k in range(a.shape[-1]):
-        total = fused(a[..., :, k, None], b[..., None, k, :], total)
+        total = added_in_fp32(wide_a[..., :, k, None] * wide_b[..., None, k, :], total)
     return total
 
 

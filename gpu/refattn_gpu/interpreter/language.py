@@ -96,11 +96,10 @@ def _original(member: Any) -> Any:
     return (getattr(member, "__kwdefaults__", None) or {}).get("member", member)
 
 
-def _bind_members(owner: Any, scope: Any) -> None:
-    for name, member in inspect.getmembers(owner):
-        builtin = _original(member)
-        if tl.core.is_builtin(builtin):
-            scope.set_attr(owner, name, _bound(builtin))
+def _builtins(owner: Any) -> list[tuple[Any, str, Any]]:
+    """The builtins of a module or class, with Triton's semantics given to them: (owner, name, function)."""
+    members = ((name, _original(member)) for name, member in inspect.getmembers(owner))
+    return [(owner, name, _bound(builtin)) for name, builtin in members if tl.core.is_builtin(builtin)]
 
 
 class _Scope(stock._LangPatchScope):  # type: ignore[misc]
@@ -122,6 +121,7 @@ class Language:
         self.patches = patches
         self.seen: set[int] = set()
         self.launched = False
+        self.builtins: list[tuple[Any, str, Any]] = []
         for module in (cuda_libdevice, cuda_extra, generic_libdevice):
             self._bind_extras(module)
 
@@ -131,8 +131,11 @@ class Language:
             return _Scope(lambda: None)
         self.launched = True
         scope = _Scope(self._finished)
-        for owner in (tl, tl.core, tl.math, tl.tensor, tl.core.tensor_descriptor_base):
-            _bind_members(owner, scope)
+        if not self.builtins:
+            for owner in (tl, tl.core, tl.math, tl.tensor, tl.core.tensor_descriptor_base):
+                self.builtins += _builtins(owner)
+        for owner, name, bound in self.builtins:
+            scope.set_attr(owner, name, bound)
         stock._patch_lang_tensor(tl.tensor, scope)
         scope.set_attr(tl.tensor, "__bool__", truth)
         scope.set_attr(tl.tensor, "__index__", lambda self: int(self.handle.data.item()))

@@ -18,6 +18,7 @@ from refattn_gpu.interpreter.builder import Builder, numpy_dtype
 from refattn_gpu.interpreter.options import Options
 from refattn_gpu.interpreter.patches import Patches
 from refattn_gpu.interpreter.reductions import Reduction, Scan
+from refattn_gpu.interpreter.shortcuts import shorten
 
 
 class Session:
@@ -38,6 +39,7 @@ class Session:
         try:
             self._arithmetic()
             self._language()
+            shorten(self.patches)
             device.pretend(self.options, self.patches)
         except BaseException:
             self.patches.restore()

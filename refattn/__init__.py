@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from refattn.errors import InvalidType, InvalidValue, MissingExtra, RefattnError, TargetError
     from refattn.judge import Finding, Report, Verdict
     from refattn.oracle.enclosure import Enclosure
+    from refattn.rows import select_rows
     from refattn.spec import AttentionSpec, SoftmaxSpec
     from refattn.suite import check
 
@@ -43,6 +44,7 @@ _NAMES = {
     "assert_softmax": "assertions",
     "certificate": "certificates",
     "check": "suite",
+    "select_rows": "rows",
 }
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "formats",
     "models",
     "oracle",
+    "select_rows",
     "strategies",
 ]
 

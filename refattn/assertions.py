@@ -1,10 +1,11 @@
 """Assertions for one's own pytest: is this array right, given the inputs and the declared arithmetic?
 
-May import: numpy, refattn.arithmetic, arrays, bounds, comparison, errors, formats, oracle, spec.
+May import: numpy, refattn.arithmetic, arrays, bounds, comparison, errors, formats, oracle, rows, spec.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from refattn.errors import InvalidType, InvalidValue
 from refattn.formats import Array
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.specials import split, split_softmax
+from refattn.rows import checked_rows, select_rows
 from refattn.spec import AttentionSpec, SoftmaxSpec, problem_shape
 
 
@@ -30,12 +32,14 @@ def assert_attention(
     spec: AttentionSpec | None = None,
     arithmetic: Arithmetic | None = None,
     lse: Any = None,
+    rows: Any = None,
 ) -> None:
     """Assert that `actual` (B, H, Nq, Dv), and `lse` (B, H, Nq) if given, is what the arithmetic allows for q, k, v.
 
     q is (B, H, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv): NumPy, ml_dtypes, torch or JAX arrays of one dtype. The
     arithmetic is Arithmetic.flash of that dtype if not given, with its output in the dtype of `actual`. There is no
-    tolerance to choose: see refattn.bounds.
+    tolerance to choose: see refattn.bounds. With `rows`, a sequence of integers, only these queries are judged, of the
+    same arrays and against all keys: at N = 16384 the whole of a head takes minutes, 64 rows of it seconds.
 
     Raises AssertionError naming the worst element, its exact value, its error in units of the bound, and the part of
     the bound that is largest there; InvalidValue or InvalidType where the arguments do not fit together.
@@ -47,15 +51,19 @@ def assert_attention(
             raise InvalidType(f"{name} is in {format_of(name, value).name}: expected q's format, {given.name}")
     arrays = [as_float64(name, value) for name, value in (("q", q), ("k", k), ("v", v))]
     shape = problem_shape(arrays[0], arrays[1], arrays[2], spec)
-    out = _shaped("actual", actual, (shape.batch, shape.heads, shape.queries, shape.d_v))
+    index = None if rows is None else checked_rows(rows, shape.queries)
+    out = _shaped("actual", actual, (shape.batch, shape.heads, shape.queries, shape.d_v), index)
+    log_sum_exp = None if lse is None else _shaped("lse", lse, (*shape[:2], shape.queries), index)
     allowed = arithmetic or Arithmetic.flash(given, output=format_of("actual", actual))
+    if index is not None:
+        arrays[0], spec = select_rows(arrays[0], arrays[1], arrays[2], spec, index)
+        shape = shape._replace(queries=len(index))
     truth = oracle.attention(arrays[0], arrays[1], arrays[2], spec)
     plain = split(arrays[0], arrays[1], arrays[2], spec, shape)
     budget = bounds.attention(plain.q, plain.k, plain.v, plain.spec, allowed)
-    _assert_within("out", out, truth.out, budget.out, allowed)
-    if lse is not None:
-        found = _shaped("lse", lse, out.shape[:3])
-        _assert_within("lse", found, truth.lse, budget.lse, allowed)
+    _assert_within("out", out, truth.out, budget.out, allowed, index)
+    if log_sum_exp is not None:
+        _assert_within("lse", log_sum_exp, truth.lse, budget.lse, allowed, index)
 
 
 def assert_softmax(
@@ -77,15 +85,22 @@ def assert_softmax(
     _assert_within("actual", found, truth, bounds.softmax(plain, spec, allowed), allowed)
 
 
-def _shaped(name: str, value: Any, expected: tuple[int, ...]) -> Array:
+def _shaped(name: str, value: Any, expected: tuple[int, ...], rows: Any = None) -> Array:
+    """`value` in float64, after a check of its shape; of its third axis only `rows`, unless that is None."""
     array = as_float64(name, value)
     if array.shape != expected:
         raise InvalidValue(f"{name} has shape {array.shape}: expected {expected}")
-    return array
+    return array if rows is None else array[:, :, rows]
 
 
-def _assert_within(name: str, actual: Array, truth: Enclosure, budget: ErrorBudget, arithmetic: Arithmetic) -> None:
+def _assert_within(
+    name: str, actual: Array, truth: Enclosure, budget: ErrorBudget, arithmetic: Arithmetic, rows: Any = None
+) -> None:
     __tracebackhide__ = True
     comparison = compare(name, actual, truth, budget)
     if comparison.violated and comparison.worst is not None:
-        raise AssertionError(f"{describe(comparison.worst)} The arithmetic declared is {arithmetic.name}.")
+        worst = comparison.worst
+        if rows is not None:
+            batch, head, row, *rest = worst.index
+            worst = replace(worst, index=(batch, head, int(rows[row]), *rest))
+        raise AssertionError(f"{describe(worst)} The arithmetic declared is {arithmetic.name}.")

@@ -57,6 +57,7 @@ class AttentionSpec:
     kept_queries     boolean, broadcastable to (B, H, Nq): a dropped query is an empty row
     buckets          (query buckets, key buckets), integers broadcastable to (B, H, N): only equal ones see each other
     key_positions    (Nk,) or (B, Nk): the logical position of each stored key (a paged cache); -1 is an unused slot
+    query_positions  (Nq,) or (B, Nq): where each query stands, in place of i + offset: some rows of a longer problem
     keep, dropout    boolean keep-mask broadcastable to (B, H, Nq, Nk) and rate p: weights are multiplied by
                      keep / (1 - p) after normalising; the log-sum-exp does not see it
     empty_rows       output of a row that sees no key: "zero", or "nan" for kernels that declare so
@@ -80,6 +81,7 @@ class AttentionSpec:
     kept_queries: Any = None
     buckets: tuple[Any, Any] | None = None
     key_positions: Any = None
+    query_positions: Any = None
     keep: Any = None
     dropout: float = 0.0
     empty_rows: EmptyRows = "zero"
@@ -107,7 +109,8 @@ class AttentionSpec:
             self._store(name, _floats(name, getattr(self, name)))
         for name in ("mask", "kept_keys", "kept_queries", "keep"):
             self._store(name, _booleans(name, getattr(self, name)))
-        self._store("key_positions", _integers("key_positions", self.key_positions))
+        for name in ("key_positions", "query_positions"):
+            self._store(name, _integers(name, getattr(self, name)))
         for name in ("documents", "buckets"):
             self._store(name, _integer_pair(name, getattr(self, name)))
         if self.alibi_slopes is not None and not np.isfinite(self.alibi_slopes).all():
@@ -204,6 +207,8 @@ def _check_arrays(spec: AttentionSpec, shape: Shape) -> None:
             used = np.sort(row[row >= 0])
             if not np.array_equal(used, np.arange(used.size)) or (row < -1).any():
                 raise InvalidValue("key_positions holds other numbers: expected 0..n-1 in some order, -1 where unused")
+    if spec.query_positions is not None:
+        _per_token("query_positions", spec.query_positions, shape.batch, shape.queries)
 
 
 def _per_token(name: str, array: Any, batch: int, n: int) -> None:

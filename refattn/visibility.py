@@ -34,6 +34,8 @@ class Visibility:
     def of(cls, spec: AttentionSpec, shape: Shape) -> Visibility:
         """The visibility of a problem whose shape has been checked (refattn.spec.problem_shape)."""
         queries, keys = _positions(spec, shape)
+        if spec.query_positions is not None:
+            queries = np.atleast_2d(spec.query_positions)
         return cls(spec, shape, queries, keys)
 
     def block(self, rows: slice = slice(None)) -> Bools:

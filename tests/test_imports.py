@@ -24,7 +24,7 @@ LAYERS = [
     {"arrays"},
     {"spec", "arithmetic", "tokens", "sources"},
     {"visibility"},
-    {"scores", "cases"},
+    {"scores", "cases", "rows"},
     {"blocks"},
     {"oracle", "models", "bounds"},
     {"judge"},

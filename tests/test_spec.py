@@ -56,6 +56,7 @@ BAD_FIELDS: list[tuple[str, dict[str, Any], type[RefattnError]]] = [
     ("buckets", {"buckets": ([0], [0.5])}, InvalidType),
     ("key_positions", {"key_positions": [0.0, 1.0]}, InvalidType),
     ("key_positions", {"key_positions": [0], "documents": ([0], [0])}, InvalidValue),
+    ("query_positions", {"query_positions": [0.5]}, InvalidType),
     ("keep", {"keep": [1.0], "dropout": 0.1}, InvalidType),
     ("dropout", {"dropout": "0.1", "keep": [True]}, InvalidType),
     ("dropout", {"dropout": 1.0, "keep": [True]}, InvalidValue),
@@ -176,6 +177,7 @@ BAD_ARRAYS: list[tuple[str, dict[str, Any]]] = [
     ("key_positions", {"key_positions": [0, 1, 2, 2, 3]}),
     ("key_positions", {"key_positions": [0, 1, 2, 4, -1]}),
     ("key_positions", {"key_positions": [0, 1, 2, -2, -1]}),
+    ("query_positions", {"query_positions": [0, 1, 2, 3, 4]}),
 ]
 
 

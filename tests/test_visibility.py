@@ -26,6 +26,8 @@ def seen(spec: AttentionSpec, queries: int, keys: int) -> np.ndarray:
     return visible(spec, shape_of(queries, keys))[0, 0]
 
 
+TWO_DOCUMENTS = {"documents": ([7, 3], [7, 7, 3]), "causal": True}
+
 BY_HAND: list[tuple[str, dict[str, Any], str]] = [
     ("everything", {}, "#### ####"),
     ("causal, square", {"causal": True}, "#... ##.. ###. ####"),
@@ -58,6 +60,12 @@ BY_HAND: list[tuple[str, dict[str, Any], str]] = [
     ("an unused slot", {"causal": True, "key_positions": [1, -1, 0]}, "..# #.#"),
     ("an unused slot without causal", {"key_positions": [1, -1, 0]}, "#.#"),
     ("mask", {"mask": [[True, False], [False, False]]}, "#. .."),
+    ("queries at positions of their own", {"causal": True, "query_positions": [2, 0]}, "### #.."),
+    (
+        "queries of two documents",
+        {"strict": True, "query_positions": [1, 1]} | TWO_DOCUMENTS,
+        "#.. ..#",
+    ),
     ("mask of one column", {"mask": [[True], [False]]}, "## .."),
     ("bias of minus infinity", {"bias": [[0.0, -np.inf], [-1e308, np.nan]]}, "#. ##"),
 ]

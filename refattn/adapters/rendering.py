@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 VISIBILITY = frozenset(
     {"causal", "strict", "alignment", "window", "mask", "documents", "kept_keys", "kept_queries", "buckets"}
-    | {"key_positions", "empty_rows"}
+    | {"key_positions", "query_positions", "empty_rows"}
 )
 
 

@@ -102,7 +102,7 @@ def last_query(case: AttentionCase) -> Derived | None:
     """The last query alone, as in decoding; causal masks stay aligned at the bottom right."""
     spec = case.spec
     rows = case.shape.queries
-    if rows < 2 or spec.alignment != "bottom_right" or spec.documents is not None:
+    if rows < 2 or spec.alignment != "bottom_right" or spec.documents is not None or spec.query_positions is not None:
         return None
     changes: dict[str, Any] = {}
     for name in ("mask", "bias", "keep"):

@@ -131,7 +131,7 @@ def one_of_batch(case: AttentionCase, batch: int) -> AttentionCase:
         array = getattr(spec, name)
         if array is not None and array.ndim == rank and array.shape[0] == size:
             changes[name] = array[batch : batch + 1]
-    for name in ("alibi_slopes", "key_positions"):
+    for name in ("alibi_slopes", "key_positions", "query_positions"):
         array = getattr(spec, name)
         if array is not None and array.ndim == 2:
             changes[name] = array[batch : batch + 1]

@@ -84,7 +84,7 @@ class Attention(OnThisMachine):
             q, k, v, out, lse, features.bias, features.mask, features.slopes, features.sinks,
             *q.stride(), *k.stride(), *v.stride(), *out.stride(), *strides(features.bias), *strides(features.mask),
             shape.batch * shape.heads, shape.heads, shape.group, shape.queries, shape.keys,
-            together(shape, q.element_size()), *features.numbers, **features.flags, 
+            together(shape, q.element_size()), *features.numbers, **features.flags,
             GUARDS_VALUES=self.nan_safe and features.hides, THRESHOLD=self.rescale_threshold,
             PRECISION="ieee", D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys,
             BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),

@@ -1,5 +1,6 @@
 """The forward pass of attention: one program for each tile of queries of one head, online over tiles of keys.
 
+Tiles of which every query sees every key come first, without masks; then those at the edges of what is seen.
 Milakov and Gimelshein (2018); Dao et al., FlashAttention (2022). May import: triton, refattn_gpu.kernels.
 """
 
@@ -8,10 +9,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, reciprocal
+from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, raised, reciprocal
 from refattn_gpu.kernels.scores import LOG2_E, visible_scores
 from refattn_gpu.kernels.special_values import finite, has_special, special_values
-from refattn_gpu.kernels.visibility import end_of_keys, first_key
+from refattn_gpu.kernels.tiles import load_tile, tile_and_head
+from refattn_gpu.kernels.visibility import end_of_keys, first_key, whole_keys
 
 
 @triton.jit
@@ -23,23 +25,24 @@ def attention_forward(
     out_batch, out_head, out_row, out_column,
     bias_batch, bias_head, bias_row, bias_column,
     mask_batch, mask_head, mask_row, mask_column,
-    heads, group, queries, keys, d_qk, d_v,
+    heads_of_all, heads, group, queries, keys, together,
     scale, softcap, left, right, alignment,
     HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
     HAS_SINKS: tl.constexpr, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr,
     GUARDS_VALUES: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr,
+    D_QK: tl.constexpr, D_V: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
     """out = softmax(softcap(scale Q K^T) + bias - ALiBi) V and its natural log-sum-exp.
 
     Strides are in elements; `alignment` is added to a query's index to compare it with a key's; left and right are the
-    window's, right being 0 at most under a causal mask. Without softcap, ALiBi and bias the exponent is a fused
-    multiply-add of the raw product.
+    window's, right being 0 at most under a causal mask; heads_of_all is B H, and `together` is tile_and_head's. Without
+    softcap, ALiBi and bias the exponent is a fused multiply-add of the raw product.
     """
-    head = tl.program_id(1).to(tl.int64)
+    tile_of_queries, head = tile_and_head(tl.cdiv(queries, BLOCK_M), heads_of_all, together)
     batch, head = head // heads, head % heads
     kv_head = head // group
-    first = tl.program_id(0) * BLOCK_M
+    first = tile_of_queries * BLOCK_M
     rows = first + tl.arange(0, BLOCK_M)
     inside = rows < queries
     offsets = rows.to(tl.int64)
@@ -47,7 +50,10 @@ def attention_forward(
     dv = tl.arange(0, BLOCK_DV)
 
     q_place = q_base + batch * q_batch + head * q_head + offsets[:, None] * q_row + d[None, :].to(tl.int64) * q_column
-    q = tl.load(q_place, mask=inside[:, None] & (d < d_qk)[None, :], other=0.0)
+    q = load_tile(q_place, inside[:, None], (d < D_QK)[None, :], False, D_QK == BLOCK_D)
+    # Products take the scale's sign, so that the largest of them has the largest score.
+    q = tl.where(scale < 0.0, -q, q)
+    scale = tl.abs(scale)
     slope = 0.0
     if HAS_ALIBI:
         slope = tl.load(slopes_base + batch * heads + head)
@@ -61,42 +67,58 @@ def attention_forward(
         normaliser = tl.where(m == float("-inf"), 0.0, normaliser + 1.0)
     acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
 
-    start = first_key(first + alignment, left, HAS_LEFT, BLOCK_N)
-    end = end_of_keys(tl.minimum(first + BLOCK_M, queries) - 1 + alignment, keys, right, HAS_RIGHT)
-    for tile in range(start, end, BLOCK_N):
-        columns = tile + tl.arange(0, BLOCK_N)
-        places = columns.to(tl.int64)
-        held = columns < keys
-        k_place = k_base + batch * k_batch + kv_head * k_head
-        k_place += places[None, :] * k_row + d[:, None].to(tl.int64) * k_column
-        k = tl.load(k_place, mask=(d < d_qk)[:, None] & held[None, :], other=0.0)
-        products = tl.dot(q, k, input_precision=PRECISION)
-        scores, seen, _ = visible_scores(
-            products, batch, head, rows, columns, queries, keys, scale, softcap, left, right, alignment, slope,
-            bias_base, bias_batch, bias_head, bias_row, bias_column,
-            mask_base, mask_batch, mask_head, mask_row, mask_column,
-            HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT,
-        )  # fmt: skip
-
-        maximum = new_maximum(m, scores, THRESHOLD)
-        reference = guarded(maximum)
-        p = tl.exp2(scores - reference[:, None])
-        rescale = tl.exp2(m - reference)
-        normaliser = normaliser * rescale + tl.sum(p, 1)
-        v_place = v_base + batch * v_batch + kv_head * v_head
-        v_place += places[:, None] * v_row + dv[None, :].to(tl.int64) * v_column
-        v = tl.load(v_place, mask=held[:, None] & (dv < d_v)[None, :], other=0.0)
-        acc = acc * rescale[:, None]
-        if GUARDS_VALUES:
-            unusual = has_special(v)
-            if unusual:
-                acc += special_values(seen, v)
-                v = finite(v)
-        acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
-        m = maximum
+    low, high = first + alignment, tl.minimum(first + BLOCK_M, queries) - 1 + alignment
+    start = first_key(low, left, HAS_LEFT, BLOCK_N)
+    end = end_of_keys(high, keys, right, HAS_RIGHT)
+    whole, last = whole_keys(start, end, low, high, keys, left, right, HAS_LEFT, HAS_RIGHT, BLOCK_N)
+    before = (whole - start) // BLOCK_N
+    steps = tl.arange(0, BLOCK_N)
+    far = steps.to(tl.int64)
+    k_places = k_base + batch * k_batch + kv_head * k_head
+    k_offsets = far[None, :] * k_row + d[:, None].to(tl.int64) * k_column
+    v_places = v_base + batch * v_batch + kv_head * v_head
+    v_offsets = far[:, None] * v_row + dv[None, :].to(tl.int64) * v_column
+    for WHOLE in tl.static_range(1, -1, -1):
+        count = (last - whole) // BLOCK_N
+        if not WHOLE:
+            count = before + tl.cdiv(tl.maximum(end - last, 0), BLOCK_N)
+        for index in range(0, count):
+            tile = whole + index * BLOCK_N
+            if not WHOLE:
+                tile = index * BLOCK_N + tl.where(index < before, start, last - before * BLOCK_N)
+            columns = tile + steps
+            held = columns < keys
+            place = k_places + tl.cast(tile, tl.int64) * k_row + k_offsets
+            k = load_tile(place, (d < D_QK)[:, None], held[None, :], D_QK == BLOCK_D, WHOLE)
+            products = tl.dot(q, k, input_precision=PRECISION)
+            if WHOLE and not (HAS_SOFTCAP or HAS_ALIBI or HAS_BIAS or HAS_MASK):
+                scores = products * (scale * LOG2_E)
+                maximum = raised(m, tl.max(products, 1) * (scale * LOG2_E), THRESHOLD)
+            else:
+                scores, seen, _ = visible_scores(
+                    products, batch, head, rows, columns, queries, keys, scale, softcap, left, right, alignment, slope,
+                    bias_base, bias_batch, bias_head, bias_row, bias_column,
+                    mask_base, mask_batch, mask_head, mask_row, mask_column,
+                    HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT, WHOLE,
+                )  # fmt: skip
+                maximum = new_maximum(m, scores, THRESHOLD)
+            reference = guarded(maximum)
+            p = tl.exp2(scores - reference[:, None])
+            rescale = tl.exp2(m - reference)
+            normaliser = normaliser * rescale + tl.sum(p, 1)
+            place = v_places + tl.cast(tile, tl.int64) * v_row + v_offsets
+            v = load_tile(place, held[:, None], (dv < D_V)[None, :], WHOLE, D_V == BLOCK_DV)
+            acc = acc * rescale[:, None]
+            if GUARDS_VALUES and (HAS_BIAS or HAS_MASK or not WHOLE):
+                unusual = has_special(v)
+                if unusual:
+                    acc += special_values(seen, v)
+                    v = finite(v)
+            acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+            m = maximum
 
     out = acc * reciprocal(normaliser)[:, None]
     out_place = out_base + batch * out_batch + head * out_head
     out_place += offsets[:, None] * out_row + dv[None, :].to(tl.int64) * out_column
-    tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < d_v)[None, :])
+    tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < D_V)[None, :])
     tl.store(lse_base + (batch * heads + head) * queries + offsets, log_sum_exp(m, normaliser), mask=inside)

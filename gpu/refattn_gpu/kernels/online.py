@@ -20,7 +20,13 @@ def guarded(m):
 @triton.jit
 def new_maximum(m, scores, THRESHOLD: tl.constexpr):
     """The reference after a tile; one that grows by at most THRESHOLD powers of two stays (conditional rescale)."""
-    found = tl.maximum(m, tl.max(scores, 1))
+    return raised(m, tl.max(scores, 1), THRESHOLD)
+
+
+@triton.jit
+def raised(m, found, THRESHOLD: tl.constexpr):
+    """The same, given the largest score of the tile."""
+    found = tl.maximum(m, found)
     if THRESHOLD > 0:
         kept = (m != float("-inf")) & (guarded(found) - guarded(m) <= THRESHOLD)
         found = tl.where(kept, m, found)

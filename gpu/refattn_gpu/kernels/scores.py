@@ -31,15 +31,18 @@ def visible_scores(
     bias_base, bias_batch, bias_head, bias_row, bias_column,
     mask_base, mask_batch, mask_head, mask_row, mask_column,
     HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
-    HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr,
+    HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, WHOLE: tl.constexpr = False,
 ):  # fmt: skip
     """(scores, seen, tanh) of the raw products Q K^T, all (BLOCK_M, BLOCK_N); scores are -inf where nothing is seen.
 
     tanh is the softcap's; without one it is not to be used. Without softcap, ALiBi and bias, a subtraction from the
-    scores may be contracted with their scaling.
+    scores may be contracted with their scaling. Of a WHOLE tile every query sees every key, but for mask and bias; its
+    rows and columns beyond the last have scores too.
     """
     held = (rows < queries)[:, None] & (columns < keys)[None, :]
-    seen = held & sees(rows + alignment, columns, keys, left, right, HAS_LEFT, HAS_RIGHT)
+    seen = held
+    if not WHOLE:
+        seen = seen & sees(rows + alignment, columns, keys, left, right, HAS_LEFT, HAS_RIGHT)
     offsets = rows.to(tl.int64)[:, None]
     places = columns.to(tl.int64)[None, :]
     if HAS_MASK:
@@ -59,4 +62,6 @@ def visible_scores(
         bias = tl.load(place, mask=held, other=0.0).to(tl.float32)
         scores += bias * LOG2_E
         seen = seen & (bias != float("-inf"))
-    return tl.where(seen, scores, float("-inf")), seen, tanh
+    if HAS_MASK or HAS_BIAS or not WHOLE:
+        scores = tl.where(seen, scores, float("-inf"))
+    return scores, seen, tanh

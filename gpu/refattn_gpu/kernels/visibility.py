@@ -28,6 +28,22 @@ def end_of_keys(row, keys, right, HAS_RIGHT: tl.constexpr):
 
 
 @triton.jit
+def whole_keys(
+    start, end, low, high, keys, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, BLOCK_N: tl.constexpr
+):
+    """(first, last) of the whole tiles of keys between start and end: all that the aligned positions low .. high see.
+
+    The tiles from start on and before `first`, and those from `last` on, are at the edges of what is seen.
+    """
+    first = start
+    if HAS_LEFT:
+        first = tl.maximum(start, tl.cdiv(tl.maximum(high - left, 0), BLOCK_N) * BLOCK_N)
+        first = tl.minimum(first, start + tl.cdiv(tl.maximum(end - start, 0), BLOCK_N) * BLOCK_N)
+    last = end_of_keys(low, keys, right, HAS_RIGHT) // BLOCK_N * BLOCK_N
+    return first, tl.maximum(last, first)
+
+
+@triton.jit
 def first_query(key, right, HAS_RIGHT: tl.constexpr, BLOCK_M: tl.constexpr):
     """The start of the first tile of queries that see some key from `key` on, a key's index less the alignment."""
     start = 0

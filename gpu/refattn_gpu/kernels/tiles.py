@@ -1,0 +1,37 @@
+"""Which tile a program takes, and loads of tiles, as device functions. May import: triton."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def tile_and_head(tiles, heads, together):
+    """(tile, head) of a program of a grid of tiles * heads: the last tiles, which see most under a causal mask, first.
+
+    `together` heads are taken together, all of one tile before those of the next: as many as have keys and values that
+    stay in a GPU's cache.
+    """
+    program = tl.program_id(0)
+    section = program // (together * tiles)
+    within = program % (together * tiles)
+    members = tl.minimum(together, heads - section * together)
+    head = section * together + within % members
+    return tiles - 1 - within // members, tl.cast(head, tl.int64)
+
+
+@triton.jit
+def load_tile(place, in_rows, in_columns, ALL_ROWS: tl.constexpr, ALL_COLUMNS: tl.constexpr):
+    """The tile at a block of pointers, 0 where it is outside: in_rows (M, 1) and in_columns (1, N) say what is inside,
+    where it is not all.
+    """
+    if ALL_ROWS and ALL_COLUMNS:
+        tile = tl.load(place)
+    elif ALL_ROWS:
+        tile = tl.load(place, mask=in_columns, other=0.0)
+    elif ALL_COLUMNS:
+        tile = tl.load(place, mask=in_rows, other=0.0)
+    else:
+        tile = tl.load(place, mask=in_rows & in_columns, other=0.0)
+    return tile

@@ -15,9 +15,10 @@ _CONTENTS = {
     "log_softmax": "refattn_gpu.row_softmax",
     "logsumexp": "refattn_gpu.row_softmax",
     "softmax": "refattn_gpu.row_softmax",
+    "sparse_attention": "refattn_gpu.sparse",
 }
 
-__all__ = ["attention", "decode", "interpreter", "log_softmax", "logsumexp", "softmax"]
+__all__ = ["attention", "decode", "interpreter", "log_softmax", "logsumexp", "softmax", "sparse_attention"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@
 A line for each configuration and target: registers of a thread, bytes of shared memory, bytes spilled to local memory
 (NVIDIA, from Triton's own cuobjdump), and the matrix instruction that was used. Exits with 1 if one does not compile.
 A family of kernels gives its configurations in a module of its own here, and `configurations` lists them all.
-Not under TRITON_INTERPRET. May import: triton, torch, refattn, refattn_gpu.{arguments,backward,kernels}.
+Not under TRITON_INTERPRET. May import: triton, torch, refattn, refattn_gpu.{arguments,backward,kernels,sparse_launch}.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from refattn_gpu.ahead_of_time.compiling import TARGETS, Row, compiled
 from refattn_gpu.ahead_of_time.configuration import Configuration
 from refattn_gpu.ahead_of_time.decode import decode_configurations
 from refattn_gpu.ahead_of_time.softmax import softmax_configurations
+from refattn_gpu.ahead_of_time.sparse import sparse_configurations
 
 __all__ = ["TARGETS", "Configuration", "Row", "compiled", "configurations"]
 
@@ -25,6 +26,7 @@ FAMILIES = (
     backward_configurations,
     softmax_configurations,
     decode_configurations,
+    sparse_configurations,
 )
 
 

@@ -1,0 +1,69 @@
+"""dQ of sparse attention: one program for each tile of ordered queries, over the keys that they span.
+
+Dao et al., FlashAttention (2022), appendix B.4; Pagliardini et al. (2023). May import: triton, refattn_gpu.kernels.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
+from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
+from refattn_gpu.kernels.sparse_rows import gathered
+from refattn_gpu.kernels.special_values import finite
+
+
+@triton.jit
+def sparse_backward_queries(
+    q_base, k_base, v_base, do_base, lse_base, delta_base, dq_base, rows_base, starts_base, ends_base, columns_base,
+    q_batch, q_head, q_row, q_column,
+    k_batch, k_head, k_row, k_column,
+    v_batch, v_head, v_row, v_column,
+    do_batch, do_head, do_row, do_column,
+    rows_batch, rows_head, columns_batch, columns_head,
+    heads, group, queries, keys, d_qk, d_v, scale,
+    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
+):  # fmt: skip
+    """dQ = scale dS K; lse, delta and dq are contiguous, the other arguments are the forward pass's."""
+    program = tl.program_id(1).to(tl.int64)
+    batch, head = program // heads, program % heads
+    kv_head = head // group
+    slots = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slots < queries
+    d = tl.arange(0, BLOCK_D)
+    dv = tl.arange(0, BLOCK_DV)
+
+    place = batch * rows_batch + head * rows_head + slots
+    rows = tl.load(rows_base + place, mask=inside, other=0)
+    starts = tl.load(starts_base + place, mask=inside, other=0)
+    ends = tl.load(ends_base + place, mask=inside, other=0)
+    columns_base += batch * columns_batch + head * columns_head
+    k_base += batch * k_batch + kv_head * k_head
+    v_base += batch * v_batch + kv_head * v_head
+    q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, d_qk)
+    do = gathered(do_base + batch * do_batch + head * do_head, rows, inside, do_row, do_column, dv, d_v)
+    row_place = program * queries + rows
+    reference = reference_of(tl.load(lse_base + row_place, mask=inside, other=0.0))
+    delta = tl.load(delta_base + row_place, mask=inside, other=0.0)
+
+    acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    start, end = spanned(starts, ends, keys)
+    for tile in range(start, end, BLOCK_N):
+        key_slots = tile + tl.arange(0, BLOCK_N)
+        held = key_slots < end
+        columns = tl.load(columns_base + key_slots, mask=held, other=0)
+        k = gathered(k_base, columns, held, k_row, k_column, d, d_qk)
+        v = gathered(v_base, columns, held, v_row, v_column, dv, d_v)
+        seen = within(key_slots, starts, ends)
+        scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+        _, _, ds = score_gradients(scores, seen, scores, reference, dp, delta, False)
+        if GUARDS_VALUES:
+            # A row that sees a key that holds NaN has made ds NaN wherever it sees.
+            k = finite(k)
+        acc = tl.dot(ds.to(k.dtype), k, acc, input_precision=PRECISION)
+
+    dq = (acc * scale).to(dq_base.dtype.element_ty)
+    tl.store(dq_base + row_place[:, None] * d_qk + d[None, :], dq, mask=inside[:, None] & (d < d_qk)[None, :])

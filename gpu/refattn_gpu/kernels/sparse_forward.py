@@ -1,0 +1,81 @@
+"""The forward pass of sparse attention: one program for each tile of ordered queries, over the keys that they span.
+
+Pagliardini et al., Faster Causal Attention Over Large Sequences Through Sparse Flash Attention (2023). May import:
+triton, refattn_gpu.kernels.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, reciprocal
+from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
+from refattn_gpu.kernels.sparse_rows import gathered
+from refattn_gpu.kernels.special_values import finite, has_special, special_values
+
+
+@triton.jit
+def sparse_forward(
+    q_base, k_base, v_base, out_base, lse_base, rows_base, starts_base, ends_base, columns_base,
+    q_batch, q_head, q_row, q_column,
+    k_batch, k_head, k_row, k_column,
+    v_batch, v_head, v_row, v_column,
+    rows_batch, rows_head, columns_batch, columns_head,
+    heads, group, queries, keys, d_qk, d_v, scale,
+    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
+):  # fmt: skip
+    """out = softmax(scale Q K^T) V and its natural log-sum-exp, both contiguous.
+
+    rows (B, H, Nq) and columns (B, H, Nk) are the queries and keys in the order in which they are visited, and the
+    query of a slot sees the keys of slots starts <= slot < ends (B, H, Nq); starts and ends have the strides of rows.
+    """
+    program = tl.program_id(1).to(tl.int64)
+    batch, head = program // heads, program % heads
+    kv_head = head // group
+    slots = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    inside = slots < queries
+    d = tl.arange(0, BLOCK_D)
+    dv = tl.arange(0, BLOCK_DV)
+
+    place = batch * rows_batch + head * rows_head + slots
+    rows = tl.load(rows_base + place, mask=inside, other=0)
+    starts = tl.load(starts_base + place, mask=inside, other=0)
+    ends = tl.load(ends_base + place, mask=inside, other=0)
+    columns_base += batch * columns_batch + head * columns_head
+    k_base += batch * k_batch + kv_head * k_head
+    v_base += batch * v_batch + kv_head * v_head
+    q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, d_qk)
+
+    m = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    normaliser = tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
+    start, end = spanned(starts, ends, keys)
+    for tile in range(start, end, BLOCK_N):
+        key_slots = tile + tl.arange(0, BLOCK_N)
+        held = key_slots < end
+        columns = tl.load(columns_base + key_slots, mask=held, other=0)
+        k = gathered(k_base, columns, held, k_row, k_column, d, d_qk)
+        seen = within(key_slots, starts, ends)
+        scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
+        maximum = new_maximum(m, scores, 0.0)
+        reference = guarded(maximum)
+        p = tl.exp2(scores - reference[:, None])
+        rescale = tl.exp2(m - reference)
+        normaliser = normaliser * rescale + tl.sum(p, 1)
+        v = gathered(v_base, columns, held, v_row, v_column, dv, d_v)
+        acc = acc * rescale[:, None]
+        if GUARDS_VALUES:
+            unusual = has_special(v)
+            if unusual:
+                acc += special_values(seen, v)
+                v = finite(v)
+        acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+        m = maximum
+
+    out = acc * reciprocal(normaliser)[:, None]
+    row_place = program * queries + rows
+    out_place = out_base + row_place[:, None] * d_v + dv[None, :]
+    tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < d_v)[None, :])
+    tl.store(lse_base + row_place, log_sum_exp(m, normaliser), mask=inside)

@@ -1,0 +1,45 @@
+"""Sparse attention as a differentiable function of torch. May import: torch, refattn_gpu.sparse_launch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from refattn_gpu.sparse_launch import Launch
+
+
+class SparseFunction(torch.autograd.Function):
+    """The two passes of a launch, as torch calls them."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, launch: Launch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keeps the inputs, the results and the order of tokens."""
+        out, lse = launch.forward(q, k, v)
+        ctx.save_for_backward(q, k, v, out, lse)
+        ctx.launch = launch
+        ctx.set_materialize_grads(False)
+        return out, lse
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        """Of out's gradient and of lse's."""
+        do, dlse = upstream
+        if do is None and dlse is None:
+            return None, None, None, None
+        q, k, v, out, lse = ctx.saved_tensors
+        do = torch.zeros_like(out) if do is None else do
+        return *ctx.launch.gradients(q, k, v, do, out, lse, dlse), None
+
+
+def sparse_function(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, launch: Launch
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(out, lse) of a launch, differentiable once with respect to q, k and v."""
+    apply: Any = SparseFunction.apply
+    out, lse = apply(q, k, v, launch)
+    return out, lse

@@ -10,6 +10,7 @@ from typing import Any
 
 _CONTENTS = {
     "attention": "refattn_gpu.forward",
+    "block_scaled_attention": "refattn_gpu.block_scales",
     "decode": "refattn_gpu.decoding",
     "interpreter": "",
     "log_softmax": "refattn_gpu.row_softmax",
@@ -18,7 +19,16 @@ _CONTENTS = {
     "sparse_attention": "refattn_gpu.sparse",
 }
 
-__all__ = ["attention", "decode", "interpreter", "log_softmax", "logsumexp", "softmax", "sparse_attention"]
+__all__ = [
+    "attention",
+    "block_scaled_attention",
+    "decode",
+    "interpreter",
+    "log_softmax",
+    "logsumexp",
+    "softmax",
+    "sparse_attention",
+]
 
 
 def __getattr__(name: str) -> Any:

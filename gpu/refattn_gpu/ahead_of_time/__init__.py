@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from refattn_gpu.ahead_of_time.attention import backward_configurations, forward_configurations
+from refattn_gpu.ahead_of_time.block_scales import block_scale_configurations
 from refattn_gpu.ahead_of_time.compiling import TARGETS, Row, compiled
 from refattn_gpu.ahead_of_time.configuration import Configuration
 from refattn_gpu.ahead_of_time.decode import decode_configurations
@@ -27,6 +28,7 @@ FAMILIES = (
     softmax_configurations,
     decode_configurations,
     sparse_configurations,
+    block_scale_configurations,
 )
 
 

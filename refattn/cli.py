@@ -95,6 +95,12 @@ _on_processor = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same inputs."
 )
 @click.option(
+    "--largest",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="No sequence longer than this, for slow kernels; the report says what that leaves out.",
+)
+@click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,
@@ -117,6 +123,7 @@ def check(
     claims: tuple[str, ...],
     profile: str,
     seed: int,
+    largest: int | None,
     time_limit: float,
     only: str | None,
     xfails: str | None,
@@ -156,6 +163,7 @@ def check(
             xfails=xfails,
             fail_fast=fail_fast,
             observer=progress,
+            largest=largest,
         )
     for finding in report.findings if triton_cpu else ():
         finding.replay = finding.replay and f"{finding.replay} --triton-cpu"

@@ -21,6 +21,7 @@ class Verdict(str, Enum):
     SUSPECT = "suspect"
     VIOLATES = "violates"
     NOT_CLAIMED = "not claimed"
+    NOT_RUN = "not run"
     ERROR = "error"
 
 
@@ -72,6 +73,11 @@ class Finding:
     unexpected_pass: bool = False
 
     @builtins.property  # the field above hides the name
+    def checked(self) -> bool:
+        """True if the kernel was run: what it does not claim, and what is too long for the run, are not checked."""
+        return self.verdict not in (Verdict.NOT_CLAIMED, Verdict.NOT_RUN)
+
+    @builtins.property  # the field above hides the name
     def bad(self) -> bool:
         """True if the kernel did not satisfy the property."""
         return self.verdict in (Verdict.SUSPECT, Verdict.VIOLATES, Verdict.ERROR)
@@ -84,7 +90,7 @@ class Finding:
 
 @dataclass
 class Report:
-    """All findings of one run, and what is needed to run it again."""
+    """All findings of one run, and what is needed to run it again; no sequence was longer than `largest`."""
 
     target: str
     call: str
@@ -92,6 +98,7 @@ class Report:
     claims: tuple[str, ...]
     profile: str
     seed: int
+    largest: int | None = None
     arithmetics: dict[str, str] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     environment: dict[str, str] = field(default_factory=dict)
@@ -101,7 +108,7 @@ class Report:
     @property
     def conforms(self) -> bool:
         """True if something was checked and nothing fails."""
-        checked = any(finding.verdict is not Verdict.NOT_CLAIMED for finding in self.findings)
+        checked = any(finding.checked for finding in self.findings)
         return checked and not any(finding.fails for finding in self.findings)
 
     def to_json(self) -> str:

@@ -20,6 +20,7 @@ _OPTIONS = [
     ("dtype", "LIST", "bf16,fp16,fp32", "input formats (default: bf16,fp16,fp32)"),
     ("profile", "NAME", "quick", "how much to run: quick (default), ci or deep"),
     ("seed", "N", "0", "the same seed gives the same inputs (default: 0)"),
+    ("largest", "N", None, "no sequence longer than this, for slow kernels; what that leaves out is skipped"),
     ("xfails", "FILE", None, "failures that are expected: property, format and reason a line"),
     ("json", "FILE", None, "write the report as JSON"),
 ]

@@ -23,6 +23,7 @@ from refattn.errors import InvalidType, InvalidValue
 from refattn.formats import Format
 from refattn.judge import Finding, Report, Verdict
 from refattn.properties import ALL, PROFILES, Context, Observation, Profile, Property
+from refattn.properties.drawing import SMALL, left_out
 from refattn.target import Target
 from refattn.xfails import ExpectedFailure
 
@@ -66,13 +67,16 @@ def check(
     fail_fast: bool = False,
     observer: Observer | None = None,
     library: str | None = None,
+    largest: int | None = None,
 ) -> Report:
     """Examine every property that the kernel's claims make applicable, cheap and sharp ones first.
 
     call is the calling convention (refattn.adapters); dtypes are the input formats; claims replaces what the convention
     usually claims; arithmetic replaces the contract usual for the convention, for every format; only keeps the
     properties whose name matches the pattern; time_limit is in seconds per call of the kernel; xfails is a file of
-    expected failures; fail_fast stops at the first failure. The same seed gives the same inputs.
+    expected failures; fail_fast stops at the first failure; largest is for kernels that are slow, interpreted ones for
+    instance: no sequence is longer, and the report says what was left out for that. The same seed gives the same
+    inputs.
 
     Raises InvalidValue or InvalidType for arguments that cannot be used; whatever the kernel does is reported instead.
     """
@@ -83,11 +87,12 @@ def check(
     _check_seed(seed)
     adapter = adapters.get(call, library)
     wanted = _formats(dtypes, adapter.formats(kernel))
-    scale = _profile(profile)
+    whole = _profile(profile)
     chosen = _chosen(only, adapter.quantity)
     expected = () if xfails is None else expectations.load(xfails)
     given = None if arithmetic is None else dict.fromkeys(wanted, arithmetic)
     target = Target(kernel, adapter, claims=claims, arithmetics=given, time_limit=time_limit)
+    scale = whole.within(_checked_largest(largest, target.claims))
     report = Report(
         target=target_name or _name_of(kernel),
         call=call,
@@ -95,11 +100,14 @@ def check(
         claims=tuple(sorted(target.claims)),
         profile=profile,
         seed=seed,
+        largest=largest,
         arithmetics={format.name: target.arithmetic(format).name for format in wanted},
         environment=environment(),
     )
     start = time.perf_counter()
     contexts = [_context(target, format, scale, seed) for format in wanted]
+    if left := dict.fromkeys(name for context in contexts for name in left_out(context, whole, adapter.quantity)):
+        report.warnings.append(f"no sequence is longer than {largest}, which leaves out {', '.join(left)}")
     if observer is not None:
         observer.started(len(chosen) * len(contexts), ", ".join(report.dtypes))
     for stage in sorted({prop.stage for prop in chosen}):
@@ -127,9 +135,15 @@ def examine(prop: Property, context: Context, report: Report) -> Finding:
         return Finding(prop.name, dtype, Verdict.NOT_CLAIMED, reason, kind=prop.kind, gating=gating)
     start = time.perf_counter()
     seen = prop.examine(context)
+    if seen.verdict is Verdict.NOT_RUN:
+        return Finding(prop.name, dtype, seen.verdict, seen.message, kind=prop.kind, gating=gating)
     if seen.cases == 0:
         reason = "the claims and the arithmetic leave no case to examine"
-        return Finding(prop.name, dtype, Verdict.NOT_CLAIMED, reason, kind=prop.kind, gating=gating)
+        verdict = Verdict.NOT_CLAIMED
+        if context.profile.largest is not None:
+            verdict = Verdict.NOT_RUN
+            reason = f"the claims, the arithmetic and lengths of at most {context.profile.largest} leave no case"
+        return Finding(prop.name, dtype, verdict, reason, kind=prop.kind, gating=gating)
     finding = finding_of(prop, dtype, seen, gating)
     finding.seconds = time.perf_counter() - start
     if finding.bad and seen.case is not None:
@@ -159,6 +173,7 @@ def replay_line(report: Report, name: str, case: AttentionCase | SoftmaxCase) ->
     """The command that looks at one case again, or at its property if the case is too long for a command line."""
     if len(case.token()) > LONGEST_TOKEN:
         options = f"--dtype {case.format.name} --only {name} --profile {report.profile} --seed {report.seed}"
+        options += "" if report.largest is None else f" --largest {report.largest}"
         return f"refattn check {report.target} --call {report.call} {options}"
     return f"refattn replay {report.target} --call {report.call} --property {name} --case '{case.token()}'"
 
@@ -224,6 +239,18 @@ def _finished(
     if observer is not None:
         observer.finished(report)
     return report
+
+
+def _checked_largest(largest: Any, claims: frozenset[str]) -> int | None:
+    """The largest length, if there are cases for it: those that Hypothesis draws, of whole tiles if the kernel asks."""
+    if largest is None:
+        return None
+    if isinstance(largest, bool) or not isinstance(largest, int):
+        raise InvalidType(f"largest is {largest!r}: expected an integer or None")
+    least = SMALL.long if "ragged" in claims else SMALL.multiple
+    if largest < least:
+        raise InvalidValue(f"largest is {largest}: expected at least {least} for this kernel")
+    return largest
 
 
 def _check_seed(seed: Any) -> None:

@@ -31,9 +31,9 @@ VERDICTS = {
     "sinks/values": Verdict.NOT_CLAIMED,
 }
 
-def check(kernel, call, dtypes, claims, profile, *, seed, target_name, only):
+def check(kernel, call, dtypes, claims, profile, *, seed, target_name, only, largest):
     (dtype,) = dtypes
-    report = Report(target_name, call, dtypes, claims or (), profile, seed, {dtype: f"flash({dtype})"})
+    report = Report(target_name, call, dtypes, claims or (), profile, seed, largest, {dtype: f"flash({dtype})"})
     verdict = VERDICTS[only]
     if verdict is Verdict.VIOLATES and dtype == "fp32":
         verdict = Verdict.CONFORMS

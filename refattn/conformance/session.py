@@ -14,7 +14,7 @@ import pytest
 
 from refattn import options, xfails
 from refattn.errors import InvalidValue, RefattnError
-from refattn.judge import Finding, Report, Verdict
+from refattn.judge import Finding, Report
 from refattn.reports import files, json, merging, terminal
 
 _FOUND = pytest.StashKey[str]()
@@ -31,13 +31,13 @@ class Check:
     stash: pytest.Stash
 
     def run(self) -> None:
-        """Examine the property; then pass, skip what is not claimed, or fail with the evidence."""
+        """Examine the property; then pass, skip what is not claimed or not run, or fail with the evidence."""
         __tracebackhide__ = True
         report = self.conformance.examine(self.property, self.dtype)
         (finding,) = report.findings
         xfails.mark(finding, self.conformance.expected)
         self.stash[_FOUND] = json.render(report)
-        if finding.verdict is Verdict.NOT_CLAIMED:
+        if not finding.checked:
             pytest.skip(finding.message)
         if finding.expected is not None:
             pytest.xfail(finding.expected)
@@ -58,6 +58,7 @@ class Conformance:
     seed: int
     expected: tuple[xfails.ExpectedFailure, ...]
     json_file: str | None
+    largest: int | None = None
     found: list[Report] = field(default_factory=list)
 
     @classmethod
@@ -77,6 +78,8 @@ class Conformance:
         profile = options.one_of(given["profile"], options.PROFILES, "--refattn-profile")
         if not given["seed"].isdecimal():
             raise InvalidValue(f"--refattn-seed is {given['seed']!r}: expected an integer of at least 0")
+        if given["largest"] is not None and not given["largest"].isdecimal():
+            raise InvalidValue(f"--refattn-largest is {given['largest']!r}: expected an integer")
         if given["json"] is not None:
             files.check_writable(given["json"], "--refattn-json")
         expected = () if given["xfails"] is None else xfails.load(given["xfails"])
@@ -84,7 +87,10 @@ class Conformance:
         call = options.convention(given["call"], given["target"], kernel, "--refattn-call")
         usual = adapters.get(call).default_claims(kernel)
         claims = options.claims(usual, given["claim"], "--refattn-claim") if given["claim"] else None
-        return cls(kernel, given["target"], call, dtypes, claims, profile, int(given["seed"]), expected, given["json"])
+        largest = None if given["largest"] is None else int(given["largest"])
+        return cls(
+            kernel, given["target"], call, dtypes, claims, profile, int(given["seed"]), expected, given["json"], largest
+        )
 
     def examine(self, property: str, dtype: str) -> Report:
         """The report on one property in one format."""
@@ -99,6 +105,7 @@ class Conformance:
             seed=self.seed,
             target_name=self.target,
             only=property,
+            largest=self.largest,
         )
 
     def properties(self) -> list[str]:
@@ -167,7 +174,7 @@ class Conformance:
         return report
 
 
-_NAMES = ("target", "call", "dtype", "profile", "seed", "xfails", "json", "claim")
+_NAMES = ("target", "call", "dtype", "profile", "seed", "largest", "xfails", "json", "claim")
 
 
 def _noted(finding: Finding) -> str:

@@ -32,7 +32,8 @@ T = TypeVar("T")
 class Profile:
     """How much to try.
 
-    seeds of each seeded regime; Hypothesis examples of each search and of each shrinking; the longest sequence.
+    seeds of each seeded regime; Hypothesis examples of each search and of each shrinking; the longest sequence, and
+    twice as many keys where there are few queries. With `largest` nothing is longer than that.
     """
 
     name: str
@@ -40,6 +41,16 @@ class Profile:
     examples: int
     shrinks: int
     longest: int
+    largest: int | None = None
+
+    @property
+    def most_keys(self) -> int:
+        """The most keys of a case with few queries, and columns of a softmax."""
+        return 2 * self.longest if self.largest is None else self.largest
+
+    def within(self, largest: int | None) -> Profile:
+        """The same for kernels so slow that no sequence may be longer than `largest`."""
+        return self if largest is None else replace(self, longest=min(self.longest, largest), largest=largest)
 
 
 PROFILES = {
@@ -152,7 +163,7 @@ class Observation:
     @property
     def bad(self) -> bool:
         """True if the kernel did not satisfy the property."""
-        return self.verdict is not Verdict.CONFORMS
+        return self.verdict not in (Verdict.CONFORMS, Verdict.NOT_RUN)
 
     def merged(self, other: Observation) -> Observation:
         """Two good observations as one: the largest of each number, the worst element and its case."""
@@ -174,6 +185,11 @@ class Observation:
 
 # What a case shows to which a property does not apply.
 NOTHING = Observation(cases=0)
+
+
+def too_long(keys: int, largest: int) -> Observation:
+    """What a property shows some of whose inputs are longer than the run allows."""
+    return Observation(Verdict.NOT_RUN, f"its inputs are up to {keys} keys long, and the largest is {largest}", cases=0)
 
 
 def _largest(a: float | None, b: float | None) -> float | None:

@@ -6,12 +6,13 @@ May import: refattn.cases, regimes, sources, spec, properties.base; hypothesis w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from refattn import regimes
 from refattn.cases import AttentionCase, SoftmaxCase
 from refattn.errors import InvalidValue
-from refattn.properties.base import Context
+from refattn.properties.base import Context, Profile
 from refattn.regimes import Claims, Limits, Recipe, Regime
 from refattn.sources import DrawnSource
 from refattn.spec import SoftmaxSpec
@@ -30,21 +31,45 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 HEAD_DIMS = (16, 8, 32, 40, 64, 24, 128, 5)
 # Past 2^16 (query, key) pairs, where an offset into a mask can first exceed 16 bits.
+PAIRWISE = ("bias", "mask", "dropout")
 LARGE = Limits(length=384, long=384, batch=2, heads=4, head_dims=(16,), pairs=1 << 17)
 SMALL = Limits(length=8, long=24, batch=2, heads=4, head_dims=(1, 2, 3, 4))
 
 
 def seeded_limits(context: Context, *, upstream: bool = False) -> Limits:
-    """Sizes of seeded cases: past two tiles of 64, unless the profile's longest is shorter."""
+    """Sizes of seeded cases: past two tiles of 64, unless the profile's longest is shorter.
+
+    A largest length also limits the pairs, to those of one head of that length.
+    """
+    profile = context.profile
     pairs = 1 << (13 if upstream else 14)
     return Limits(
-        length=min(160, context.profile.longest),
-        long=context.profile.longest * 2,
+        length=min(160, profile.longest),
+        long=profile.most_keys,
         batch=2,
         heads=8,
         head_dims=HEAD_DIMS,
-        pairs=pairs,
+        pairs=pairs if profile.largest is None else min(pairs, profile.largest**2),
     )
+
+
+def left_out(context: Context, whole: Profile, quantity: str) -> list[str]:
+    """The regimes that the whole profile would run on a target of the quantity, and the context's is too short for."""
+    before = seeded_limits(replace(context, profile=whole))
+    after = seeded_limits(context)
+    if quantity == "softmax":
+        rows = [r for r in regimes.SOFTMAX if r.available(context.format, before)]
+        return [regime.name for regime in rows if not regime.available(context.format, after)]
+    known = [r for r in regimes.ALL if r.available(context.format, before, context.claims)]
+    found = [regime.name for regime in known if not regime.available(context.format, after, context.claims)]
+    if not _room_for_large(context):
+        found += [f"{feature} of {LARGE.length} keys" for feature in PAIRWISE if feature in context.claims]
+    return found
+
+
+def _room_for_large(context: Context) -> bool:
+    largest = context.profile.largest
+    return largest is None or largest >= LARGE.length
 
 
 def regimes_of(context: Context, limits: Limits, family: str | None = None, kind: str = "value") -> list[Regime]:
@@ -100,8 +125,8 @@ def feature_cases(name: str, *, upstream: bool = False) -> Callable[[Context], I
         needles = [regime for regime in regimes_of(context, limits, "needles") if regime.name == "needle/own-key"]
         known = [feature for feature in regimes.FEATURES if feature in context.claims]
         seed = int(context.generator(name).integers(1 << 30))
-        for feature in ("bias", "mask", "dropout"):
-            if feature in context.claims:
+        for feature in PAIRWISE:
+            if feature in context.claims and _room_for_large(context):
                 yield from _cases(context, generic[:1], seed, 0, LARGE, frozenset({feature}), upstream)
         for draw in range(context.profile.seeds):
             for feature in known:

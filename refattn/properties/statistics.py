@@ -25,7 +25,7 @@ from refattn.comparison import Comparison, compare, describe
 from refattn.formats import Array
 from refattn.judge import Verdict
 from refattn.oracle.enclosure import Enclosure
-from refattn.properties.base import Case, Context, Observation, Property
+from refattn.properties.base import Case, Context, Observation, Property, too_long
 from refattn.properties.judging import GRADIENTS, array_of, failure
 from refattn.properties.patterns import (
     BIAS_PATTERNS,
@@ -47,6 +47,8 @@ DEVIATIONS = 4.0
 CONFIRMATIONS = 2
 # A bias smaller than this part of the rms error matters to nobody.
 MATERIAL_BIAS = 0.2
+# The spread and the length of rows.
+SOFTMAX_PATTERNS = ((1.0, 512), (4.0, 1000), (0.1, 3000))
 # Chance that the largest of n errors, sub-Gaussian with the factors above, passes its limit by accident, per draw.
 OUTLIER_CHANCE = 1e-8
 
@@ -141,15 +143,19 @@ def biased(context: Context, case: Case, found: Sample) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Statistic:
-    """Tests of one output on each of several kinds of generic input, confirmed on fresh draws."""
+    """Tests of one output on each of several kinds of generic input of up to `keys` keys, confirmed on fresh draws."""
 
     name: str
     quantity: str
     tests: tuple[Test, ...]
     draws: Callable[[Context], Iterable[Draw]]
+    keys: int
 
     def examine(self, context: Context) -> Observation:
-        """Every kind of input, until one fails."""
+        """Every kind of input, until one fails; none at all where some are too long, as small samples say little."""
+        largest = context.profile.largest
+        if largest is not None and self.keys > largest:
+            return too_long(self.keys, largest)
         found = Observation(cases=0)
         for position, draw in enumerate(self.draws(context)):
             if position == 0 and not self.has_model(context, draw(context.generator(self.name))):
@@ -238,8 +244,12 @@ def _gradient_draws(context: Context) -> list[Draw]:
 def _softmax_draws(context: Context) -> list[Draw]:
     return [
         partial(softmax_case, format=context.format, kind=context.softmax_kind, spread=spread, length=length)
-        for spread, length in ((1.0, 512), (4.0, 1000), (0.1, 3000))
+        for spread, length in SOFTMAX_PATTERNS
     ]
+
+
+def _longest(patterns: tuple[Pattern, ...]) -> int:
+    return max(pattern.keys for pattern in patterns)
 
 
 def _property(statistic: Statistic, summary: str, **options: Any) -> Property:
@@ -248,32 +258,42 @@ def _property(statistic: Statistic, summary: str, **options: Any) -> Property:
 
 PROPERTIES = (
     _property(
-        Statistic("statistics/rms", "out", (too_large, outlier), _patterns(PATTERNS)),
+        Statistic("statistics/rms", "out", (too_large, outlier), _patterns(PATTERNS), _longest(PATTERNS)),
         "errors of generic inputs are as large as independent roundings make them",
     ),
     _property(
-        Statistic("statistics/bias", "out", (biased,), _patterns(BIAS_PATTERNS)),
+        Statistic("statistics/bias", "out", (biased,), _patterns(BIAS_PATTERNS), _longest(BIAS_PATTERNS)),
         "errors of generic inputs are centred",
     ),
     _property(
-        Statistic("statistics/lse", "lse", (too_large, outlier, biased), _patterns(BIAS_PATTERNS)),
+        Statistic(
+            "statistics/lse", "lse", (too_large, outlier, biased), _patterns(BIAS_PATTERNS), _longest(BIAS_PATTERNS)
+        ),
         "errors of the log-sum-exp are centred and as large as independent roundings make them",
         needs=frozenset({"lse"}),
     ),
     *(
         _property(
-            Statistic(f"statistics/{quantity}", quantity, (too_large, outlier), _gradient_draws),
+            Statistic(
+                f"statistics/{quantity}", quantity, (too_large, outlier), _gradient_draws, _longest(GRADIENT_PATTERNS)
+            ),
             f"errors of {quantity} of generic inputs are as large as independent roundings make them",
             needs=frozenset({"backward"}),
         )
         for quantity in ("dq", "dk", "dv")
     ),
     _property(
-        Statistic("statistics/long", "out", (too_large, outlier), _patterns(LONG_PATTERNS)),
+        Statistic("statistics/long", "out", (too_large, outlier), _patterns(LONG_PATTERNS), _longest(LONG_PATTERNS)),
         "the same for long sequences",
     ),
     _property(
-        Statistic("statistics/softmax", "out", (too_large, outlier, biased), _softmax_draws),
+        Statistic(
+            "statistics/softmax",
+            "out",
+            (too_large, outlier, biased),
+            _softmax_draws,
+            max(length for _, length in SOFTMAX_PATTERNS),
+        ),
         "errors of generic rows are centred and as large as independent roundings make them",
         quantity="softmax",
     ),

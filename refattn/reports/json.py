@@ -8,6 +8,7 @@ target, call     the kernel (package.module:callable, or a name) and its calling
 dtypes           formats of the inputs that were run, in order
 claims           what the kernel says that it can do
 profile, seed    how much was run, and from which seed
+largest          the longest sequence that was allowed, if one was given
 conforms         true if something was checked and nothing fails
 seconds          wall time of the run
 arithmetics      by format: the arithmetic that the kernel was held to
@@ -15,7 +16,7 @@ environment      versions and machine, by name
 warnings         sentences about the run as a whole
 findings         one for each property and format:
   property, dtype  what was checked
-  verdict          "conforms", "suspect", "violates", "not claimed" or "error"
+  verdict          "conforms", "suspect", "violates", "not claimed", "not run" (nothing is short enough) or "error"
   kind             "value", "poison", "ieee" or "call"
   gating           whether a bad verdict makes the run fail
   fails            whether this finding does make the run fail
@@ -105,6 +106,7 @@ SCHEMA: dict[str, Any] = {
             "claims": _TEXTS,
             "profile": _TEXT,
             "seed": _COUNT,
+            "largest": _or_null(_COUNT),
             "conforms": _FLAG,
             "seconds": _NUMBER,
             "arithmetics": _NAMED_TEXTS,
@@ -127,6 +129,7 @@ def render(report: Report) -> str:
         "claims": list(report.claims),
         "profile": report.profile,
         "seed": report.seed,
+        "largest": report.largest,
         "conforms": report.conforms,
         "seconds": _number(report.seconds),
         "arithmetics": report.arithmetics,
@@ -152,7 +155,10 @@ def load(text: str) -> Report:
         raise InvalidValue(f"report.schema_version is {version}: expected {SCHEMA_VERSION}, the one this version reads")
     schema.check(document, SCHEMA)
     report = Report(
-        **{name: document[name] for name in ("target", "call", "profile", "seed", "arithmetics", "environment")},
+        **{
+            name: document[name]
+            for name in ("target", "call", "profile", "seed", "largest", "arithmetics", "environment")
+        },
         dtypes=tuple(document["dtypes"]),
         claims=tuple(document["claims"]),
         warnings=document["warnings"],

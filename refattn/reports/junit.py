@@ -1,7 +1,7 @@
 """A report as JUnit XML, one test case per property and format, for the tools of continuous integration.
 
-A property that fails is a failure, or an error when the kernel could not be judged; one that is not claimed, and a
-failure that an xfails file expects, are skipped with the reason. Findings that do not gate pass and say so.
+A property that fails is a failure, or an error when the kernel could not be judged; one that is not claimed or not run,
+and a failure that an xfails file expects, are skipped with the reason. Findings that do not gate pass and say so.
 May import: refattn.judge.
 """
 
@@ -20,6 +20,7 @@ def render(report: Report) -> str:
     """The report as the text of an XML document."""
     suite = xml.Element("testsuite", name=_clean(f"refattn {report.target}"), time=_seconds(report.seconds))
     described = {"call": report.call, "profile": report.profile, "seed": str(report.seed)}
+    described |= {} if report.largest is None else {"largest": str(report.largest)}
     described |= {"claims": ", ".join(report.claims)} | report.environment
     described |= {f"arithmetic {dtype}": name for dtype, name in report.arithmetics.items()}
     properties = xml.SubElement(suite, "properties")
@@ -54,8 +55,8 @@ def _add_case(suite: xml.Element, finding: Finding) -> None:
     )
     if finding.unexpected_pass:
         _add(case, "failure", "the xfails file expects this property to fail, and it passes", "unexpected pass")
-    elif finding.verdict is Verdict.NOT_CLAIMED:
-        _add(case, "skipped", finding.message or "not claimed", "not claimed")
+    elif not finding.checked:
+        _add(case, "skipped", finding.message or finding.verdict.value, finding.verdict.value)
     elif finding.bad and finding.expected is not None:
         _add(case, "skipped", f"expected failure: {finding.expected}", "expected failure").text = _evidence(finding)
     elif finding.fails:

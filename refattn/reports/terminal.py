@@ -30,6 +30,7 @@ _STYLES = {
     Verdict.VIOLATES: "bold red",
     Verdict.ERROR: "bold magenta",
     Verdict.NOT_CLAIMED: "dim",
+    Verdict.NOT_RUN: "dim",
 }
 
 
@@ -43,16 +44,18 @@ def console(stderr: bool = False) -> Console:
 
 def render(report: Report, out: Console, quiet: bool = False) -> None:
     """Print a report; `quiet` leaves out the table and everything but failures, warnings and the closing line."""
-    checked = [finding for finding in report.findings if finding.verdict is not Verdict.NOT_CLAIMED]
+    checked = [finding for finding in report.findings if finding.checked]
     if not quiet:
-        out.print(Text.assemble((report.target, "bold"), f"  ({report.call}, {report.profile}, seed {report.seed})"))
+        run = f"{report.call}, {report.profile}, seed {report.seed}"
+        run += "" if report.largest is None else f", largest {report.largest}"
+        out.print(Text.assemble((report.target, "bold"), f"  ({run})"))
         for dtype, arithmetic in report.arithmetics.items():
             out.print(Text(f"{dtype} is held to {arithmetic}", style="dim"))
         if checked:
             out.print()
             out.print(table(checked, out))
             out.print()
-        for line in not_claimed(report):
+        for line in unchecked(report):
             out.print(Text(line, style="dim"))
     for finding in checked:
         if finding.fails or (finding.bad and not quiet):
@@ -140,19 +143,20 @@ def share(value: float | None) -> str:
     return f"{value:.3g}x" if value < float("inf") else "beyond"
 
 
-def not_claimed(report: Report) -> list[str]:
-    """One line for each set of formats that leaves the same properties unclaimed."""
+def unchecked(report: Report) -> list[str]:
+    """One line for each set of formats that leaves the same properties unclaimed, or the inputs of them too long."""
     formats_of = defaultdict(list)
     for finding in report.findings:
-        if finding.verdict is Verdict.NOT_CLAIMED:
-            formats_of[finding.property].append(finding.dtype)
+        if not finding.checked:
+            formats_of[finding.verdict, finding.property].append(finding.dtype)
     groups = defaultdict(list)
-    for name, dtypes in formats_of.items():
-        groups[tuple(dtypes)].append(name)
+    for (verdict, name), dtypes in formats_of.items():
+        groups[verdict, tuple(dtypes)].append(name)
     lines = []
-    for formats, names in groups.items():
+    for (verdict, formats), names in groups.items():
         where = "" if len(formats) == len(report.dtypes) else f" in {', '.join(formats)}"
-        lines.append(f"not claimed, so not checked{where} ({len(names)}): {', '.join(names)}")
+        why = "not claimed, so not checked" if verdict is Verdict.NOT_CLAIMED else "not run, as nothing is short enough"
+        lines.append(f"{why}{where} ({len(names)}): {', '.join(names)}")
     return lines
 
 

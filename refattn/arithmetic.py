@@ -62,6 +62,7 @@ class Arithmetic:
     gradient_sum   format to which dQ, dK and dV are rounded after every `gradient_tile` queries or keys
     group_sum      format in which dK and dV of the query heads that share a key-value head are added up
     splits         parts into which the keys may be divided, each with its own log-sum-exp, to be combined at the end
+    split_keys     keys of a part, or the number of which they are a multiple; None divides the tiles evenly
     flush_to_zero  subnormal results of every stage may be replaced by zero
     """
 
@@ -88,12 +89,15 @@ class Arithmetic:
     lag: float = 0.0
     tile: int | None = 64
     splits: int = 1
+    split_keys: int | None = None
     gradient_tile: int = 64
     flush_to_zero: bool = False
 
     def __post_init__(self) -> None:
-        if self.tile is not None and self.tile < 1:
-            raise InvalidValue(f"tile is {self.tile!r}: expected a positive number of keys or None")
+        for name in ("tile", "split_keys"):
+            keys = getattr(self, name)
+            if keys is not None and keys < 1:
+                raise InvalidValue(f"{name} is {keys!r}: expected a positive number of keys or None")
         for name in ("splits", "gradient_tile"):
             if getattr(self, name) < 1:
                 raise InvalidValue(f"{name} is {getattr(self, name)!r}: expected a positive number")

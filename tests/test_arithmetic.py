@@ -70,6 +70,7 @@ def test_presets_take_changes_by_name_of_format(preset: Any) -> None:
         ({"exp_relative": float("inf")}, r"^exp_relative is inf: expected"),
         ({"log_ulps": float("nan")}, r"^log_ulps is nan: expected"),
         ({"splits": 0}, r"^splits is 0: expected"),
+        ({"split_keys": 0}, r"^split_keys is 0: expected"),
     ],
 )
 def test_a_bad_change_is_refused_by_name(changes: dict[str, Any], message: str) -> None:

@@ -92,6 +92,7 @@ class Decode(OnThisMachine):
             log_ulps=4.0,
             tile=self.tile_keys,
             splits=self.most_splits,
+            split_keys=self.split_keys,
             flush_to_zero=True,
         )
 

@@ -149,8 +149,8 @@ def _shared(found: BlockWeights, arithmetic: Arithmetic, *, by_tile: bool) -> li
         shift = arithmetic.scores.mean_square * found.maximum**2
         sources += [(group, shift) for group in groups]
     if arithmetic.splits > 1:
-        tile = arithmetic.tile or max(keys, 1)
-        step = max(1, -(-keys // (tile * arithmetic.splits))) * tile
+        unit = arithmetic.split_keys or arithmetic.tile or max(keys, 1)
+        step = max(1, -(-keys // (unit * arithmetic.splits))) * unit
         for start in range(0, keys, step):
             part = slice(start, start + step)
             share = np.maximum(found.weights[:, part].sum(axis=1), np.finfo(np.float64).tiny)

@@ -4,12 +4,43 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
-BF16, FP16 = np.dtype(ml_dtypes.bfloat16), np.dtype(np.float16)
-FP32, FP64 = np.dtype(np.float32), np.dtype(np.float64)
-E4M3, E5M2 = np.dtype(ml_dtypes.float8_e4m3fn), np.dtype(ml_dtypes.float8_e5m2)
+from refattn_gpu.interpreter.compare.numbers import (
+    BF16,
+    E4M3,
+    E5M2,
+    FP16,
+    FP32,
+    bits,
+    drawn,
+    padded,
+    pairs,
+    special,
+    wide,
+)
+
+__all__ = [
+    "BF16",
+    "E4M3",
+    "E5M2",
+    "FP16",
+    "FP32",
+    "FP64",
+    "NARROW",
+    "TABLES",
+    "bits",
+    "drawn",
+    "every",
+    "padded",
+    "pairs",
+    "rounded",
+    "same",
+    "special",
+    "wide",
+]
+
+FP64 = np.dtype(np.float64)
 NARROW = (E4M3, E5M2, BF16, FP16)
 
 
@@ -17,19 +48,6 @@ def every(dtype: np.dtype[Any]) -> np.ndarray:
     """All numbers of an 8- or 16-bit format, infinities and NaNs included."""
     unsigned = np.dtype(f"u{dtype.itemsize}")
     return np.arange(2 ** (8 * dtype.itemsize), dtype=np.uint32).astype(unsigned).view(dtype)
-
-
-def wide(values: np.ndarray) -> np.ndarray:
-    """The same numbers in float64."""
-    with np.errstate(invalid="ignore"):  # signalling NaNs
-        return values.astype(np.float64)
-
-
-def bits(values: np.ndarray) -> np.ndarray:
-    """The bits, with one NaN for all: payloads are not modelled."""
-    found = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}").copy()
-    found[np.isnan(wide(values))] = np.array([np.nan]).astype(values.dtype).view(found.dtype)[0]
-    return found
 
 
 def same(actual: np.ndarray, expected: np.ndarray) -> None:
@@ -79,28 +97,3 @@ def rounded(exact: np.ndarray, target: np.dtype[Any], truncate: bool = False) ->
     if target.itemsize == 2 or (truncate and target == E5M2):
         found = np.where(overflows, np.copysign(np.inf, exact).astype(target), found)
     return np.where(np.isnan(exact), np.array(np.nan).astype(target), found)
-
-
-def special(dtype: np.dtype[Any]) -> np.ndarray:
-    """Zeros, infinities, NaN, the ends of the subnormal and of the normal range, ties."""
-    limits = ml_dtypes.finfo(dtype)
-    tiny, least, top = (float(limits.tiny), float(limits.smallest_subnormal), float(limits.max))
-    ones = [0.0, least, 3 * least, tiny - least, tiny, 1.0, 1.0 + float(limits.eps), 1.5, 3.0, top, np.inf]
-    return np.array([*ones, *(-each for each in ones), np.nan]).astype(dtype)
-
-
-def drawn(dtype: np.dtype[Any], count: int, seed: int) -> np.ndarray:
-    """Random bits, so all binades, with the special values in front."""
-    generator = np.random.default_rng(seed)
-    stored = generator.integers(0, 256, count * dtype.itemsize, dtype=np.uint8).view(dtype)
-    return np.concatenate([special(dtype), stored])
-
-
-def pairs(dtype: np.dtype[Any], count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every special value with every other, then random ones: far apart, close together, and of the same size."""
-    left, right = drawn(dtype, count, seed), drawn(dtype, count, seed + 1)
-    edge = special(dtype)
-    a, b = (each.ravel() for each in np.meshgrid(edge, edge))
-    with np.errstate(all="ignore"):
-        near, negated = np.nextafter(left[:count], np.array(np.inf).astype(dtype)), -left
-    return np.concatenate([a, left, left[:count], left]), np.concatenate([b, right, near, negated])

@@ -8,19 +8,35 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from number_cases import BF16, E4M3, E5M2, FP16, FP32, FP64, bits, drawn, every, pairs, rounded, same, special, wide
+from number_cases import (
+    BF16,
+    E4M3,
+    E5M2,
+    FP16,
+    FP32,
+    FP64,
+    bits,
+    drawn,
+    every,
+    padded,
+    pairs,
+    rounded,
+    same,
+    special,
+    wide,
+)
 
 pytest.importorskip("torch", reason="torch is not installed")
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
-import interpreted_kernels as kernels  # noqa: E402
 import torch  # noqa: E402
-from interpreted_kernels import padded, run, tensor  # noqa: E402
 from triton.runtime.errors import InterpreterError  # noqa: E402
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.interpreter import arithmetic, functions  # noqa: E402
 from refattn_gpu.interpreter.builder import Builder  # noqa: E402
+from refattn_gpu.interpreter.compare import kernels  # noqa: E402
+from refattn_gpu.interpreter.compare.launching import run, tensor  # noqa: E402
 from refattn_gpu.interpreter.conversions import convert  # noqa: E402
 from refattn_gpu.interpreter.dot import dot  # noqa: E402
 

@@ -97,11 +97,12 @@ class TestWithTriton:
     def test_everything_is_put_back(self) -> None:
         import torch
         import triton
-        from interpreted_kernels import binary, run
         from number_cases import BF16
         from triton.runtime import interpreter as stock
 
         from refattn_gpu import interpreter
+        from refattn_gpu.interpreter.compare.kernels import binary
+        from refattn_gpu.interpreter.compare.launching import run
 
         def state() -> list[dict[str, Any]]:
             owners = (
@@ -119,7 +120,7 @@ class TestWithTriton:
                 triton.language.core,
                 triton.language.math,
                 triton.language.tensor,
-                sys.modules["interpreted_kernels"],
+                sys.modules["refattn_gpu.interpreter.compare.kernels"],
             )
             return [dict(vars(owner)) for owner in owners]
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from number_cases import BF16, E4M3, FP32, bits, pairs, rounded, wide
+from number_cases import BF16, E4M3, FP32, bits, padded, pairs, rounded, wide
 
 pytest.importorskip("torch", reason="torch is not installed")
 triton = pytest.importorskip("triton", reason="triton is not installed")
 
-import interpreted_kernels as kernels  # noqa: E402
-from interpreted_kernels import padded, run  # noqa: E402
 from triton.runtime.errors import InterpreterError  # noqa: E402
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.interpreter import arithmetic  # noqa: E402
+from refattn_gpu.interpreter.compare import kernels  # noqa: E402
+from refattn_gpu.interpreter.compare.launching import run  # noqa: E402
 from refattn_gpu.interpreter.conversions import convert  # noqa: E402
 from refattn_gpu.interpreter.dot import dot  # noqa: E402
 

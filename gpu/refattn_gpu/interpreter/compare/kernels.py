@@ -1,48 +1,14 @@
-"""Small Triton kernels, one for each thing that the interpreter must get right."""
+"""Small Triton kernels, one for each thing that the interpreter must get right; each runs as one program.
+
+May import: triton.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-import torch
 import triton
 import triton.language as tl
-from number_cases import BF16, E4M3, E5M2
 from triton.language.extra import libdevice
 from triton.language.math import exp2 as renamed
-
-_TORCH = {BF16: torch.bfloat16, E4M3: torch.float8_e4m3fn, E5M2: torch.float8_e5m2}
-
-
-def tensor(values: np.ndarray) -> torch.Tensor:
-    """A tensor of the same bits."""
-    signed = np.array(values, order="C")
-    if values.dtype not in _TORCH:
-        return torch.from_numpy(signed)
-    return torch.from_numpy(signed.view(f"i{values.dtype.itemsize}")).view(_TORCH[values.dtype])
-
-
-def array(values: torch.Tensor) -> np.ndarray:
-    """An array of the same bits."""
-    for dtype, kind in _TORCH.items():
-        if values.dtype == kind:
-            return values.view(torch.int16 if dtype.itemsize == 2 else torch.int8).numpy().view(dtype)
-    return values.numpy()
-
-
-def padded(values: np.ndarray) -> np.ndarray:
-    """To the next power of two, with the first value."""
-    size = 1 << (len(values) - 1).bit_length()
-    return np.concatenate([values, np.full(size - len(values), values[0])])
-
-
-def run(kernel: Any, *inputs: np.ndarray, output: np.dtype | None = None, shape: Any = None, **constants: Any) -> Any:
-    """One program of a kernel on whole arrays; the output is like the first of them unless told otherwise."""
-    out = np.zeros(inputs[0].shape if shape is None else shape, inputs[0].dtype if output is None else output)
-    result = tensor(out)
-    kernel[(1,)](*(tensor(each) for each in inputs), result, N=len(inputs[0]), **constants)
-    return array(result)
 
 
 @triton.jit

@@ -16,7 +16,7 @@ from refattn.arithmetic import Arithmetic, Stage
 from refattn.errors import InvalidType, InvalidValue
 from refattn.formats import get
 from refattn.spec import AttentionSpec, Shape, problem_shape
-from refattn_gpu.arguments import Features, checked, padded
+from refattn_gpu.arguments import Features, checked, padded, strides
 from refattn_gpu.kernels.decode_combine import decode_combine
 from refattn_gpu.kernels.decode_split import decode_split
 from refattn_gpu.placement import OnThisMachine
@@ -56,6 +56,8 @@ class Decode(OnThisMachine):
     split_keys    a multiple of tile_keys
     most_splits   sequences of more parts than this are divided into longer ones, of a multiple of split_keys
     nan_safe      NaN and infinities in invisible values reach no row
+    check_indices what block_table and lengths hold is checked before a launch, which waits for the device to have it;
+                  without, as recording a CUDA graph needs it, the caller answers for what is read
     """
 
     tile_keys: int = 32
@@ -64,12 +66,14 @@ class Decode(OnThisMachine):
     warps: int = 4
     stages: int = 2
     nan_safe: bool = True
+    check_indices: bool = True
 
     refattn_library = "torch"
     refattn_formats = ("bf16", "fp16", "fp32")
     refattn_claims = (
-        *("causal", "strict_causal", "window", "softcap", "alibi", "sinks", "gqa", "cross", "dv", "scale", "lse"),
-        *("empty_rows", "ragged", "paged", "deterministic", "batch_invariant", "nan_safe", "zero_length"),
+        *("causal", "strict_causal", "window", "softcap", "alibi", "bias", "mask", "sinks", "gqa", "cross", "dv"),
+        *("scale", "lse", "empty_rows", "ragged", "paged", "deterministic", "batch_invariant", "nan_safe"),
+        "zero_length",
     )
 
     def __post_init__(self) -> None:
@@ -100,7 +104,7 @@ class Decode(OnThisMachine):
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, spec: AttentionSpec = PLAIN
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Raises InvalidValue or InvalidType before anything is launched, naming the argument."""
-        checked(q, k, v, without_arrays(spec).replace(key_positions=None))
+        checked(q, k, v, spec.replace(key_positions=None))
         shape = problem_shape(q, k, v, spec)
         cache = Cache(k, v, in_order(k), in_order(v), shape.keys)
         if spec.key_positions is not None:
@@ -108,6 +112,7 @@ class Decode(OnThisMachine):
             page, table, lengths = pages_of(positions)
             pages, held = (torch.from_numpy(array).to(q.device) for array in (table, lengths))
             cache = Cache(k, v, in_order(k, page), in_order(v, page), shape.keys, pages, held, page)
+            spec = by_position(spec, positions)
         return self.launch(q, cache, shape, spec)
 
     def paged(
@@ -124,14 +129,17 @@ class Decode(OnThisMachine):
 
         k_cache is (pages, page size, Hkv, D) and v_cache (pages, page size, Hkv, Dv). Position p of sequence b lies in
         slot p % size of page block_table[b, p // size], an int32 tensor (B, pages of a sequence); lengths (B,), int32,
-        says how many positions are held. What these two hold is not checked, as that would wait for the device. Raises
-        InvalidValue or InvalidType for everything else, before anything is launched.
+        says how many positions are held, and no other entry of the table is looked at. The spec's bias and mask
+        broadcast to (B, H, Nq, positions), of pages of a sequence times size positions. Raises InvalidValue or
+        InvalidType before anything is launched, for what the two hold unless check_indices is False.
         """
         if not isinstance(q, torch.Tensor) or q.ndim != 4:
             raise InvalidType("q is not a torch tensor of four axes: expected (B, H, Nq, D)")
         for name, tensor in (("k_cache", k_cache), ("v_cache", v_cache)):
             if not isinstance(tensor, torch.Tensor) or tensor.ndim != 4:
                 raise InvalidType(f"{name} is not a torch tensor of four axes: expected (pages, page size, Hkv, D)")
+        if k_cache.shape[1] == 0:
+            raise InvalidValue(f"k_cache has shape {tuple(k_cache.shape)}: expected pages of at least one slot")
         if k_cache.shape[:3] != v_cache.shape[:3]:
             raise InvalidValue(f"v_cache has shape {tuple(v_cache.shape)}: expected k_cache's pages, size and heads")
         for name, tensor, axes in (("block_table", block_table, 2), ("lengths", lengths, 1)):
@@ -151,7 +159,9 @@ class Decode(OnThisMachine):
             cache[:1, :1].transpose(1, 2).expand(q.shape[0], cache.shape[2], keys, cache.shape[3])
             for cache in (k_cache, v_cache)
         )
-        checked(q, k, v, without_arrays(spec))
+        checked(q, k, v, spec)
+        if self.check_indices:
+            checked_indices(block_table, lengths, k_cache.shape[0], page)
         k_strides, v_strides = (
             (0, cache.stride(2), cache.stride(0), cache.stride(1), cache.stride(3)) for cache in (k_cache, v_cache)
         )
@@ -178,14 +188,15 @@ class Decode(OnThisMachine):
         widest = max(padded(shape.d_qk), padded(shape.d_v)) * q.element_size()
         block_rows = min(64, padded(packed))
         scale, softcap, left, right, _ = features.numbers
-        flags = {name: value for name, value in features.flags.items() if name not in ("HAS_BIAS", "HAS_MASK")}
         decode_split[(shape.batch * shape.kv_heads, triton.cdiv(packed, block_rows), splits)](
-            q, cache.k, cache.v, parts, part_lse, cache.table, cache.lengths, features.slopes, features.sinks,
+            q, cache.k, cache.v, parts, part_lse, cache.table, cache.lengths,
+            features.bias, features.mask, features.slopes, features.sinks,
             *q.stride(), *cache.k_strides, *cache.v_strides, 0 if cache.table is None else cache.table.stride(0),
+            *strides(features.bias), *strides(features.mask),
             rows, shape.heads, shape.group, shape.queries, shape.keys, shape.d_qk, shape.d_v,
             scale, softcap, left, right, self.split_keys, self.most_splits,
-            BOTTOM_RIGHT=spec.alignment == "bottom_right", **flags, HAS_TABLE=cache.table is not None, PAGE=cache.page,
-            GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
+            BOTTOM_RIGHT=spec.alignment == "bottom_right", HAS_TABLE=cache.table is not None, PAGE=cache.page,
+            **features.flags, GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
             BLOCK_M=block_rows, BLOCK_N=self.tile_keys, BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
             num_warps=self.warps, num_stages=self.stages if widest <= 256 else 1,
         )  # fmt: skip
@@ -199,12 +210,40 @@ class Decode(OnThisMachine):
 decode = Decode()
 
 
-def without_arrays(spec: AttentionSpec) -> AttentionSpec:
-    """The spec. Raises InvalidValue if it has a bias or a mask, which the kernel does not take."""
+def checked_indices(table: torch.Tensor, lengths: torch.Tensor, pages: int, page: int) -> None:
+    """Raises InvalidValue where a length is negative or more than the table's pages hold, or where a page that a
+    sequence's keys lie in is none of the cache's. Waits for the device.
+    """
+    most = table.shape[1] * page
+    wrong_lengths = (lengths < 0) | (lengths > most)
+    first = torch.arange(table.shape[1], device=table.device) * page
+    wrong_pages = (first < lengths[:, None]) & ((table < 0) | (table >= pages))
+    if not bool(wrong_lengths.any() | wrong_pages.any()):
+        return
+    if bool(wrong_lengths.any()):
+        sequence = int(wrong_lengths.nonzero()[0, 0])
+        raise InvalidValue(
+            f"lengths[{sequence}] is {int(lengths[sequence])}: expected 0 .. {most}, "
+            f"as block_table has {table.shape[1]} pages of {page} for a sequence"
+        )
+    sequence, place = (int(index) for index in wrong_pages.nonzero()[0])
+    found = int(table[sequence, place])
+    raise InvalidValue(f"block_table[{sequence}, {place}] is {found}: expected 0 .. {pages - 1}, a page of k_cache")
+
+
+def by_position(spec: AttentionSpec, positions: Any) -> AttentionSpec:
+    """The spec of stored keys at logical positions (B, N) with its bias and mask in the order of positions."""
+    slots = np.zeros(positions.shape, np.int64)
+    for row, of_row in enumerate(positions):
+        held = np.flatnonzero(of_row >= 0)
+        slots[row, of_row[held]] = held
+    changes: dict[str, Any] = {}
     for name in ("bias", "mask"):
-        if getattr(spec, name) is not None:
-            raise InvalidValue(f"spec has {name}: expected none of it, as the kernel has no such argument")
-    return spec
+        array = getattr(spec, name)
+        if array is not None:
+            full = np.broadcast_to(array, np.broadcast_shapes(array.shape, (len(slots), 1, 1, slots.shape[1])))
+            changes[name] = np.take_along_axis(full, slots[:, None, None], axis=-1)
+    return spec.replace(key_positions=None, **changes)
 
 
 def in_order(x: torch.Tensor, page: int = 1) -> tuple[int, ...]:

@@ -94,6 +94,69 @@ def test_a_planted_fault_is_found(kernel: str, name: str, fault: Any, monkeypatc
         assert_in_pages()
 
 
+NUMBERS = np.random.default_rng(4)
+BIAS = NUMBERS.normal(size=(1, 4, 2, 72))
+BIAS[0, 1, :, 20:30] = -np.inf
+MASK = NUMBERS.random((1, 4, 2, 72)) < 0.6
+MASK[0, 2, 0] = False
+
+
+def masked_problem() -> tuple[list[Any], Any]:
+    """q of two queries and four heads, k and v of two heads and 72 slots of 4 shuffled pages, and their positions."""
+    generator = torch.Generator().manual_seed(0)
+    tensors = [torch.randn((1, heads, n, 8), generator=generator) for heads, n in ((4, 2), (2, 72), (2, 72))]
+    positions = (np.random.default_rng(0).permutation(18)[:, None] * 4 + np.arange(4)).ravel()
+    return tensors, np.where(positions < 70, positions, -1)
+
+
+def assert_masked(spec: AttentionSpec) -> None:
+    tensors, _ = masked_problem()
+    with interpreter.active():
+        out, lse = SMALL(*tensors, spec=spec)
+    arithmetic = SMALL.arithmetic_for("fp32")
+    arrays = [x.numpy() for x in tensors]
+    refattn.assert_attention(out.numpy(), *arrays, spec=spec, arithmetic=arithmetic, lse=lse.numpy())
+
+
+@pytest.mark.parametrize("paged", [False, True], ids=["in order", "in pages"])
+@pytest.mark.parametrize("names", [("bias",), ("mask",), ("bias", "mask")], ids="+".join)
+def test_bias_and_mask_of_each_head_lie_within_their_bounds(names: tuple[str, ...], paged: bool) -> None:
+    changes: dict[str, Any] = {name: {"bias": BIAS, "mask": MASK}[name] for name in names}
+    if paged:
+        changes["key_positions"] = masked_problem()[1]
+    assert_masked(AttentionSpec(causal=True, softcap=2.0, **changes))
+
+
+def test_a_bias_that_is_the_same_for_all_keys_or_heads_is_taken() -> None:
+    assert_masked(AttentionSpec(bias=np.array([0.5]), mask=np.array([[True], [False]])))
+    assert_masked(AttentionSpec(bias=BIAS[:, :1, :1], key_positions=masked_problem()[1]))
+
+
+def test_the_bias_of_another_head_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = module("decode_split")
+    original = kernel.visible_scores
+    monkeypatch.setattr(kernel, "visible_scores", lambda p, b, head, *rest: original(p, b, head // 2 * 2, *rest))
+    with pytest.raises(AssertionError, match="times the bound"):
+        assert_masked(AttentionSpec(bias=BIAS))
+
+
+def test_a_bias_in_the_order_of_slots_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refattn_gpu.decoding.by_position", lambda spec, _: spec.replace(key_positions=None))
+    with pytest.raises(AssertionError, match="times the bound"):
+        assert_masked(AttentionSpec(bias=BIAS, key_positions=masked_problem()[1]))
+
+
+def test_bias_and_mask_of_a_paged_cache_are_by_position() -> None:
+    q, k, v, table, lengths = problem((70,))
+    order = table[0].long()
+    together = [x[order].reshape(1, -1, 2, 8).transpose(1, 2)[:, :, :70] for x in (k, v)]
+    spec = AttentionSpec(causal=True, bias=BIAS, mask=MASK)
+    with interpreter.active():
+        expected = SMALL(q, *together, spec=spec.replace(bias=BIAS[..., :70], mask=MASK[..., :70]))
+        found = SMALL.paged(q, k, v, table, lengths, spec=spec)
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+
 def problem(lengths: tuple[int, ...] = (5, 70, 33, 0), page: int = 4, dtype: Any = None) -> tuple[Any, ...]:
     """q of two queries and four heads, caches of two heads in shuffled pages, the table and the lengths."""
     generator = torch.Generator().manual_seed(0)
@@ -115,23 +178,30 @@ class SplitByTheLongest(Decode):
         return Decode(tile_keys=16, split_keys=longest, most_splits=4).launch(q, cache, shape, spec)
 
 
-def changed_by_batch_mates(kernel: Decode) -> list[int]:
-    """The sequences whose bits, alone, differ from those among others of other lengths."""
+def changed_by_batch_mates(kernel: Decode, spec: AttentionSpec = CAUSAL) -> set[int]:
+    """The sequences whose bits, alone or in a smaller batch, differ from those among others of other lengths.
+
+    Batches are of one to four sequences, and launched in one to four parts.
+    """
     q, k, v, table, lengths = problem(dtype=torch.bfloat16)
+    changed = set()
     with interpreter.active():
-        together = kernel.paged(q, k, v, table, lengths, spec=CAUSAL)
-        changed = []
-        for one in range(len(lengths)):
-            own = slice(one, one + 1)
-            width = max(1, -(-int(lengths[one]) // 4))
-            alone = kernel.paged(q[own], k, v, table[own, :width], lengths[own], spec=CAUSAL)
-            if not all(torch.equal(a[own], b) for a, b in zip(together, alone, strict=True)):
-                changed.append(one)
+        together = kernel.paged(q, k, v, table, lengths, spec=spec)
+        for group in ([0], [1], [2], [3], [2, 0], [0, 2, 2]):
+            width = max(1, -(-int(lengths[group].max()) // 4))
+            mask = None if spec.mask is None else spec.mask[group][..., : 4 * width]
+            own = spec.replace(mask=mask)
+            fewer = kernel.paged(q[group], k, v, table[group, :width], lengths[group], spec=own)
+            for place, sequence in enumerate(group):
+                if not all(torch.equal(a[sequence], b[place]) for a, b in zip(together, fewer, strict=True)):
+                    changed.add(sequence)
     return changed
 
 
 def test_batch_mates_of_any_length_change_no_bit() -> None:
-    assert changed_by_batch_mates(SMALL) == []
+    assert changed_by_batch_mates(SMALL) == set()
+    mask = np.random.default_rng(1).random((4, 4, 2, 72)) < 0.6
+    assert changed_by_batch_mates(SMALL, CAUSAL.replace(mask=mask)) == set()
 
 
 def test_parts_that_depend_on_the_batch_are_found() -> None:
@@ -164,6 +234,37 @@ def test_a_table_holds_the_largest_pages_that_there_are() -> None:
     assert (page, table.tolist()) == (1, [[1, 0], [0, 1]])
 
 
+def changed_table(sequence: int, place: int, page: int) -> Any:
+    table = problem()[3].clone()
+    table[sequence, place] = page
+    return table
+
+
+def test_pages_beyond_a_sequences_length_may_be_anything() -> None:
+    q, k, v, table, lengths = problem()
+    wild = changed_table(2, 9, 1 << 30)
+    wild[3] = -1
+    trusting = Decode(tile_keys=16, split_keys=16, most_splits=4, check_indices=False)
+    with interpreter.active():
+        expected, found, trusted = (
+            kernel.paged(q, k, v, pages, lengths, spec=CAUSAL)
+            for kernel, pages in ((SMALL, table), (SMALL, wild), (trusting, wild))
+        )
+    for other in (found, trusted):
+        assert all(torch.equal(a, b) for a, b in zip(expected, other, strict=True))
+
+
+def test_unchecked_indices_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v, table, lengths = problem((5,))
+    calls: list[Any] = []
+    monkeypatch.setattr("refattn_gpu.decoding.checked_indices", lambda *found: calls.append(found))
+    with interpreter.active():
+        Decode(check_indices=False).paged(q, k, v, table, lengths)
+        assert not calls
+        Decode().paged(q, k, v, table, lengths)
+    assert calls
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -173,7 +274,12 @@ def test_a_table_holds_the_largest_pages_that_there_are() -> None:
         ({"block_table": torch.zeros((4, 3))}, "block_table is not a torch tensor of torch.int32"),
         ({"lengths": torch.zeros(3, dtype=torch.int32)}, r"lengths has shape \(3,\)"),
         ({"spec": AttentionSpec(key_positions=np.arange(3))}, "spec has key_positions"),
-        ({"spec": AttentionSpec(bias=np.zeros((1, 1, 1, 1)))}, "spec has bias"),
+        ({"spec": AttentionSpec(bias=np.zeros((1, 1, 1, 71)))}, r"bias has shape \(1, 1, 1, 71\)"),
+        ({"k_cache": torch.zeros((1, 0, 2, 8))}, "expected pages of at least one slot"),
+        ({"lengths": torch.tensor([5, 73, 33, 0], dtype=torch.int32)}, r"lengths\[1\] is 73: expected 0 .. 72"),
+        ({"lengths": torch.tensor([5, 70, -1, 0], dtype=torch.int32)}, r"lengths\[2\] is -1: expected 0 .. 72"),
+        ({"block_table": changed_table(2, 8, 73)}, r"block_table\[2, 8\] is 73: expected 0 .. 72, a page of k_cache"),
+        ({"block_table": changed_table(0, 1, -1)}, r"block_table\[0, 1\] is -1: expected 0 .. 72, a page of k_cache"),
         ({"q": torch.zeros((4, 3, 1, 8))}, "q has 3 heads and k has 2"),
     ],
 )
@@ -183,9 +289,6 @@ def test_what_it_cannot_take_is_refused_before_a_launch(changes: Any, complaint:
         decode.paged(**(dict(zip(names, problem(), strict=True)) | changes))
 
 
-def test_masks_and_odd_parts_are_refused() -> None:
-    x = torch.zeros((1, 1, 1, 4))
-    with pytest.raises(InvalidValue, match="spec has mask"):
-        decode(x, x, x, spec=AttentionSpec(mask=np.ones((1, 1), bool)))
+def test_odd_parts_are_refused() -> None:
     with pytest.raises(InvalidValue, match="split_keys is 24: expected a multiple of tile_keys, 16"):
         Decode(tile_keys=16, split_keys=24)

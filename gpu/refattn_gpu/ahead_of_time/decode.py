@@ -14,8 +14,9 @@ def decode_configurations() -> Iterator[Configuration]:
     from refattn_gpu.kernels.decode_combine import decode_combine
     from refattn_gpu.kernels.decode_split import decode_split
 
-    flags = ("SOFTCAP", "ALIBI", "SINKS", "LEFT", "RIGHT", "TABLE")
+    flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT", "TABLE")
     optional = {"ALIBI": ("slopes_base", "fp32"), "SINKS": ("sinks_base", "fp32"), "TABLE": ("table_base", "i32")}
+    optional |= {"BIAS": ("bias_base", "fp32"), "MASK": ("mask_base", "i1")}
     for element in ("bf16", "fp16", "fp32"):
         for d in (64, 128, 256):
             stages = 2 if d * (4 if element == "fp32" else 2) <= 256 else 1

@@ -44,15 +44,18 @@ def slots(
 
 @triton.jit
 def decode_split(
-    q_base, k_base, v_base, out_base, lse_base, table_base, lengths_base, slopes_base, sinks_base,
+    q_base, k_base, v_base, out_base, lse_base, table_base, lengths_base, bias_base, mask_base, slopes_base, sinks_base,
     q_batch, q_head, q_row, q_column,
     k_batch, k_head, k_page, k_row, k_column,
     v_batch, v_head, v_page, v_row, v_column,
     table_batch,
+    bias_batch, bias_head, bias_row, bias_column,
+    mask_batch, mask_head, mask_row, mask_column,
     rows_of_all, heads, group, queries, keys, d_qk, d_v,
     scale, softcap, left, right, split_keys, most_splits,
-    BOTTOM_RIGHT: tl.constexpr, HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_SINKS: tl.constexpr,
-    HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, HAS_TABLE: tl.constexpr, PAGE: tl.constexpr,
+    BOTTOM_RIGHT: tl.constexpr, HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr,
+    HAS_MASK: tl.constexpr, HAS_SINKS: tl.constexpr, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr,
+    HAS_TABLE: tl.constexpr, PAGE: tl.constexpr,
     GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
@@ -60,8 +63,8 @@ def decode_split(
 
     out is (splits, rows_of_all, d_v) and lse (splits, rows_of_all), of B H Nq rows each; a part that no query sees
     gives 0 and -inf. Position p of a sequence lies in slot p % PAGE of page table[batch, p // PAGE]; lengths and table
-    are int32. The parts of a sequence, and all that is done in them, depend on its own length and on nothing else of
-    the batch.
+    are int32; bias and mask are by position too. The parts of a sequence, and all that is done in them, depend on its
+    own length and on nothing else of the batch.
     """
     kv_heads = heads // group
     batch = (tl.program_id(0) // kv_heads).to(tl.int64)
@@ -106,8 +109,11 @@ def decode_split(
         k = tl.load(k_place, mask=(d < d_qk)[:, None] & held[None, :], other=0.0)
         products = tl.dot(q, k, input_precision=PRECISION)
         scores, seen, _ = visible_scores(
-            products, batch, head, rows, positions, queries, length, scale, softcap, left, right, alignment, slope,
-            None, 0, 0, 0, 0, None, 0, 0, 0, 0, HAS_SOFTCAP, HAS_ALIBI, False, False, HAS_LEFT, HAS_RIGHT,
+            products, batch, head[:, None], rows, positions, queries, length,
+            scale, softcap, left, right, alignment, slope,
+            bias_base, bias_batch, bias_head, bias_row, bias_column,
+            mask_base, mask_batch, mask_head, mask_row, mask_column,
+            HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT,
         )  # fmt: skip
 
         maximum = new_maximum(m, scores, 0.0)

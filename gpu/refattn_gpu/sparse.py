@@ -1,7 +1,7 @@
 """Dynamic sparse attention by refattn_gpu's Triton kernels: within hash buckets, and among kept queries and keys.
 
 Pagliardini, Paliotta, Jaggi and Fleuret, Faster Causal Attention Over Large Sequences Through Sparse Flash Attention
-(2023). May import: torch, refattn, refattn_gpu.{arguments,forward,sparse_*}.
+(2023). May import: torch, refattn, refattn_gpu.{arguments,forward,placement,sparse_*}.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from refattn.formats import get
 from refattn.spec import Alignment, AttentionSpec, Shape
 from refattn_gpu.arguments import Tiling, checked_upstream
 from refattn_gpu.forward import Attention
+from refattn_gpu.placement import OnThisMachine
 from refattn_gpu.sparse_arguments import Selection, checked_sparse
 from refattn_gpu.sparse_autograd import sparse_function
 from refattn_gpu.sparse_launch import Launch
@@ -25,7 +26,7 @@ PLAIN = AttentionSpec()
 
 
 @dataclass(frozen=True)
-class SparseAttention:
+class SparseAttention(OnThisMachine):
     """(q, k, v, *, spec) -> (out, lse) on torch tensors (B, H, N, D): out in the inputs' dtype, lse (B, H, Nq) in fp32.
 
     The spec may have `buckets`, `kept_queries` and `kept_keys`, together too; its arrays are copied to the device.

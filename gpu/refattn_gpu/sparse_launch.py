@@ -1,6 +1,6 @@
 """The launches of sparse attention, forward and backward, on checked tensors and an order of them.
 
-May import: torch, triton, refattn.spec, refattn_gpu.{arguments,backward,kernels,sparse_order}.
+May import: torch, triton, refattn.spec, refattn_gpu.{arguments,backward,forward,kernels,sparse_order}.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import triton
 from refattn.spec import Shape
 from refattn_gpu.arguments import Tiling, padded
 from refattn_gpu.backward import suitable, summed
+from refattn_gpu.forward import together
 from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
 from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
 from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
@@ -37,6 +38,8 @@ class Launch:
         return {
             "GUARDS_VALUES": self.nan_safe and self.order is not None and self.order.hides,
             "PRECISION": "ieee",
+            "D_QK": self.shape.d_qk,
+            "D_V": self.shape.d_v,
             "BLOCK_M": tiling.queries,
             "BLOCK_N": tiling.keys,
             "BLOCK_D": padded(self.shape.d_qk),
@@ -45,11 +48,11 @@ class Launch:
             "num_stages": tiling.stages,
         }
 
-    def numbers(self, order: Order) -> tuple[Any, ...]:
-        """The strides of the order, the sizes and the scale."""
-        _, heads, _, queries, keys, d_qk, d_v = self.shape
+    def numbers(self, order: Order, size: int) -> tuple[Any, ...]:
+        """The strides of the order, the sizes and the scale, for elements of so many bytes."""
+        batch, heads, _, queries, keys, _, _ = self.shape
         strides = (*order.rows.stride()[:2], *order.columns.stride()[:2])
-        return *strides, heads, self.shape.group, queries, keys, d_qk, d_v, self.scale
+        return *strides, batch * heads, heads, self.shape.group, queries, keys, together(self.shape, size), self.scale
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(out, lse): (B, H, Nq, Dv) in the inputs' dtype and (B, H, Nq) in fp32, both contiguous."""
@@ -61,9 +64,9 @@ class Launch:
         out = torch.empty((*size, shape.d_v), dtype=q.dtype, device=q.device)
         lse = torch.empty(size, dtype=torch.float32, device=q.device)
         tiling = fitting(self.tiling, shape, q.dtype)
-        sparse_forward[(triton.cdiv(shape.queries, tiling.queries), shape.batch * shape.heads)](
+        sparse_forward[(triton.cdiv(shape.queries, tiling.queries) * shape.batch * shape.heads,)](
             q, k, v, out, lse, order.rows, order.starts, order.ends, order.columns,
-            *q.stride(), *k.stride(), *v.stride(), *self.numbers(order), **self.constants(tiling),
+            *q.stride(), *k.stride(), *v.stride(), *self.numbers(order, q.element_size()), **self.constants(tiling),
         )  # fmt: skip
         return out, lse
 
@@ -94,19 +97,18 @@ class Launch:
         delta = torch.empty_like(lse)
         of_dlse = (0, 0, 0) if dlse is None else tuple(dlse.stride())
         strides = (*q.stride(), *k.stride(), *v.stride(), *do.stride())
-        by_query = (triton.cdiv(shape.queries, tiling.queries), shape.batch * shape.heads)
-        by_key = (triton.cdiv(shape.keys, tiling.keys), shape.batch * shape.heads)
-        attention_backward_delta[by_query](
+        heads, tiles = shape.batch * shape.heads, triton.cdiv(shape.queries, tiling.queries)
+        attention_backward_delta[(tiles, heads)](
             out, do, dlse, delta, *do.stride(), *of_dlse, shape.heads, shape.queries, shape.d_v,
             HAS_DLSE=dlse is not None, BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v),
         )  # fmt: skip
-        sparse_backward_queries[by_query](
+        sparse_backward_queries[(tiles * heads,)](
             q, k, v, do, lse, delta, dq, order.rows, order.starts, order.ends, order.columns,
-            *strides, *self.numbers(order), **self.constants(tiling),
+            *strides, *self.numbers(order, q.element_size()), **self.constants(tiling),
         )  # fmt: skip
-        sparse_backward_keys[by_key](
+        sparse_backward_keys[(triton.cdiv(shape.keys, tiling.keys) * heads,)](
             q, k, v, do, lse, delta, dk, dv, order.rows, order.columns, order.lows, order.highs,
-            *strides, *self.numbers(order), **self.constants(tiling),
+            *strides, *self.numbers(order, q.element_size()), **self.constants(tiling),
         )  # fmt: skip
         if shape.group > 1:
             dk, dv = (added_up(x, shape).to(q.dtype) for x in (dk, dv))
@@ -114,11 +116,13 @@ class Launch:
 
 
 def fitting(tiling: Tiling, shape: Shape, dtype: torch.dtype) -> Tiling:
-    """The tiling with fewer queries where wide heads leave no room for them; as many keys."""
-    room = suitable(shape, dtype)
-    if tiling.queries <= room.queries:
+    """The tiling with fewer queries and stages where wide heads leave no room for them; as many keys."""
+    widest = max(padded(shape.d_qk), padded(shape.d_v)) * dtype.itemsize
+    if widest <= 128:
         return tiling
-    return replace(tiling, queries=room.queries, warps=max(tiling.warps, room.warps), stages=room.stages)
+    if widest <= 256:
+        return replace(tiling, warps=8)
+    return replace(tiling, queries=min(tiling.queries, 64 if widest <= 512 else 16), warps=8, stages=1)
 
 
 def added_up(x: torch.Tensor, shape: Shape) -> torch.Tensor:

@@ -52,7 +52,7 @@ class Order:
         """
         query_ids, key_ids = (None, None) if buckets is None else buckets
         given = [x for x in (query_ids, key_ids, kept_queries, kept_keys) if x is not None]
-        heads = torch.broadcast_shapes((1, 1), *(x.shape[:2] for x in given))
+        heads = tuple(max([1, *(x.shape[axis] for x in given)]) for axis in (0, 1))
         rows, row_ids, dropped_rows = ordered(query_ids, kept_queries, (*heads, shape.queries), device)
         columns, column_ids, dropped_columns = ordered(key_ids, kept_keys, (*heads, shape.keys), device)
 
@@ -75,8 +75,10 @@ class Order:
         slots = torch.arange(shape.keys, device=device).expand(columns.shape).contiguous()
         lows, highs = (torch.searchsorted(x, slots, right=True) for x in (ends, starts))
         everywhere = (shape.batch, shape.heads, -1)
-        fields = (x.to(torch.int32).expand(everywhere) for x in (rows, starts, ends, columns, lows, highs))
-        return cls(*fields, hides=bool(given) or reach is not None)
+        rows, starts, ends, columns, lows, highs = (
+            x.to(torch.int32).expand(everywhere) for x in (rows, starts, ends, columns, lows, highs)
+        )
+        return cls(rows, starts, ends, columns, lows, highs, hides=bool(given) or reach is not None)
 
 
 def ordered(

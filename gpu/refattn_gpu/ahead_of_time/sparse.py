@@ -36,7 +36,7 @@ def sparse_configurations() -> Iterator[Configuration]:
                 (sparse_backward_keys, backward),
             ):
                 for guards in (False, True):
-                    constants: dict[str, Any] = {"GUARDS_VALUES": guards, "PRECISION": "ieee"}
+                    constants: dict[str, Any] = {"GUARDS_VALUES": guards, "PRECISION": "ieee", "D_QK": d, "D_V": d}
                     constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
                     constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
                     label = f"{kernel.__name__} {element} d={d} {'guarded' if guards else 'plain'}"

@@ -14,6 +14,7 @@ from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
 from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
 from refattn_gpu.kernels.sparse_rows import gathered
 from refattn_gpu.kernels.special_values import finite, has_special, special_values
+from refattn_gpu.kernels.tiles import tile_and_head
 
 
 @triton.jit
@@ -25,8 +26,8 @@ def sparse_backward_keys(
     v_batch, v_head, v_row, v_column,
     do_batch, do_head, do_row, do_column,
     rows_batch, rows_head, columns_batch, columns_head,
-    heads, group, queries, keys, d_qk, d_v, scale,
-    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr,
+    heads_of_all, heads, group, queries, keys, together, scale,
+    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr, D_QK: tl.constexpr, D_V: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
     """dK = scale dS^T Q and dV = P^T dO of every query head, (B, H, Nk, D) and (B, H, Nk, Dv), contiguous.
@@ -34,10 +35,10 @@ def sparse_backward_keys(
     The key of a slot is seen by the queries of slots lows <= slot < highs (B, H, Nk), which have the strides of
     columns; lse and delta are contiguous, the other arguments are the forward pass's.
     """
-    program = tl.program_id(1).to(tl.int64)
+    tile_of_keys, program = tile_and_head(tl.cdiv(keys, BLOCK_N), heads_of_all, together)
     batch, head = program // heads, program % heads
     kv_head = head // group
-    key_slots = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    key_slots = tile_of_keys * BLOCK_N + tl.arange(0, BLOCK_N)
     held = key_slots < keys
     d = tl.arange(0, BLOCK_D)
     dv = tl.arange(0, BLOCK_DV)
@@ -49,8 +50,8 @@ def sparse_backward_keys(
     rows_base += batch * rows_batch + head * rows_head
     q_base += batch * q_batch + head * q_head
     do_base += batch * do_batch + head * do_head
-    k = gathered(k_base + batch * k_batch + kv_head * k_head, columns, held, k_row, k_column, d, d_qk)
-    v = gathered(v_base + batch * v_batch + kv_head * v_head, columns, held, v_row, v_column, dv, d_v)
+    k = gathered(k_base + batch * k_batch + kv_head * k_head, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
+    v = gathered(v_base + batch * v_batch + kv_head * v_head, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
 
     key_sum = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     value_sum = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
@@ -59,8 +60,8 @@ def sparse_backward_keys(
         slots = tile + tl.arange(0, BLOCK_M)
         inside = slots < end
         rows = tl.load(rows_base + slots, mask=inside, other=0)
-        q = gathered(q_base, rows, inside, q_row, q_column, d, d_qk)
-        do = gathered(do_base, rows, inside, do_row, do_column, dv, d_v)
+        q = gathered(q_base, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
+        do = gathered(do_base, rows, inside, do_row, do_column, dv, D_V, BLOCK_DV)
         row_place = program * queries + rows
         reference = reference_of(tl.load(lse_base + row_place, mask=inside, other=0.0))
         delta = tl.load(delta_base + row_place, mask=inside, other=0.0)
@@ -79,6 +80,6 @@ def sparse_backward_keys(
 
     place = (program * keys + columns)[:, None]
     dk = (key_sum * scale).to(dk_base.dtype.element_ty)
-    tl.store(dk_base + place * d_qk + d[None, :], dk, mask=held[:, None] & (d < d_qk)[None, :])
-    dv_place = dv_base + place * d_v + dv[None, :]
-    tl.store(dv_place, value_sum.to(dv_base.dtype.element_ty), mask=held[:, None] & (dv < d_v)[None, :])
+    tl.store(dk_base + place * D_QK + d[None, :], dk, mask=held[:, None] & (d < D_QK)[None, :])
+    dv_place = dv_base + place * D_V + dv[None, :]
+    tl.store(dv_place, value_sum.to(dv_base.dtype.element_ty), mask=held[:, None] & (dv < D_V)[None, :])

@@ -12,6 +12,7 @@ from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
 from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
 from refattn_gpu.kernels.sparse_rows import gathered
 from refattn_gpu.kernels.special_values import finite
+from refattn_gpu.kernels.tiles import tile_and_head
 
 
 @triton.jit
@@ -22,15 +23,15 @@ def sparse_backward_queries(
     v_batch, v_head, v_row, v_column,
     do_batch, do_head, do_row, do_column,
     rows_batch, rows_head, columns_batch, columns_head,
-    heads, group, queries, keys, d_qk, d_v, scale,
-    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr,
+    heads_of_all, heads, group, queries, keys, together, scale,
+    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr, D_QK: tl.constexpr, D_V: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
     """dQ = scale dS K; lse, delta and dq are contiguous, the other arguments are the forward pass's."""
-    program = tl.program_id(1).to(tl.int64)
+    tile_of_queries, program = tile_and_head(tl.cdiv(queries, BLOCK_M), heads_of_all, together)
     batch, head = program // heads, program % heads
     kv_head = head // group
-    slots = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    slots = tile_of_queries * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = slots < queries
     d = tl.arange(0, BLOCK_D)
     dv = tl.arange(0, BLOCK_DV)
@@ -42,8 +43,8 @@ def sparse_backward_queries(
     columns_base += batch * columns_batch + head * columns_head
     k_base += batch * k_batch + kv_head * k_head
     v_base += batch * v_batch + kv_head * v_head
-    q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, d_qk)
-    do = gathered(do_base + batch * do_batch + head * do_head, rows, inside, do_row, do_column, dv, d_v)
+    q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
+    do = gathered(do_base + batch * do_batch + head * do_head, rows, inside, do_row, do_column, dv, D_V, BLOCK_DV)
     row_place = program * queries + rows
     reference = reference_of(tl.load(lse_base + row_place, mask=inside, other=0.0))
     delta = tl.load(delta_base + row_place, mask=inside, other=0.0)
@@ -54,8 +55,8 @@ def sparse_backward_queries(
         key_slots = tile + tl.arange(0, BLOCK_N)
         held = key_slots < end
         columns = tl.load(columns_base + key_slots, mask=held, other=0)
-        k = gathered(k_base, columns, held, k_row, k_column, d, d_qk)
-        v = gathered(v_base, columns, held, v_row, v_column, dv, d_v)
+        k = gathered(k_base, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
+        v = gathered(v_base, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
         seen = within(key_slots, starts, ends)
         scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
@@ -66,4 +67,4 @@ def sparse_backward_queries(
         acc = tl.dot(ds.to(k.dtype), k, acc, input_precision=PRECISION)
 
     dq = (acc * scale).to(dq_base.dtype.element_ty)
-    tl.store(dq_base + row_place[:, None] * d_qk + d[None, :], dq, mask=inside[:, None] & (d < d_qk)[None, :])
+    tl.store(dq_base + row_place[:, None] * D_QK + d[None, :], dq, mask=inside[:, None] & (d < D_QK)[None, :])

@@ -13,6 +13,7 @@ from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, recipr
 from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
 from refattn_gpu.kernels.sparse_rows import gathered
 from refattn_gpu.kernels.special_values import finite, has_special, special_values
+from refattn_gpu.kernels.tiles import tile_and_head
 
 
 @triton.jit
@@ -22,19 +23,20 @@ def sparse_forward(
     k_batch, k_head, k_row, k_column,
     v_batch, v_head, v_row, v_column,
     rows_batch, rows_head, columns_batch, columns_head,
-    heads, group, queries, keys, d_qk, d_v, scale,
-    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr,
+    heads_of_all, heads, group, queries, keys, together, scale,
+    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr, D_QK: tl.constexpr, D_V: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
     """out = softmax(scale Q K^T) V and its natural log-sum-exp, both contiguous.
 
     rows (B, H, Nq) and columns (B, H, Nk) are the queries and keys in the order in which they are visited, and the
     query of a slot sees the keys of slots starts <= slot < ends (B, H, Nq); starts and ends have the strides of rows.
+    heads_of_all is B H, and `together` is tile_and_head's.
     """
-    program = tl.program_id(1).to(tl.int64)
+    tile_of_queries, program = tile_and_head(tl.cdiv(queries, BLOCK_M), heads_of_all, together)
     batch, head = program // heads, program % heads
     kv_head = head // group
-    slots = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    slots = tile_of_queries * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = slots < queries
     d = tl.arange(0, BLOCK_D)
     dv = tl.arange(0, BLOCK_DV)
@@ -46,7 +48,7 @@ def sparse_forward(
     columns_base += batch * columns_batch + head * columns_head
     k_base += batch * k_batch + kv_head * k_head
     v_base += batch * v_batch + kv_head * v_head
-    q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, d_qk)
+    q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
 
     m = tl.full([BLOCK_M], float("-inf"), tl.float32)
     normaliser = tl.zeros([BLOCK_M], tl.float32)
@@ -56,7 +58,7 @@ def sparse_forward(
         key_slots = tile + tl.arange(0, BLOCK_N)
         held = key_slots < end
         columns = tl.load(columns_base + key_slots, mask=held, other=0)
-        k = gathered(k_base, columns, held, k_row, k_column, d, d_qk)
+        k = gathered(k_base, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
         seen = within(key_slots, starts, ends)
         scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
         maximum = new_maximum(m, scores, 0.0)
@@ -64,7 +66,7 @@ def sparse_forward(
         p = tl.exp2(scores - reference[:, None])
         rescale = tl.exp2(m - reference)
         normaliser = normaliser * rescale + tl.sum(p, 1)
-        v = gathered(v_base, columns, held, v_row, v_column, dv, d_v)
+        v = gathered(v_base, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
         acc = acc * rescale[:, None]
         if GUARDS_VALUES:
             unusual = has_special(v)
@@ -76,6 +78,6 @@ def sparse_forward(
 
     out = acc * reciprocal(normaliser)[:, None]
     row_place = program * queries + rows
-    out_place = out_base + row_place[:, None] * d_v + dv[None, :]
-    tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < d_v)[None, :])
+    out_place = out_base + row_place[:, None] * D_V + dv[None, :]
+    tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < D_V)[None, :])
     tl.store(lse_base + row_place, log_sum_exp(m, normaliser), mask=inside)

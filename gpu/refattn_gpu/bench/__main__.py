@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="FILE",
-        help="results; gpu/results/<device>-<date>.json of the source tree if not given",
+        help="results, or the folder of <device>-<date>.json; gpu/results of the source tree if not given",
     )
     found.add_argument("--commit", help="of the sources, where this is no checkout")
     found.add_argument(
@@ -101,7 +101,9 @@ def benchmark(options: argparse.Namespace, given: list[str], stack: ExitStack) -
     output = options.output
     if output is None and options.interpret:
         output = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "interpreted.json"
-    results = Results.opened(output or usual_path(table.RESULTS, header["machine"]["device"], today.date()), header)
+    if output is None or output.is_dir():
+        output = usual_path(output or table.RESULTS, header["machine"]["device"], today.date())
+    results = Results.opened(output, header)
 
     def report(text: str) -> None:
         print(text, flush=True)
@@ -117,7 +119,7 @@ def benchmark(options: argparse.Namespace, given: list[str], stack: ExitStack) -
         trace.write_trace(options.profile, rows[:1] if options.interpret else rows, device)
         report(f"trace: {options.profile}")
     if not options.interpret:
-        report(f"\n{table.full_table(results.contents)}\n{table.readme_table([results.path])}\nresults: {results.path}")
+        report(f"\n{table.readme_table([results.path])}\nresults: {results.path}")
     wrong = any(each["verdict"] == suite.FAILS for each in results.checks)
     unfinished = (MEASURED, RUN, run.OUT_OF_TIME)
     return WRONG if wrong or any(entry["status"] not in unfinished for entry in entries) else DONE

@@ -1,6 +1,6 @@
 """refattn's suite on every kernel of the package, each in processes of its own, some at a time.
 
-May import: refattn_gpu.
+May import: refattn.adapters, refattn_gpu.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import refattn_gpu
+from refattn import adapters
 
 FORMATS = ("bf16", "fp16", "fp32")
 CONFORMS, FAILS, UNFINISHED, UNCHECKED = "conforms", "fails", "unfinished", "unchecked"
-# Triton's stock interpreter takes seconds for what a GPU does at once: one sharp property stands for all.
-INTERPRETED = ("--triton-cpu", "--only", "*/needles")
+# An interpreter takes seconds for what a GPU does at once: one sharp property stands for all, on short sequences.
+INTERPRETED = ("--triton-cpu", "--largest", "64", "--only")
+SHARPEST = {"attention": "values/needles", "gradients": "gradients/search", "softmax": "softmax/nan"}
 POLL_SECONDS = 0.1
 
 
@@ -93,12 +95,13 @@ class Running:
         self.started = time.monotonic()
         command = [sys.executable, "-m", "refattn", "check", target, "--dtype", format, "--profile", profile, "--quiet"]
         command += ["--time-limit", "120", "--json", str(self.report)]
+        if interpreted:
+            kernel = getattr(refattn_gpu, target.partition(":")[2])
+            command += [*INTERPRETED, SHARPEST[adapters.get(adapters.guess(target, kernel)).quantity]]
         # One thread each: there are as many processes as cores.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(
-                [*command, *(INTERPRETED if interpreted else ())], stdout=log, stderr=subprocess.STDOUT, env=environment
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
     @property
     def seconds(self) -> float:

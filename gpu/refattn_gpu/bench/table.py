@@ -22,6 +22,7 @@ from refattn_gpu.bench.row import OURS
 from refattn_gpu.bench.run import all_rows
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
+NAMES = "*-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json"
 
 
 def newest(files: Sequence[Path]) -> list[dict[str, Any]]:
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--all", action="store_true", help="print every row of the newest results")
     options = parser.parse_args(arguments)
-    files = options.files or sorted(RESULTS.glob("*.json"))
+    files = options.files or sorted(RESULTS.glob(NAMES))
     try:
         if options.all:
             print("\n".join(full_table(each) for each in newest(files)) or "No results.", end="")

@@ -76,6 +76,18 @@ class BlockScales:
             found[..., block] = np.broadcast_to(visible[..., keys].any(axis=-1), rows)
         return found
 
+    def specs(self, spec: AttentionSpec, shape: Shape) -> list[AttentionSpec | None]:
+        """For each block the spec of attention within it, None for one without keys.
+
+        It has no sinks, which change scales alone, and a row that sees nothing of the block gives 0.
+        """
+        kept = np.ones((1, 1, shape.keys), np.bool_) if spec.kept_keys is None else spec.kept_keys
+        found: list[AttentionSpec | None] = []
+        for member in self.membership(shape.keys).T:
+            within = spec.replace(kept_keys=kept & member, sinks=None, empty_rows="zero")
+            found.append(within if member.any() else None)
+        return found
+
 
 def checked_blocks(blocks: Any, window: int | None = None) -> BlockScales:
     """A BlockScales of a number of blocks, or the given one. Raises InvalidType or InvalidValue."""

@@ -5,6 +5,7 @@ May import: numpy, refattn.arrays, blocks, errors, roundoff, spec, visibility, b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,41 +107,37 @@ def exact_scales(q: Any, k: Any, spec: AttentionSpec, blocks: BlockScales) -> En
     return Enclosure(np.where(nothing, 0.0, found.mid), np.where(nothing, 0.0, found.rad), low)
 
 
-def block_scaled(q: Any, k: Any, v: Any, spec: AttentionSpec, scales: Array, blocks: BlockScales) -> Enclosure:
-    """sum_i a_i softmax(s of block i) V_i, (B, H, Nq, Dv), to a certified radius: what these scales mean.
-
-    A block of which a query sees nothing adds nothing, whatever its scale. Raises as `certificate` does.
+def block_outputs(q: Any, k: Any, v: Any, spec: AttentionSpec, blocks: BlockScales) -> list[Enclosure]:
+    """softmax(s of block i) V_i for each block, (B, H, Nq, Dv), 0 where a query sees nothing of it. Raises as
+    `certificate` does.
     """
     query, key, value = (_finite(name, array) for name, array in (("q", q), ("k", k), ("v", v)))
     shape = problem_shape(query, key, value, spec)
-    used = checked_scales(_finite("scales", scales), blocks, shape)
-    mid = np.zeros((*query.shape[:3], value.shape[3]))
+    nothing = np.zeros((*query.shape[:3], value.shape[3]))
+    return [
+        Enclosure(nothing, nothing) if part is None else oracle.attention(query, key, value, part).out
+        for part in blocks.specs(spec, shape)
+    ]
+
+
+def block_scaled(outputs: Sequence[Enclosure], scales: Array, seen: Bools, spec: AttentionSpec) -> Enclosure:
+    """sum_i a_i O_i of the outputs of blocks (B, H, Nq, Dv) and their scales (B, H, Nq, blocks): what the scales mean.
+
+    seen (B, H, Nq, blocks) says of which blocks a query sees something; no other has any weight, whatever its scale.
+    """
+    mid = np.zeros(outputs[0].shape)
     rad, size = np.zeros_like(mid), np.zeros_like(mid)
-    for block, part in enumerate(block_specs(spec, blocks, shape)):
-        if part is None:
-            continue
-        found = oracle.attention(query, key, value, part).out
-        scale = used[..., block, None]
-        mid += scale * found.mid
-        rad += np.abs(scale) * found.rad
-        size += np.abs(scale * found.mid)
-    rad = rad * (1 + gamma(2 * blocks.blocks + 4, UNIT)) + gamma(2 * blocks.blocks + 4, UNIT) * size + TINY
-    empty = ~np.asarray(blocks.seen(spec, shape).any(axis=-1, keepdims=True))
+    for block, output in enumerate(outputs):
+        scale = np.where(seen[..., block], scales[..., block], 0.0)[..., None]
+        mid += scale * output.mid
+        # What the oracle knows beyond float64 counts as unknown here.
+        rad += np.abs(scale) * (output.rad + np.abs(output.tail()))
+        size += np.abs(scale * output.mid)
+    roundings = gamma(2 * len(outputs) + 4, UNIT)
+    rad = rad * (1 + roundings) + roundings * size + len(outputs) * TINY
+    empty = ~np.asarray(seen.any(axis=-1, keepdims=True))
     blank = 0.0 if spec.empty_rows == "zero" else np.nan
     return Enclosure(np.where(empty, blank, mid), np.where(empty, 0.0, rad))
-
-
-def block_specs(spec: AttentionSpec, blocks: BlockScales, shape: Shape) -> list[AttentionSpec | None]:
-    """For each block the spec of attention within it, None for one without keys.
-
-    It has no sinks, which change scales alone, and rows that see nothing of the block are 0.
-    """
-    kept = np.ones((1, 1, shape.keys), np.bool_) if spec.kept_keys is None else spec.kept_keys
-    found: list[AttentionSpec | None] = []
-    for member in blocks.membership(shape.keys).T:
-        within = spec.replace(kept_keys=kept & member, sinks=None, empty_rows="zero")
-        found.append(within if member.any() else None)
-    return found
 
 
 def checked_scales(scales: Array, blocks: BlockScales, shape: Shape) -> Array:

@@ -22,6 +22,7 @@ class Verdict(str, Enum):
     VIOLATES = "violates"
     NOT_CLAIMED = "not claimed"
     NOT_RUN = "not run"
+    REPLACED = "replaced"
     ERROR = "error"
 
 
@@ -74,8 +75,10 @@ class Finding:
 
     @builtins.property  # the field above hides the name
     def checked(self) -> bool:
-        """True if the kernel was run: what it does not claim, and what is too long for the run, are not checked."""
-        return self.verdict not in (Verdict.NOT_CLAIMED, Verdict.NOT_RUN)
+        """True if the kernel was run: not if it does not claim what is checked, the inputs are too long for the run, or
+        other properties take this one's place.
+        """
+        return self.verdict not in (Verdict.NOT_CLAIMED, Verdict.NOT_RUN, Verdict.REPLACED)
 
     @builtins.property  # the field above hides the name
     def bad(self) -> bool:

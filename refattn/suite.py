@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from refattn import adapters, formats
 from refattn import xfails as expectations
+from refattn.adapters import Adapter
 from refattn.adapters.softmax import Softmax
 from refattn.arithmetic import Arithmetic
 from refattn.cases import AttentionCase, SoftmaxCase
@@ -28,6 +29,9 @@ from refattn.target import Target
 from refattn.xfails import ExpectedFailure
 
 LONGEST_TOKEN = 3000
+# What is said of a property of exact kernels where the kernel approximates.
+REPLACED = "replaced by approximation/*, as the kernel declares an approximation"
+UNKNOWN = "nothing is known of it, as the kernel declares an approximation of the output"
 
 
 class Observer(Protocol):
@@ -49,6 +53,19 @@ class Observer(Protocol):
 def properties() -> tuple[Property, ...]:
     """Every property, in the order in which they run."""
     return ALL
+
+
+def applicable(adapter: Adapter, kernel: Callable[..., Any]) -> tuple[Property, ...]:
+    """The properties of what the convention computes, in order.
+
+    Those of approximations are among them if the kernel declares one, and then replace those of exact kernels.
+    """
+    approximates = adapter.approximation(kernel) is not None
+    return tuple(
+        prop
+        for prop in ALL
+        if adapter.quantity in (prop.quantity, "any") and (approximates or prop.of != "approximate")
+    )
 
 
 def check(
@@ -88,7 +105,7 @@ def check(
     adapter = adapters.get(call, library)
     wanted = _formats(dtypes, adapter.formats(kernel))
     whole = _profile(profile)
-    chosen = _chosen(only, adapter.quantity)
+    chosen = _chosen(only, applicable(adapter, kernel))
     expected = () if xfails is None else expectations.load(xfails)
     given = None if arithmetic is None else dict.fromkeys(wanted, arithmetic)
     target = Target(kernel, adapter, claims=claims, arithmetics=given, time_limit=time_limit)
@@ -133,6 +150,9 @@ def examine(prop: Property, context: Context, report: Report) -> Finding:
     if missing:
         reason = f"the kernel does not claim {', '.join(missing)}"
         return Finding(prop.name, dtype, Verdict.NOT_CLAIMED, reason, kind=prop.kind, gating=gating)
+    if prop.of == "exact" and context.approximation is not None:
+        reason = UNKNOWN if prop.needs & {"backward", "lse"} else REPLACED
+        return Finding(prop.name, dtype, Verdict.REPLACED, reason, kind=prop.kind, gating=gating)
     start = time.perf_counter()
     seen = prop.examine(context)
     if seen.verdict is Verdict.NOT_RUN:
@@ -196,8 +216,12 @@ def replay(
     adapter = adapters.get(call)
     kind = SoftmaxCase if adapter.quantity == "softmax" else AttentionCase
     case = kind.from_token(token)
+    approximates = adapter.approximation(kernel) is not None
     fallback = {"softmax": "softmax/values", "gradients": "gradients/search"}.get(adapter.quantity, "values/search")
-    prop = _named(property or fallback)
+    prop = _named(property or ("approximation/values" if approximates else fallback))
+    if prop.of == ("exact" if approximates else "approximate"):
+        whom = "declares" if approximates else "does not declare"
+        raise InvalidValue(f"property is {prop.name!r}, and the kernel {whom} an approximation: expected another one")
     given = None if arithmetic is None else {case.format: arithmetic}
     target = Target(kernel, adapter, claims=claims, arithmetics=given, time_limit=time_limit)
     context = _context(target, case.format, PROFILES["quick"], 0)
@@ -281,10 +305,9 @@ def _profile(name: str) -> Profile:
     return PROFILES[name]
 
 
-def _chosen(only: str | None, quantity: str) -> list[Property]:
-    fitting = [prop for prop in ALL if prop.quantity == quantity or quantity == "any"]
+def _chosen(only: str | None, fitting: Sequence[Property]) -> list[Property]:
     if only is None:
-        return fitting
+        return list(fitting)
     if not isinstance(only, str):
         raise InvalidType(f"only is {only!r}: expected a pattern or None")
     chosen = [prop for prop in fitting if fnmatch.fnmatchcase(prop.name, only)]

@@ -22,7 +22,7 @@ Job = Callable[[], Any]
 
 
 class Target:
-    """A kernel, the convention it follows, what it claims and how it declares to compute.
+    """A kernel, the convention it follows, what it claims and how it declares to compute, or to approximate.
 
     claims       names out of adapters.CLAIMS; None takes the kernel's own or the convention's
     arithmetics  by format; a format that is missing takes the kernel's own or the convention's
@@ -47,6 +47,7 @@ class Target:
         self.kernel = kernel
         self.adapter = adapters.get(adapter)
         self.claims = self.adapter.default_claims(kernel) if claims is None else adapters.checked_claims(claims)
+        self.approximation = self.adapter.approximation(kernel)
         self.time_limit = time_limit
         self.name = name or str(getattr(kernel, "__name__", type(kernel).__name__))
         self.hangs = 0

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import faulty_approximations as approximate
 import numpy as np
 
 from refattn import formats, models, suite
@@ -235,6 +236,12 @@ FAULTS: dict[str, Fault] = {
     "visibility/garbage": Fault(method("mask", _additive_mask)),
     "visibility/nan": Fault(LEAKY, claims=("nan_safe",)),
     "visibility/inf": Fault(LEAKY, claims=("nan_safe",)),
+    "approximation/scales": Fault(approximate.empty_blocks_with_scales, approximate.exact),
+    "approximation/leak": Fault(approximate.published, approximate.exact),
+    "approximation/row_sums": Fault(approximate.unnormalised, approximate.exact),
+    "approximation/values": Fault(approximate.boundary_off_by_one, approximate.exact),
+    "approximation/certificate": Fault(approximate.understated, approximate.exact),
+    "approximation/layouts": Fault(approximate.contiguous_only, approximate.exact),
     "specials/nan": Fault(after(lambda out, lse: (_without_nan(out), lse))),
     "specials/inf": Fault(
         after(lambda out, lse: (np.where(np.isinf(out.astype(np.float32)), out.dtype.type(0), out), lse)),

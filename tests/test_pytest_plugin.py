@@ -44,9 +44,10 @@ def check(kernel, call, dtypes, claims, profile, *, seed, target_name, only, lar
 
 fake = types.ModuleType("refattn.suite")
 fake.check = check
-fake.properties = lambda: [
-    types.SimpleNamespace(name=name, quantity="attention", needs=frozenset()) for name in VERDICTS
-] + [types.SimpleNamespace(name="softmax/values", quantity="softmax", needs=frozenset())]
+fake.applicable = lambda adapter, kernel: [
+    types.SimpleNamespace(name=name)
+    for name in (VERDICTS if adapter.quantity == "attention" else ["softmax/values"])
+]
 sys.modules["refattn.suite"] = refattn.suite = fake
 """
 # Loaded by its module's name, whether or not the package is installed with its entry point.

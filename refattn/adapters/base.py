@@ -1,6 +1,6 @@
 """What an adapter is: one calling convention, with what its kernels usually claim and how they usually compute.
 
-May import: refattn.errors, arithmetic, formats, spec, adapters.libraries, adapters.memory, adapters.session.
+May import: refattn.errors, arithmetic, blocks, formats, spec, adapters.libraries, adapters.memory, adapters.session.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from refattn.adapters.libraries import Library, library
 from refattn.adapters.memory import Layout
 from refattn.adapters.session import CallFailure, Outcome, Session
 from refattn.arithmetic import Arithmetic
+from refattn.blocks import BlockScales
 from refattn.errors import InvalidType, InvalidValue
 from refattn.formats import Format
 from refattn.spec import Alignment
@@ -65,10 +66,14 @@ class Adapter(ABC):
 
     A kernel may carry attributes that override what its convention usually implies: refattn_claims (names),
     refattn_formats (names), refattn_arithmetic or arithmetic_for (an Arithmetic, a dict by format, or a function of the
-    format), refattn_library ("numpy", "torch", "jax") and refattn_device (a torch device).
+    format), refattn_library ("numpy", "torch", "jax") and refattn_device (a torch device). One with the attribute
+    refattn_approximation, a BlockScales, declares that it approximates, and says with which scales: in native
+    conventions it returns (out, scales) or (out, lse, scales), or has a method scales(q, k, *, spec) and returns out or
+    (out, lse); scales are (B, H, Nq, blocks), in any format.
 
-    alignment    of causal masks and windows when the numbers of queries and keys differ
-    queries      the only number of queries that the convention takes, or None for any
+    alignment       of causal masks and windows when the numbers of queries and keys differ
+    queries         the only number of queries that the convention takes, or None for any
+    receives_scales whether kernels of the convention may declare an approximation
     """
 
     name: ClassVar[str]
@@ -76,6 +81,7 @@ class Adapter(ABC):
     quantity: ClassVar[Quantity] = "attention"
     alignment: ClassVar[Alignment] = "bottom_right"
     queries: ClassVar[int | None] = None
+    receives_scales: ClassVar[bool] = False
     usual_library: ClassVar[str] = "numpy"
     usual_formats: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16", "fp64")
 
@@ -117,6 +123,20 @@ class Adapter(ABC):
         if declared is None:
             return self.usual_arithmetic(kernel, format, spec, shape)
         return _resolved(declared, format)
+
+    def approximation(self, kernel: Kernel) -> BlockScales | None:
+        """The approximation that the kernel declares, or None.
+
+        Raises InvalidType when that is no BlockScales, InvalidValue when kernels of the convention cannot declare one.
+        """
+        declared = getattr(kernel, "refattn_approximation", None)
+        if declared is not None and not isinstance(declared, BlockScales):
+            raise InvalidType(f"refattn_approximation is {type(declared).__name__}: expected a BlockScales or None")
+        if declared is not None and not self.receives_scales:
+            raise InvalidValue(
+                f"the kernel declares an approximation and call is {self.name!r}: expected 'native' or 'decode'"
+            )
+        return declared
 
     @abstractmethod
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:

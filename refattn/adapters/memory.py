@@ -17,7 +17,7 @@ from refattn.errors import InvalidValue
 from refattn.formats import Array, Format
 
 Layout = Literal["contiguous", "strided", "offset", "broadcast0"]
-LAYOUTS: tuple[str, ...] = get_args(Layout)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 _ALIGNMENT = 64
 _ROW_GAP = 8
 

@@ -31,6 +31,7 @@ class Native(Adapter):
 
     name = "native"
     summary = "kernel(q, k, v, *, spec) -> out or (out, lse), arrays (B, H, N, D)"
+    receives_scales = True
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
         """What any attention kernel is expected to do; everything else must be claimed."""
@@ -66,9 +67,14 @@ class Native(Adapter):
         differentiates = want_gradients and backward is None
         if differentiates:
             given = autograd.leaves(given)
-        results = receive_outputs(
-            session, case, session.invoke(kernel, *given.values(), spec=case.spec), output, want_lse=want_lse
-        )
+        approximation = self.approximation(kernel)
+        method = None if approximation is None else getattr(kernel, "scales", None)
+        names = ("out", "lse") if approximation is None or method is not None else ("out", "scales")
+        returned = session.invoke(kernel, *given.values(), spec=case.spec)
+        results = receive_outputs(session, case, returned, output, want_lse=want_lse, names=names)
+        if approximation is not None:
+            scales = results.get("scales") if method is None else _scales(session, method, given, case)
+            receive_scales(session, case, scales, approximation.blocks)
         if differentiates:
             upstream = {"do": session.give("do", array_of(case.do))}
             if case.dlse is not None:
@@ -93,6 +99,7 @@ class Backward(Native):
     name = "backward"
     summary = "kernel(q, k, v, do, *, spec) -> (dq, dk, dv[, dbias[, dsinks]])"
     quantity: ClassVar[Quantity] = "gradients"
+    receives_scales = False
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
         """As for native kernels, and gradients."""
@@ -145,14 +152,26 @@ def watch_spec(session: Session, case: AttentionCase) -> None:
 
 
 def receive_outputs(
-    session: Session, case: AttentionCase, returned: Any, output: Format, *, want_lse: bool
+    session: Session,
+    case: AttentionCase,
+    returned: Any,
+    output: Format,
+    *,
+    want_lse: bool,
+    names: tuple[str, ...] = ("out", "lse"),
 ) -> dict[str, Any]:
-    """Receive out, or (out, lse); what was returned, by name."""
+    """Receive out, or what `names` says of two values; what was returned, by name.
+
+    Of kernels that return scales three values are (out, lse, scales).
+    """
     results = {"out": returned}
     if isinstance(returned, (tuple, list)):
-        if len(returned) not in (1, 2):
-            raise CallFailure("type", f"the kernel returned {len(returned)} values: expected out or (out, lse)")
-        results = {name: value for name, value in zip(("out", "lse"), returned, strict=False) if value is not None}
+        if len(returned) == 3 and "scales" in names:
+            names = ("out", "lse", "scales")
+        if not 1 <= len(returned) <= len(names):
+            expected = f"out or ({', '.join(names)})"
+            raise CallFailure("type", f"the kernel returned {len(returned)} values: expected {expected}")
+        results = {name: value for name, value in zip(names, returned, strict=False) if value is not None}
     rows = case.q.shape[:3]
     session.receive("out", results.get("out"), (*rows, case.v.shape[3]), (output,))
     if "lse" in results:
@@ -160,6 +179,21 @@ def receive_outputs(
     elif want_lse:
         raise CallFailure("type", "the kernel returned no log-sum-exp: expected (out, lse)")
     return results
+
+
+def _scales(session: Session, method: Any, given: dict[str, Any], case: AttentionCase) -> Any:
+    return session.invoke(method, given["q"], given["k"], spec=case.spec)
+
+
+def receive_scales(session: Session, case: AttentionCase, scales: Any, blocks: int) -> None:
+    """Receive the scales that a kernel says it used."""
+    if scales is None:
+        raise CallFailure(
+            "type", "the kernel returned no scales: expected (out, scales), or a method scales(q, k, *, spec)"
+        )
+    # tf32 has no dtype of its own: an array of float32 is in fp32.
+    stored = tuple(format for format in formats.ALL if format is not formats.tf32)
+    session.receive("scales", scales, (*case.q.shape[:3], blocks), stored)
 
 
 def invoke_backward(session: Session, case: AttentionCase, function: Any, given: dict[str, Any]) -> None:

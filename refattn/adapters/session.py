@@ -44,12 +44,14 @@ class CallFailure(TargetError):
 class Outcome:
     """What a kernel returned, as float64 numbers in the layout of the case: (B, H, N, D) and (B, H, Nq).
 
-    gradients has the keys dq, dk, dv, dbias, dsinks that the kernel gave. raw holds the same quantities (out, lse, dq,
-    ...) as unsigned integers, for comparisons bit by bit; formats says what dtype each came in.
+    scales (B, H, Nq, blocks) are those of a kernel that approximates. gradients has the keys dq, dk, dv, dbias, dsinks
+    that the kernel gave. raw holds the same quantities (out, lse, dq, ...) as unsigned integers, for comparisons bit by
+    bit; formats says what dtype each came in.
     """
 
     out: Array | None
     lse: Array | None = None
+    scales: Array | None = None
     gradients: Mapping[str, Array] = field(default_factory=dict)
     raw: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     formats: Mapping[str, Format] = field(default_factory=dict)
@@ -144,8 +146,9 @@ class Session:
             if not np.array_equal(array, before, equal_nan=array.dtype.kind == "f"):
                 np.copyto(array, before)
                 raise CallFailure("inputs", f"the kernel left spec.{name} changed: expected it untouched")
-        gradients = {name: values for name, values in self._values.items() if name not in ("out", "lse")}
-        return Outcome(self._values.get("out"), self._values.get("lse"), gradients, self._raw, self._formats)
+        main = {name: self._values.get(name) for name in ("out", "lse", "scales")}
+        gradients = {name: values for name, values in self._values.items() if name not in main}
+        return Outcome(**main, gradients=gradients, raw=self._raw, formats=self._formats)
 
     def wider(self) -> tuple[Format, ...]:
         """The session's format and those that hold every number of it: what a gradient or a log-sum-exp may come in."""

@@ -112,8 +112,7 @@ class Conformance:
         """The names of the properties of what the convention computes."""
         from refattn import adapters, suite
 
-        quantity = adapters.get(self.call).quantity
-        return [each.name for each in suite.properties() if each.quantity == quantity]
+        return [each.name for each in suite.applicable(adapters.get(self.call), self.kernel)]
 
     @pytest.hookimpl
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:

@@ -192,14 +192,14 @@ class BlockScaledAttention:
         with np.errstate(all="ignore"):
             problem = self.kernel.problem(q, k, v, spec)
             stages = problem.stages
-            scales = stages.accumulator(self.scales(problem))
+            scales = stages.accumulator(self.scales_of_rows(problem))
             out = np.zeros((*q.shape[:3], v.shape[3]))
             for rows in self.kernel.row_tiles(problem):
                 out[:, :, rows] = stages.output(self.rows(problem, rows, scales[:, :, rows]))
         arithmetic = problem.arithmetic
         return out.astype(arithmetic.output.format.storage), scales.astype(arithmetic.accumulator.format.storage)
 
-    def scales(self, problem: Problem) -> Array:
+    def scales_of_rows(self, problem: Problem) -> Array:
         """The method's scales, (B, H, Nq, blocks), in float64."""
         return self.method(problem.q, problem.k, problem.spec, self.blocks)
 

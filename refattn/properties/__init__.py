@@ -1,6 +1,7 @@
 """The conformance suite: every property, in the order in which they run within their stage."""
 
 from refattn.properties import (
+    approximations,
     gradients,
     identities,
     invariances,
@@ -16,6 +17,7 @@ from refattn.properties.base import PROFILES, Context, Observation, Profile, Pro
 ALL: tuple[Property, ...] = (
     *values.PROPERTIES,
     *visibility.PROPERTIES,
+    *approximations.PROPERTIES,
     *specials.PROPERTIES,
     *gradients.PROPERTIES,
     *memory.PROPERTIES,

@@ -1,6 +1,6 @@
 """What a property is, what it is examined on, and what is observed.
 
-May import: numpy, refattn.adapters, arithmetic, bounds, cases, formats, judge, oracle, target.
+May import: numpy, refattn.adapters, arithmetic, blocks, bounds, cases, certificates, formats, judge, oracle, target.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import numpy as np
 from refattn import bounds, oracle
 from refattn.adapters.session import Outcome
 from refattn.arithmetic import Arithmetic
+from refattn.blocks import BlockScales
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
 from refattn.cases import AttentionCase, SoftmaxCase
+from refattn.certificates import block_outputs
 from refattn.formats import Format
 from refattn.judge import Verdict, Worst
 from refattn.oracle.enclosure import Enclosure
@@ -67,6 +69,7 @@ class Subject(Protocol):
     """The kernel under test, as properties see it (refattn.target.Target)."""
 
     claims: frozenset[str]
+    approximation: BlockScales | None
 
     def run(self, case: Any, **options: Any) -> Outcome:
         """Call the kernel on a case; raises CallFailure."""
@@ -93,6 +96,11 @@ class Context:
         """What the target claims."""
         return self.target.claims
 
+    @property
+    def approximation(self) -> BlockScales | None:
+        """What the target declares that it approximates, or None."""
+        return self.target.approximation
+
     def generator(self, name: str, draw: int = 0) -> np.random.Generator:
         """A generator of its own for each property and draw."""
         return np.random.default_rng([self.seed, zlib.crc32(name.encode()), draw])
@@ -113,6 +121,10 @@ class Context:
             return bounds.attention(plain.q, plain.k, plain.v, plain.spec, self.target.arithmetic_of(case))
 
         return self._once("budget", case, compute)
+
+    def block_outputs(self, case: AttentionCase, blocks: BlockScales) -> list[Enclosure]:
+        """The exact output of attention within each block."""
+        return self._once("blocks", case, lambda: block_outputs(case.q, case.k, case.v, case.spec, blocks))
 
     def gradient_truth(self, case: AttentionCase) -> GradientTruth:
         """The exact gradients."""
@@ -206,6 +218,8 @@ class Property:
     quantity what the target must compute: "attention" or "softmax"
     observe  looks at the kernel on one case (used to replay and to shrink)
     examine  looks at as many cases as the profile asks for
+    of       "exact" if it holds of kernels that compute what the spec says, "approximate" if of those that declare an
+             approximation, "any" of both
     """
 
     name: str
@@ -217,3 +231,4 @@ class Property:
     gate: str | None = None
     quantity: str = "attention"
     kind: str = "value"
+    of: Literal["exact", "approximate", "any"] = "exact"

@@ -72,12 +72,12 @@ def _call(context: Context, case: AttentionCase) -> Outcome:
 
 def _difference(before: Outcome, after: Outcome, rows: NDArray[np.bool_], what: str) -> str:
     for quantity, old in before.raw.items():
-        if quantity not in ("out", "lse"):
+        if quantity not in ("out", "lse", "scales"):
             continue
         # 0 * x added to -0 gives +0, which no reader of the result can hold against a kernel.
         zero = (getattr(before, quantity) == 0) & (getattr(after, quantity) == 0)
         differs = (old != after.raw[quantity]) & ~zero
-        if quantity == "out":
+        if quantity != "lse":
             differs = differs.any(axis=-1)
         if (differs & rows).any():
             index = tuple(int(i) for i in np.argwhere(differs & rows)[0])
@@ -104,7 +104,7 @@ def _property(
     small = drawn_cases(features=HIDING)
     examine = in_turn(by_cases(observe, seeded_cases(name, features=HIDING), small), by_search(observe, small))
     kind = "value" if gate is None else "poison"
-    return Property(name, summary, 0, examine, observe, gate=gate, kind=kind)
+    return Property(name, summary, 0, examine, observe, gate=gate, kind=kind, of="any")
 
 
 PROPERTIES = (

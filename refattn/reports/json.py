@@ -16,7 +16,8 @@ environment      versions and machine, by name
 warnings         sentences about the run as a whole
 findings         one for each property and format:
   property, dtype  what was checked
-  verdict          "conforms", "suspect", "violates", "not claimed", "not run" (nothing is short enough) or "error"
+  verdict          "conforms", "suspect", "violates", "not claimed", "not run" (nothing is short enough),
+                   "replaced" (by others, as the kernel approximates) or "error"
   kind             "value", "poison", "ieee" or "call"
   gating           whether a bad verdict makes the run fail
   fails            whether this finding does make the run fail

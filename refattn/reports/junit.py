@@ -1,8 +1,8 @@
 """A report as JUnit XML, one test case per property and format, for the tools of continuous integration.
 
-A property that fails is a failure, or an error when the kernel could not be judged; one that is not claimed or not run,
-and a failure that an xfails file expects, are skipped with the reason. Findings that do not gate pass and say so.
-May import: refattn.judge.
+A property that fails is a failure, or an error when the kernel could not be judged; one that is not claimed, not run or
+replaced, and a failure that an xfails file expects, are skipped with the reason. Findings that do not gate pass and say
+so. May import: refattn.judge.
 """
 
 from __future__ import annotations

@@ -31,6 +31,12 @@ _STYLES = {
     Verdict.ERROR: "bold magenta",
     Verdict.NOT_CLAIMED: "dim",
     Verdict.NOT_RUN: "dim",
+    Verdict.REPLACED: "dim",
+}
+_UNCHECKED = {
+    Verdict.NOT_CLAIMED: "not claimed, so not checked",
+    Verdict.NOT_RUN: "not run, as nothing is short enough",
+    Verdict.REPLACED: "replaced by approximation/*, as the kernel declares an approximation",
 }
 
 
@@ -144,7 +150,7 @@ def share(value: float | None) -> str:
 
 
 def unchecked(report: Report) -> list[str]:
-    """One line for each set of formats that leaves the same properties unclaimed, or the inputs of them too long."""
+    """One line for each reason why properties were not checked, and set of formats in which they were not."""
     formats_of = defaultdict(list)
     for finding in report.findings:
         if not finding.checked:
@@ -155,7 +161,7 @@ def unchecked(report: Report) -> list[str]:
     lines = []
     for (verdict, formats), names in groups.items():
         where = "" if len(formats) == len(report.dtypes) else f" in {', '.join(formats)}"
-        why = "not claimed, so not checked" if verdict is Verdict.NOT_CLAIMED else "not run, as nothing is short enough"
+        why = _UNCHECKED[verdict]
         lines.append(f"{why}{where} ({len(names)}): {', '.join(names)}")
     return lines
 

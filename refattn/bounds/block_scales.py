@@ -1,0 +1,85 @@
+"""Budget of sum_i a_i softmax(s of block i) V_i, for given scales a_i: what the declared arithmetic adds to it.
+
+May import: numpy, refattn.arithmetic, refattn.blocks, refattn.formats, refattn.roundoff, refattn.spec,
+refattn.visibility, refattn.bounds.*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from refattn.arithmetic import Arithmetic, Stage
+from refattn.blocks import BlockScales
+from refattn.bounds import forward
+from refattn.bounds.budget import ErrorBudget
+from refattn.bounds.stages import underflow_unit
+from refattn.bounds.theorems.overflow import claimed_in_range
+from refattn.formats import Array
+from refattn.roundoff import growth, rounded
+from refattn.spec import AttentionSpec, Shape
+from refattn.visibility import visible
+
+
+def block_scaled(
+    q: Array,
+    k: Array,
+    v: Array,
+    spec: AttentionSpec,
+    shape: Shape,
+    arithmetic: Arithmetic,
+    blocks: BlockScales,
+    scales: Array,
+    outputs: Sequence[Array],
+) -> ErrorBudget:
+    """Certified budget of the output (B, H, Nq, Dv), for finite float64 arrays and the very scales that are used.
+
+    outputs are the exact O_i = softmax(s of block i) V_i. Each errs by the budget c_i of attention within its block,
+    kept in the accumulator's format (theorem attention_output). The product with a_i and the additions in any order are
+    log-errors of at most t = (blocks + 1) u_acc + u, u being that of the coarser of scores and accumulator: the sum is
+    off by sum_i |a_i| (c_i e^t + |O_i| (e^t - 1)) and by what underflows (theorem perturbed_error), and the output is
+    rounded once more (theorem rounded_error). Scales may multiply quotients, or weights as they are divided by the row
+    sum; where these are cast afterwards they may underflow then. inf where the declared formats can overflow.
+    """
+    size = (shape.batch, shape.heads, shape.queries, shape.d_v)
+    t = (blocks.blocks + 1) * arithmetic.accumulator.unit + max(arithmetic.accumulator.unit, arithmetic.scores.unit)
+    within = arithmetic.replace(output=arithmetic.accumulator)
+    parts = {name: np.zeros(size) for name in (*forward.PARTS, "scales")}
+    certified, exact, largest = np.zeros(size), np.zeros(size), np.zeros(size)
+    for block, part in enumerate(blocks.specs(spec, shape)):
+        if part is None:
+            continue
+        scale, output = scales[..., block, None], outputs[block]
+        budget = forward.attention(q, k, v, part, shape, within, with_rms=False).out
+        # A scale of 0 silences what is finite, and nothing is claimed of what is not.
+        own = np.where(np.isinf(budget.certified), np.inf, np.abs(scale) * budget.certified)
+        for name, piece in budget.parts.items():
+            parts[name] += np.abs(scale) * piece
+        parts["scales"] += growth(t) * (np.abs(scale * output) + own)
+        certified += own + growth(t) * (np.abs(scale * output) + own)
+        exact += scale * output
+        largest += (np.abs(scale * output) + own) * (1 + growth(t))
+    lost = _lost(v, spec, shape, blocks, arithmetic) * (1 + growth(t))
+    parts["underflow"] = parts["underflow"] + lost
+    before = certified + lost
+    bound = rounded(before, np.abs(exact), arithmetic.output.unit, _unit(arithmetic.output, arithmetic))
+    parts["output"] = parts["output"] + (bound - before)
+    bound = claimed_in_range(bound, largest + lost, arithmetic.accumulator.format.max_finite)
+    bound = claimed_in_range(bound, np.abs(exact) + bound, arithmetic.output.format.max_finite)
+    empty = ~np.asarray(blocks.seen(spec, shape).any(axis=-1, keepdims=True))
+    return ErrorBudget(np.where(empty, 0.0, bound), None, parts)
+
+
+def _lost(v: Array, spec: AttentionSpec, shape: Shape, blocks: BlockScales, arithmetic: Arithmetic) -> Array | float:
+    """What underflows in products with scales, and in their sums."""
+    added = 2 * blocks.blocks * _unit(arithmetic.accumulator, arithmetic)
+    if arithmetic.cast == "before":
+        return added
+    once = _unit(arithmetic.scores, arithmetic) + _unit(arithmetic.probabilities, arithmetic)
+    size = np.repeat(np.abs(v), shape.group, axis=1)
+    return np.asarray(added + once / (1 - spec.dropout) * (visible(spec, shape).astype(np.float64) @ size))
+
+
+def _unit(stage: Stage, arithmetic: Arithmetic) -> float:
+    return underflow_unit(stage, arithmetic.flush_to_zero)

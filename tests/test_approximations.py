@@ -1,0 +1,175 @@
+"""A kernel that declares an approximation is judged by the scales that it reports, and nothing is skipped silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import faulty_approximations as faulty
+import pytest
+from faulty import SMALL
+
+from refattn import suite
+from refattn.blocks import BlockScales
+from refattn.errors import InvalidType, InvalidValue
+from refattn.judge import Report, Verdict
+from refattn.models import TiledAttention
+from refattn.properties import ALL, PROFILES
+
+HONEST = {
+    "exact": faulty.exact,
+    "uncorrected": faulty.uncorrected,
+    "static": faulty.static,
+    "moments": faulty.moments,
+    "with a method": faulty.WithMethod,
+}
+#: Fault -> properties each of which finds it.
+FOUND_BY = {
+    faulty.published: ("approximation/leak", "approximation/scales", "approximation/certificate"),
+    faulty.empty_blocks_with_scales: ("approximation/scales",),
+    faulty.off_by_one_block: ("approximation/values", "approximation/certificate"),
+    faulty.understated: ("approximation/certificate", "approximation/values"),
+    faulty.unnormalised: ("approximation/scales", "approximation/row_sums"),
+    faulty.boundary_off_by_one: ("approximation/values", "approximation/certificate"),
+    faulty.summary_of_the_future: ("visibility/garbage",),
+    faulty.contiguous_only: ("approximation/layouts",),
+}
+JUDGED = [prop.name for prop in ALL if prop.of != "exact"]
+REPLACED = [prop.name for prop in ALL if prop.of == "exact" and prop.quantity == "attention"]
+
+
+@pytest.fixture(autouse=True)
+def _small_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PROFILES, SMALL.name, SMALL)
+
+
+def checked(kernel: Any, only: str = "*", **options: Any) -> Report:
+    return suite.check(kernel, profile=SMALL.name, only=only, **options)
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_honest_kernels_conform_and_every_other_property_is_reported_as_replaced(name: str) -> None:
+    report = checked(HONEST[name]())
+    assert report.conforms, [finding.message for finding in report.findings if finding.bad]
+    found = {finding.property: finding for finding in report.findings}
+    assert set(found) == set(JUDGED) | set(REPLACED)
+    for each in REPLACED:
+        unclaimed = found[each].message.startswith("the kernel does not claim")
+        assert found[each].verdict is (Verdict.NOT_CLAIMED if unclaimed else Verdict.REPLACED)
+        assert unclaimed or "the kernel declares an approximation" in found[each].message
+    assert all(found[each].cases > 0 for each in JUDGED if each.startswith(("approximation", "visibility")))
+
+
+@pytest.mark.parametrize("kernel", [faulty.exact, faulty.uncorrected], ids=["exact", "uncorrected"])
+@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
+def test_honest_kernels_conform_in_other_formats(kernel: Any, dtype: str) -> None:
+    assert checked(kernel(), "approximation/[clr]*", dtypes=(dtype,)).conforms
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"), [(fault, name) for fault, names in FOUND_BY.items() for name in names], ids=str
+)
+def test_a_fault_is_found_by(fault: Any, name: str) -> None:
+    (finding,) = checked(fault(), name).findings
+    assert finding.verdict is Verdict.VIOLATES
+    assert finding.fails
+
+
+@pytest.mark.parametrize("kernel", faulty.negative_and_undefined(), ids=["negative", "undefined"])
+def test_scales_that_are_no_weights_are_refused_by_every_property(kernel: Any) -> None:
+    for name in ("scales", "row_sums", "values", "certificate"):
+        (finding,) = checked(kernel, f"approximation/{name}").findings
+        assert finding.verdict is Verdict.VIOLATES
+        assert "expected a finite number of at least 0" in finding.message
+
+
+def test_the_message_of_a_leak_says_how_much() -> None:
+    (finding,) = checked(faulty.published(), "approximation/leak").findings
+    assert finding.message.startswith("A query gives 0.")
+    assert "of its weight to keys that it does not see" in finding.message
+
+
+def test_gradients_of_an_approximation_are_reported_as_unknown() -> None:
+    kernel = faulty.exact()
+    (finding,) = checked(kernel, "gradients/generic", claims=("causal", "backward", "dv")).findings
+    assert finding.verdict is Verdict.REPLACED
+    assert finding.message.startswith("nothing is known of it")
+
+
+def test_exact_kernels_are_not_asked_for_scales() -> None:
+    report = checked(TiledAttention(), "visibility/*")
+    assert {finding.property for finding in report.findings} == {f"visibility/{x}" for x in ("garbage", "nan", "inf")}
+    with pytest.raises(InvalidValue, match=r"only is 'approximation/\*'"):
+        checked(TiledAttention(), "approximation/*")
+
+
+def test_a_case_of_another_kind_of_kernel_is_not_replayed() -> None:
+    (finding,) = checked(faulty.boundary_off_by_one(), "approximation/values").findings
+    assert finding.case is not None
+    token = finding.case.token()
+    assert suite.replay(faulty.boundary_off_by_one(), "native", token).property == "approximation/values"
+    with pytest.raises(InvalidValue, match=r"the kernel does not declare an approximation: expected another one$"):
+        suite.replay(TiledAttention(), "native", token, property="approximation/values")
+    with pytest.raises(InvalidValue, match=r"the kernel declares an approximation: expected another one$"):
+        suite.replay(faulty.exact(), "native", token, property="values/search")
+
+
+class _Declaring:
+    def __init__(self, declared: Any, returned: Any = None) -> None:
+        self.refattn_approximation, self.returned = declared, returned
+
+    def __call__(self, q: Any, k: Any, v: Any, *, spec: Any = None) -> Any:
+        out = TiledAttention()(q, k, v, spec=spec)[0]
+        return out if self.returned is None else (out, *self.returned(q))
+
+
+def test_a_declaration_of_no_use_is_refused_before_anything_runs() -> None:
+    with pytest.raises(InvalidType, match=r"^refattn_approximation is int: expected a BlockScales or None$"):
+        checked(_Declaring(4))
+    with pytest.raises(InvalidValue, match=r"call is 'sdpa': expected 'native' or 'decode'$"):
+        suite.check(_Declaring(BlockScales(2)), "sdpa", profile=SMALL.name)
+
+
+@pytest.mark.parametrize(
+    ("returned", "sentence"),
+    [
+        (None, "returned no scales: expected (out, scales), or a method scales(q, k, *, spec)"),
+        (lambda q: (q[..., 0],), "the kernel returned scales of shape"),
+        (lambda q: (q[..., 0], q, q), "returned 4 values: expected out or (out, scales)"),
+        (lambda q: ("scales",), "as scales: expected a NumPy array"),
+    ],
+    ids=["none", "shape", "count", "type"],
+)
+def test_scales_that_cannot_be_read_are_an_error_of_the_call(returned: Any, sentence: str) -> None:
+    (finding,) = checked(_Declaring(BlockScales(2), returned), "approximation/scales").findings
+    assert finding.verdict is Verdict.ERROR
+    assert sentence in finding.message
+
+
+def test_torch_kernels_are_judged_too() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Kernel:
+        refattn_library = "torch"
+        refattn_claims = ("causal", "cross", "dv", "ragged", "scale")
+        refattn_approximation = BlockScales(2)
+
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        def __call__(self, q: Any, k: Any, v: Any, *, spec: Any) -> Any:
+            shape = (*q.shape[:3], k.shape[2])
+            scale = q.shape[3] ** -0.5 if spec.scale is None else spec.scale
+            scores = (q.double() @ k.double().mT.repeat_interleave(q.shape[1] // k.shape[1], 1)) * scale
+            if spec.causal:
+                seen = torch.ones(shape[2:], dtype=torch.bool).tril(shape[3] - shape[2])
+                scores = scores.masked_fill(~seen, -torch.inf)
+            halves = scores.split([-(-shape[3] // 2), shape[3] // 2], dim=-1)
+            lse = torch.stack([half.logsumexp(-1) for half in halves], -1)
+            scales = torch.nan_to_num((lse - lse.logsumexp(-1, keepdim=True)).exp()).float()
+            weights = torch.cat([torch.nan_to_num(half.softmax(-1)) for half in halves], -1)
+            each = torch.cat([scales[..., i : i + 1].expand_as(half) for i, half in enumerate(halves)], -1)
+            values = v.double().repeat_interleave(q.shape[1] // v.shape[1], 1)
+            return (self.factor * (weights * each) @ values).to(q.dtype), scales
+
+    assert checked(Kernel(1.0)).conforms
+    assert not checked(Kernel(1.02), "approximation/values").conforms

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import refattn
+from refattn import bounds, oracle
+from refattn.comparison import compare
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec
 
@@ -162,10 +164,26 @@ class Scaled(DifferentiableAttention):
         return super().__call__(q, *rest, **keywords)
 
 
-def test_a_planted_fault_is_found() -> None:
+def violations(kernel: Any) -> set[str]:
+    """The gradients that the arithmetic that the kernel declares does not allow."""
+    tensors, (do, _) = problem(), upstream()
     with interpreter.active():
-        kernel = interpreter.in_any_thread(Scaled(KERNEL))
-        assert not refattn.check(kernel, "native", ("fp32",), only="gradients/generic", largest=24).conforms
+        called(tensors, kernel)[0].backward(do)
+    spec = CAUSAL.replace(bias=tensors["bias"].detach().numpy(), sinks=tensors["sinks"].detach().numpy())
+    arrays = [tensors[name].detach().double().numpy() for name in "qkv"]
+    truth = oracle.attention_backward(*arrays, do.double().numpy(), spec)
+    budget = bounds.attention_backward(*arrays, do.double().numpy(), spec, kernel.arithmetic_for("fp32"))
+    return {
+        name
+        for name in NAMES
+        if compare(name, tensors[name].grad.double().numpy(), getattr(truth, f"d{name}"), getattr(budget, f"d{name}"))
+        .violated
+    }  # fmt: skip
+
+
+def test_gradients_lie_within_the_bounds_and_a_planted_fault_does_not() -> None:
+    assert violations(SMALL) == set()
+    assert violations(Scaled(KERNEL)) == {"q"}
 
 
 @pytest.mark.parametrize(

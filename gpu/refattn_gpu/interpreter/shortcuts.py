@@ -1,7 +1,7 @@
 """Shorter ways through the Python code of Triton that every operation takes, and that takes most of the time.
 
 What depends on a shape is worked out once, and what would change nothing is not done: no bit of a result depends on it.
-May import: triton, refattn_gpu.interpreter.patches.
+May import: numpy, triton, refattn_gpu.interpreter.patches.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from triton.runtime import interpreter as stock
 
 from refattn_gpu.interpreter.patches import Patches
@@ -16,6 +17,8 @@ from refattn_gpu.interpreter.patches import Patches
 tl = stock.tl
 # What a tensor of a block type has, kept in the type.
 _OF_TENSORS = "_refattn_of_tensors"
+# The place among the rules for operands of the one that they are divided.
+DIV_OR_MOD = 4
 
 
 def shorten(patches: Patches) -> None:
@@ -24,7 +27,10 @@ def shorten(patches: Patches) -> None:
     patches.set(tl.block_type, "__init__", _block_type(tl.block_type.__init__))
     semantic = stock.interpreter_semantic
     patches.set(semantic, "cast", _cast(semantic.cast))
-    patches.set(semantic, "broadcast_impl_value", _broadcast(semantic.broadcast_impl_value))
+    broadcast = _broadcast(semantic.broadcast_impl_value)
+    patches.set(semantic, "broadcast_impl_value", broadcast)
+    checked = _checked(semantic.binary_op_type_checking_impl, broadcast)
+    patches.set(semantic, "binary_op_type_checking_impl", checked)
     patches.set(semantic, "computation_type_impl", _computation_type(semantic.computation_type_impl))
     patches.set(semantic, "binary_op_sanitize_overflow_impl", _sanitized(semantic))
 
@@ -71,13 +77,44 @@ def _cast(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _broadcast(original: Callable[..., Any]) -> Callable[..., Any]:
     def broadcast(lhs: Any, rhs: Any) -> Any:
-        left, right = lhs.type, rhs.type
-        if left.is_block() != right.is_block():
-            return original(lhs, rhs)
-        alike = not left.is_block() or left.shape.values == right.shape.values
-        return (lhs, rhs) if alike else original(lhs, rhs)
+        left, right = _shape(lhs), _shape(rhs)
+        if left == right:
+            return lhs, rhs
+        if not left or not right:
+            shape = left or right
+        else:
+            shape = [m if n == 1 else n for n, m in zip(left, right, strict=False)]
+            # What does not fit is refused by Triton.
+            if len(left) != len(right) or any(m not in (1, n) for n, m in zip(shape, right, strict=True)):
+                return original(lhs, rhs)
+        return _spread(lhs, left, shape), _spread(rhs, right, shape)
 
     return broadcast
+
+
+def _shape(tensor: Any) -> list[int]:
+    type = tensor.type
+    found: list[int] = type.shape.values if type.is_block() else []
+    return found
+
+
+def _spread(tensor: Any, before: list[int], shape: list[int]) -> Any:
+    if before == shape:
+        return tensor
+    handle = stock.TensorHandle(np.broadcast_to(tensor.handle.data, shape), tensor.dtype)
+    return tl.tensor(handle, tl.block_type(tensor.dtype, shape))
+
+
+def _checked(original: Callable[..., Any], broadcast: Callable[..., Any]) -> Callable[..., Any]:
+    """The operands of a binary operation: of one type of numbers they are only broadcast, but for quotients."""
+
+    def checked(lhs: Any, rhs: Any, *rules: Any, **more: Any) -> Any:
+        alike = type(lhs) is type(rhs) is tl.tensor and lhs.dtype is rhs.dtype and not lhs.dtype.is_ptr()
+        if alike and len(rules) < DIV_OR_MOD and not more.get("div_or_mod"):
+            return broadcast(lhs, rhs)
+        return original(lhs, rhs, *rules, **more)
+
+    return checked
 
 
 def _computation_type(original: Callable[..., Any]) -> Callable[..., Any]:

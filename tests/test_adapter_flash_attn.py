@@ -104,3 +104,18 @@ def test_flash_attn_refuses_other_alignments_and_varlen_other_orders() -> None:
     shuffled = AttentionSpec(documents=(DOCUMENTS[0][::-1], DOCUMENTS[1]))
     with pytest.raises(CallFailure, match="increasing ids"):
         adapters.get("varlen").call(flash_attn_varlen_func, random_case("bf16", shuffled))
+
+
+@pytest.mark.usefixtures("_torch")
+def test_varlen_gives_each_document_the_slopes_of_its_batch_row() -> None:
+    slopes = np.array([[0.5, 0.25], [1.0, 2.0]])
+    given = []
+
+    def kernel(*arguments: Any, alibi_slopes: Any, **rest: Any) -> Any:
+        given.append(alibi_slopes.tolist())
+        return flash_attn_varlen_func(*arguments, **rest)
+
+    spec = AttentionSpec(documents=DOCUMENTS, alibi_slopes=slopes)
+    adapters.get("varlen").call(kernel, random_case("bf16", spec, heads=2))
+    # Three documents in each of two rows.
+    np.testing.assert_array_equal(given[0], slopes[[0, 0, 0, 1, 1, 1]])

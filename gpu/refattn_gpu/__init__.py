@@ -10,6 +10,7 @@ from typing import Any
 
 _CONTENTS = {
     "attention": "refattn_gpu.forward",
+    "attention_varlen": "refattn_gpu.varlen",
     "block_scaled_attention": "refattn_gpu.block_scales",
     "decode": "refattn_gpu.decoding",
     "differentiable_attention": "refattn_gpu.differentiation",
@@ -24,6 +25,7 @@ _CONTENTS = {
 
 __all__ = [
     "attention",
+    "attention_varlen",
     "block_scaled_attention",
     "decode",
     "differentiable_attention",

@@ -159,9 +159,11 @@ def broadcast(spec: AttentionSpec, name: str, shape: Shape, device: torch.device
     return on_device(array, device).expand(shape.batch, shape.heads, shape.queries, shape.keys)
 
 
-def strides(tensor: torch.Tensor | None) -> tuple[int, ...]:
-    """The four strides of a tensor, 0 of none."""
-    return (0, 0, 0, 0) if tensor is None else tuple(tensor.stride())
+def strides(tensor: torch.Tensor | None, packed: bool = False) -> tuple[int, ...]:
+    """The strides of a tensor, four zeros for none; that of the batch is 0 where sequences are packed."""
+    if tensor is None:
+        return (0, 0, 0, 0)
+    return (0, *tensor.stride()[1:]) if packed else tuple(tensor.stride())
 
 
 def padded(size: int) -> int:

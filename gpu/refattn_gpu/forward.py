@@ -1,45 +1,46 @@
 """Attention on torch tensors by refattn_gpu's Triton kernels.
 
-May import: torch, triton, refattn, refattn_gpu.arguments, refattn_gpu.backward, refattn_gpu.kernels,
-refattn_gpu.placement.
+May import: torch, triton, refattn, refattn_gpu.{arguments,backward,kernels,numerics,placement,sequences,tilings}.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import triton
 
-from refattn.arithmetic import Arithmetic, Stage
+from refattn.arithmetic import Arithmetic
+from refattn.errors import InvalidType, InvalidValue
 from refattn.formats import get
 from refattn.spec import AttentionSpec, Shape
 from refattn_gpu.arguments import Features, Tiling, checked, checked_upstream, padded, strides
 from refattn_gpu.backward import gradients
 from refattn_gpu.kernels.attention_forward import attention_forward
+from refattn_gpu.numerics import Numerics
 from refattn_gpu.placement import OnThisMachine
+from refattn_gpu.sequences import Sequences
+from refattn_gpu.tilings import together
 
 PLAIN = AttentionSpec()
-# Of a GPU's last-level cache what keys and values may take: that of an A100 holds 40 MB, that of an H100 50 MB.
-CACHE_BYTES = 24 << 20
 
 
 @dataclass(frozen=True)
 class Attention(OnThisMachine):
-    """(q, k, v, *, spec) -> (out, lse) on torch tensors (B, H, N, D): out in the inputs' dtype, lse (B, H, Nq) in fp32.
+    """(q, k, v, spec, arithmetic) -> (out, lse) on torch tensors (B, H, N, D): out in the inputs' dtype, lse (B, H, Nq)
+    in fp32.
 
-    Gradients are its method `backward`.
+    `arithmetic` is the contract to be honoured; None is that of `numerics`. Gradients are its method `backward`.
 
     backward_tiling     that of `backward`; None is one that suits the head dimension
-    rescale_threshold   a maximum that grows by at most this many powers of two leaves the reference where it is
+    numerics            the options that change the arithmetic
     nan_safe            NaN and infinities in invisible values reach no row
     """
 
     tiling: Tiling = field(default_factory=Tiling)
     backward_tiling: Tiling | None = None
-    rescale_threshold: float = 0.0
+    numerics: Numerics = field(default_factory=Numerics)
     nan_safe: bool = True
 
     refattn_library = "torch"
@@ -51,45 +52,24 @@ class Attention(OnThisMachine):
     )
 
     def arithmetic_for(self, format: Any) -> Arithmetic:
-        """The contract that the kernels honour on inputs of a format.
-
-        Matrix units truncate the sums of products. exp2 and log2 are the hardware's, of 2 ulp, and flush subnormals.
-        """
-        wide = Stage(Arithmetic.flash(format).accumulator.format, "truncate")
-        return Arithmetic.flash(
-            format,
-            name=f"refattn_gpu({get(format).name})",
-            dot=wide,
-            accumulator=wide,
-            exponent="fma",
-            exp_ulps=2.0,
-            lag=self.rescale_threshold * math.log(2.0),
-            tanh_ulps=8.0,
-            log_ulps=4.0,
-            tile=self.tiling.keys,
-            flush_to_zero=True,
-        )
+        """The contract that the kernels honour on inputs of a format."""
+        return self.numerics.arithmetic(format, self.tiling.keys)
 
     def __call__(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, spec: AttentionSpec = PLAIN
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        spec: AttentionSpec = PLAIN,
+        arithmetic: Arithmetic | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Raises InvalidValue or InvalidType before anything is launched, naming the argument."""
         shape = checked(q, k, v, spec)
+        numerics = realising(arithmetic, q, self.tiling, self.numerics)
         out = torch.empty((shape.batch, shape.heads, shape.queries, shape.d_v), dtype=q.dtype, device=q.device)
         lse = torch.empty(out.shape[:3], dtype=torch.float32, device=q.device)
-        if out.shape[:3].numel() == 0:
-            return out, lse
-        features, tiling = Features.of(spec, shape, q.device), self.tiling
-        attention_forward[(triton.cdiv(shape.queries, tiling.queries) * shape.batch * shape.heads,)](
-            q, k, v, out, lse, features.bias, features.mask, features.slopes, features.sinks,
-            *q.stride(), *k.stride(), *v.stride(), *out.stride(), *strides(features.bias), *strides(features.mask),
-            shape.batch * shape.heads, shape.heads, shape.group, shape.queries, shape.keys,
-            together(shape, q.element_size()), *features.numbers, **features.flags,
-            GUARDS_VALUES=self.nan_safe and features.hides, THRESHOLD=self.rescale_threshold,
-            PRECISION="ieee", D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys,
-            BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
-            num_warps=tiling.warps, num_stages=tiling.stages,
-        )  # fmt: skip
+        features = Features.of(spec, shape, q.device)
+        forward(q, k, v, out, lse, shape, features, tiling=self.tiling, nan_safe=self.nan_safe, numerics=numerics)
         return out, lse
 
     def backward(
@@ -98,8 +78,9 @@ class Attention(OnThisMachine):
         k: torch.Tensor,
         v: torch.Tensor,
         do: torch.Tensor,
-        *,
         spec: AttentionSpec = PLAIN,
+        arithmetic: Arithmetic | None = None,
+        *,
         dlse: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor | None, ...]:
         """(dq, dk, dv, dbias, dsinks) of sum(do * out) + sum(dlse * lse): the first three like q, k, v, the others in
@@ -108,14 +89,61 @@ class Attention(OnThisMachine):
         Raises InvalidValue or InvalidType before anything is launched, naming the argument.
         """
         checked_upstream(q, do, dlse, checked(q, k, v, spec))
-        out, lse = self(q, k, v, spec=spec)
-        return gradients(q, k, v, do, out, lse, dlse, spec, tiling=self.backward_tiling, nan_safe=self.nan_safe)
+        numerics = realising(arithmetic, q, self.tiling, self.numerics)
+        out, lse = self(q, k, v, spec, arithmetic)
+        return gradients(
+            q, k, v, do, out, lse, dlse, spec, tiling=self.backward_tiling, nan_safe=self.nan_safe, numerics=numerics
+        )
 
 
 attention = Attention()
 
 
-def together(shape: Shape, size: int) -> int:
-    """Query heads whose keys and values, in elements of so many bytes, fit the cache of a GPU at one time."""
-    of_head = shape.keys * (shape.d_qk + shape.d_v) * size
-    return max(1, CACHE_BYTES // max(of_head, 1)) * shape.group
+def realising(arithmetic: Any, q: torch.Tensor, tiling: Tiling, usual: Numerics) -> Numerics:
+    """The options by which a contract is honoured; the usual ones where there is none. Raises InvalidValue or
+    InvalidType, naming what of it the kernels do not honour.
+    """
+    if arithmetic is None:
+        return usual
+    if not isinstance(arithmetic, Arithmetic):
+        raise InvalidType(f"arithmetic is {type(arithmetic).__name__}: expected a refattn Arithmetic or None")
+    given = get(str(q.dtype).removeprefix("torch."))
+    if arithmetic.inputs is not given:
+        raise InvalidValue(
+            f"arithmetic.inputs is {arithmetic.inputs.name}: expected {given.name}, the format of q, k and v"
+        )
+    return Numerics.realising(arithmetic, tiling.keys)
+
+
+def forward(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    out: torch.Tensor,
+    lse: torch.Tensor,
+    shape: Shape,
+    features: Features,
+    *,
+    tiling: Tiling,
+    nan_safe: bool,
+    numerics: Numerics,
+    sequences: Sequences | None = None,
+) -> None:
+    """The kernel on a checked problem. Where sequences are packed, tensors have one batch, and shape as many as there
+    are sequences, of the length of the longest.
+    """
+    if 0 in (shape.batch, shape.heads, shape.queries):
+        return
+    packed = sequences is not None
+    starts = (None, None) if sequences is None else (sequences.query_starts, sequences.key_starts)
+    tensors = tuple(stride for x in (q, k, v, out) for stride in strides(x, packed))
+    heads_of_all = shape.batch * shape.heads
+    attention_forward[(triton.cdiv(shape.queries, tiling.queries) * heads_of_all,)](
+        q, k, v, out, lse, features.bias, features.mask, features.slopes, features.sinks, *starts,
+        *tensors, *strides(lse, packed)[:2], *strides(features.bias), *strides(features.mask),
+        heads_of_all, shape.heads, shape.group, shape.queries, shape.keys, together(shape, q.element_size()),
+        *features.numbers, **features.flags, **numerics.flags,
+        PACKED=packed, GUARDS_VALUES=nan_safe and features.hides, THRESHOLD=numerics.rescale_threshold,
+        D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys,
+        BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v), num_warps=tiling.warps, num_stages=tiling.stages,
+    )  # fmt: skip

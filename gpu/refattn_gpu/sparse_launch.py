@@ -1,6 +1,6 @@
 """The launches of sparse attention, forward and backward, on checked tensors and an order of them.
 
-May import: torch, triton, refattn.spec, refattn_gpu.{arguments,backward,forward,kernels,sparse_order}.
+May import: torch, triton, refattn.spec, refattn_gpu.{arguments,backward,kernels,sparse_order,tilings}.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import triton
 
 from refattn.spec import Shape
 from refattn_gpu.arguments import Tiling, padded
-from refattn_gpu.backward import suitable, summed
-from refattn_gpu.forward import together
+from refattn_gpu.backward import summed
 from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
 from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
 from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
 from refattn_gpu.kernels.sparse_forward import sparse_forward
 from refattn_gpu.sparse_order import Order
+from refattn_gpu.tilings import suitable, together
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,9 @@ class Launch:
         strides = (*q.stride(), *k.stride(), *v.stride(), *do.stride())
         heads, tiles = shape.batch * shape.heads, triton.cdiv(shape.queries, tiling.queries)
         attention_backward_delta[(tiles, heads)](
-            out, do, dlse, delta, *do.stride(), *of_dlse, shape.heads, shape.queries, shape.d_v,
-            HAS_DLSE=dlse is not None, BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v),
+            out, do, dlse, delta, None, *out.stride(), *do.stride(), *of_dlse, *delta.stride()[:2],
+            shape.heads, shape.queries, shape.d_v, PACKED=False, HAS_DLSE=dlse is not None,
+            BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v),
         )  # fmt: skip
         sparse_backward_queries[(tiles * heads,)](
             q, k, v, do, lse, delta, dq, order.rows, order.starts, order.ends, order.columns,

@@ -135,7 +135,10 @@ class VarLen(FlashAttn):
             longest(packing.query_starts),
             longest(packing.key_starts),
         )
-        returned = session.invoke(kernel, *given.values(), *lengths, **keywords_of(case.spec, session, want_lse))
+        spec = case.spec
+        if spec.alibi_slopes is not None and spec.alibi_slopes.ndim == 2:
+            spec = spec.replace(alibi_slopes=spec.alibi_slopes[packing.rows])
+        returned = session.invoke(kernel, *given.values(), *lengths, **keywords_of(spec, session, want_lse))
         results = outputs(returned, want_lse)
         self._receive(session, "out", results["out"], (*case.q.shape[:3], case.v.shape[3]), (output,))
         if "lse" in results:
@@ -166,8 +169,11 @@ class VarLen(FlashAttn):
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """Where each document starts among the packed queries and keys, int32, with the totals last."""
+    """The batch row that each document is of, and where it starts among the packed queries and keys, int32, with the
+    totals last.
+    """
 
+    rows: NDArray[np.int64]
     query_starts: NDArray[np.int32]
     key_starts: NDArray[np.int32]
 
@@ -177,7 +183,7 @@ class Packing:
         shape = case.shape
         if case.spec.documents is None:
             starts = (np.arange(shape.batch + 1) * n for n in (shape.queries, shape.keys))
-            return cls(*(s.astype(np.int32) for s in starts))
+            return cls(np.arange(shape.batch), *(s.astype(np.int32) for s in starts))
         ids = [
             np.broadcast_to(np.atleast_2d(side), (shape.batch, n))
             for side, n in zip(case.spec.documents, (shape.queries, shape.keys), strict=True)
@@ -185,11 +191,14 @@ class Packing:
         if any((np.diff(side, axis=1) < 0).any() for side in ids):
             return None
         lengths: list[list[int]] = [[], []]
+        rows: list[int] = []
         for row in range(shape.batch):
             for document in np.unique(np.concatenate([side[row] for side in ids])):
+                rows.append(row)
                 for side, counts in zip(ids, lengths, strict=True):
                     counts.append(int((side[row] == document).sum()))
-        return cls(*(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32) for counts in lengths))
+        starts = (np.cumsum([0, *counts]).astype(np.int32) for counts in lengths)
+        return cls(np.array(rows, np.int64), *starts)
 
 
 def packed(array: Array) -> Array:

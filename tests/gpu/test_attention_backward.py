@@ -96,18 +96,18 @@ def test_nan_reaches_the_gradients_that_depend_on_it_and_no_other(place: int) ->
 
 
 @triton.jit
-def without_the_softcap(scores, seen, tanh, reference, dp, delta, HAS_SOFTCAP: tl.constexpr):  # noqa: ARG001
+def without_the_softcap(scores, seen, tanh, reference, dp, delta, *_):  # noqa: ARG001
     """Its derivative forgotten."""
-    p = tl.where(seen, tl.exp2(scores - reference[:, None]), 0.0)
-    ds = tl.where(seen, p * (dp - delta[:, None]), 0.0)
+    p = tl.where(seen, tl.exp2(scores - reference), 0.0)
+    ds = tl.where(seen, p * (dp - delta), 0.0)
     return p, ds, ds
 
 
 @triton.jit
-def spreading_nan(scores, seen, tanh, reference, dp, delta, HAS_SOFTCAP: tl.constexpr):  # noqa: ARG001
+def spreading_nan(scores, seen, tanh, reference, dp, delta, *_):  # noqa: ARG001
     """Invisible pairs are multiplied by their weight of 0."""
-    p = tl.exp2(scores - reference[:, None])
-    ds = p * (dp - delta[:, None])
+    p = tl.exp2(scores - reference)
+    ds = p * (dp - delta)
     return p, ds, ds
 
 
@@ -133,8 +133,8 @@ PLAIN = AttentionSpec()
 CAUSAL = AttentionSpec(causal=True)
 ON_KEYS, ON_QUERIES = "kernels.attention_backward_keys", "kernels.attention_backward_queries"
 FAULTS = [
-    (ON_KEYS, "score_gradients", without_the_softcap, AttentionSpec(softcap=1.0), {"dk"}),
-    (ON_QUERIES, "score_gradients", without_the_softcap, AttentionSpec(softcap=1.0), {"dq"}),
+    (ON_KEYS, "gradients_at", without_the_softcap, AttentionSpec(softcap=1.0), {"dk"}),
+    (ON_QUERIES, "gradients_at", without_the_softcap, AttentionSpec(softcap=1.0), {"dq"}),
     (ON_QUERIES, "reference_of", in_nats, PLAIN, {"dq"}),
     (ON_KEYS, "first_query", a_tile_late, CAUSAL, {"dk", "dv"}),
     ("backward", "summed", first_of, AttentionSpec(bias=BIAS, sinks=SINKS), {"dbias", "dsinks"}),
@@ -150,7 +150,7 @@ def test_a_planted_fault_is_found(
 
 
 def test_nan_that_spreads_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module(f"refattn_gpu.{ON_KEYS}"), "score_gradients", spreading_nan)
+    monkeypatch.setattr(importlib.import_module(f"refattn_gpu.{ON_KEYS}"), "gradients_at", spreading_nan)
     tensors = problem()
     tensors[2][0, 0, -1] = torch.nan
     assert violations(SMALL, AttentionSpec(causal=True, strict=True), tensors) == {"dk"}

@@ -16,6 +16,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.forward import Attention, Tiling, attention  # noqa: E402
+from refattn_gpu.numerics import Numerics  # noqa: E402
 
 # Of tiny tiles, so that the sizes that properties choose take many.
 SMALL = Attention(Tiling(16, 16))
@@ -45,7 +46,7 @@ def inputs(*changes: Any, heads: int = 2, keys: int = 5, d: int = 4) -> list[Any
 
 
 def test_a_kept_reference_gives_the_same_numbers_within_its_bound() -> None:
-    stale = Attention(Tiling(16, 16), rescale_threshold=8.0)
+    stale = Attention(Tiling(16, 16), numerics=Numerics(rescale_threshold=8.0))
     q, k, v = inputs(keys=70)
     k = k * torch.arange(70)[:, None] / 8
     with interpreter.active():

@@ -19,15 +19,20 @@ def forward_configurations() -> Iterator[Configuration]:
     flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT")
     for element in ("bf16", "fp16", "fp32"):
         for d in (64, 128):
-            for features in ((), ("RIGHT",), flags):
+            for features in ((), ("RIGHT",), ("RIGHT", "PACKED"), flags):
                 rows = 128 if element != "fp32" and features != flags else 64
                 constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
                 constants |= {"GUARDS_VALUES": features == flags, "THRESHOLD": 0.0, "PRECISION": "ieee"}
+                # Packed sequences with the polynomial, too.
+                packed = "PACKED" in features
+                constants |= {"DEGREE": 3 if packed else 0, "PACKED": packed}
                 constants |= {"BLOCK_M": rows, "BLOCK_N": 64 if element != "fp32" else 32}
                 constants |= {"D_QK": d, "D_V": d, "BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
                 pointers = dict.fromkeys(("q_base", "k_base", "v_base", "out_base"), element)
                 pointers["lse_base"] = "fp32"
                 for name, flag, kind in (
+                    ("query_starts_base", "PACKED", "i32"),
+                    ("key_starts_base", "PACKED", "i32"),
                     ("bias_base", "BIAS", "fp32"),
                     ("mask_base", "MASK", "i1"),
                     ("slopes_base", "ALIBI", "fp32"),
@@ -53,11 +58,12 @@ def backward_configurations() -> Iterator[Configuration]:
 
     from refattn.spec import Shape
     from refattn_gpu.arguments import padded
-    from refattn_gpu.backward import SUMS, TERMS, suitable
+    from refattn_gpu.backward import SUMS, TERMS
     from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
     from refattn_gpu.kernels.attention_backward_keys import attention_backward_keys
     from refattn_gpu.kernels.attention_backward_queries import attention_backward_queries
     from refattn_gpu.kernels.sum_axis import sum_axis
+    from refattn_gpu.tilings import suitable
 
     sums = {"x_base": "fp32", "sum_base": "fp32"}
     yield Configuration("sum_axis", sum_axis, sums, {"BLOCK": SUMS, "CHUNK": TERMS})
@@ -70,8 +76,9 @@ def backward_configurations() -> Iterator[Configuration]:
             for features in ((), flags):
                 constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
                 constants |= {"GUARDS_VALUES": features == flags, "PRECISION": "ieee"}
+                constants |= {"DEGREE": 0, "PACKED": False, "query_starts_base": None, "key_starts_base": None}
                 constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
-                constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
+                constants |= {"D_QK": d, "D_V": d, "BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
                 pointers = {f"{name}_base": element for name in ("q", "k", "v", "do", "out", "dq", "dk", "dv")}
                 pointers |= dict.fromkeys(("lse_base", "delta_base"), "fp32")
                 for flag, names in results.items():

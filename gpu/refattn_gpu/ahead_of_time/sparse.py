@@ -17,11 +17,11 @@ def sparse_configurations() -> Iterator[Configuration]:
 
     from refattn.spec import Shape
     from refattn_gpu.arguments import Tiling, padded
-    from refattn_gpu.backward import suitable
     from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
     from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
     from refattn_gpu.kernels.sparse_forward import sparse_forward
     from refattn_gpu.sparse_launch import fitting
+    from refattn_gpu.tilings import suitable
 
     order = dict.fromkeys((f"{name}_base" for name in ("rows", "columns", "starts", "ends", "lows", "highs")), "i32")
     for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):

@@ -1,6 +1,6 @@
 """Delta of the backward pass: what the softmax's gradient subtracts in every row.
 
-Dao et al., FlashAttention (2022), appendix B.4. May import: triton.
+Dao et al., FlashAttention (2022), appendix B.4. May import: triton, refattn_gpu.kernels.
 """
 
 from __future__ import annotations
@@ -8,18 +8,29 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from refattn_gpu.kernels.tiles import extent
+
 
 @triton.jit
 def attention_backward_delta(
-    out_base, do_base, dlse_base, delta_base,
+    out_base, do_base, dlse_base, delta_base, query_starts_base,
+    out_batch, out_head, out_row, out_column,
     do_batch, do_head, do_row, do_column,
     dlse_batch, dlse_head, dlse_row,
+    delta_batch, delta_head,
     heads, queries, d_v,
-    HAS_DLSE: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_DV: tl.constexpr,
+    PACKED: tl.constexpr, HAS_DLSE: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
-    """Delta = rowsum(dO * O) - dLSE, (B, H, Nq); out and delta are contiguous, strides are in elements."""
+    """Delta = rowsum(dO * O) - dLSE, (B, H, Nq); strides are in elements, and PACKED is as in the forward pass."""
     program = tl.program_id(1).to(tl.int64)
     batch, head = program // heads, program % heads
+    if PACKED:
+        query_start, queries = extent(query_starts_base, batch)
+        out_base += query_start * out_row
+        do_base += query_start * do_row
+        delta_base += query_start
+        if HAS_DLSE:
+            dlse_base += query_start * dlse_row
     rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = rows < queries
     offsets = rows.to(tl.int64)
@@ -28,10 +39,11 @@ def attention_backward_delta(
     do_place = do_base + batch * do_batch + head * do_head
     do_place += offsets[:, None] * do_row + dv[None, :].to(tl.int64) * do_column
     do = tl.load(do_place, mask=there, other=0.0).to(tl.float32)
-    place = program * queries + offsets
-    out = tl.load(out_base + place[:, None] * d_v + dv[None, :], mask=there, other=0.0).to(tl.float32)
+    out_place = out_base + batch * out_batch + head * out_head
+    out_place += offsets[:, None] * out_row + dv[None, :].to(tl.int64) * out_column
+    out = tl.load(out_place, mask=there, other=0.0).to(tl.float32)
     delta = tl.sum(do * out, 1)
     if HAS_DLSE:
         dlse_place = dlse_base + batch * dlse_batch + head * dlse_head + offsets * dlse_row
         delta -= tl.load(dlse_place, mask=inside, other=0.0)
-    tl.store(delta_base + place, delta, mask=inside)
+    tl.store(delta_base + batch * delta_batch + head * delta_head + offsets, delta, mask=inside)

@@ -9,40 +9,57 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from refattn_gpu.kernels.exponential import exp2
 from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, raised, reciprocal
 from refattn_gpu.kernels.scores import LOG2_E, visible_scores
 from refattn_gpu.kernels.special_values import finite, has_special, special_values
-from refattn_gpu.kernels.tiles import load_tile, tile_and_head
-from refattn_gpu.kernels.visibility import end_of_keys, first_key, whole_keys
+from refattn_gpu.kernels.tiles import extent, load_tile, tile_and_head
+from refattn_gpu.kernels.visibility import end_of_keys, first_key, whole_tiles
 
 
 @triton.jit
 def attention_forward(
     q_base, k_base, v_base, out_base, lse_base, bias_base, mask_base, slopes_base, sinks_base,
+    query_starts_base, key_starts_base,
     q_batch, q_head, q_row, q_column,
     k_batch, k_head, k_row, k_column,
     v_batch, v_head, v_row, v_column,
     out_batch, out_head, out_row, out_column,
+    lse_batch, lse_head,
     bias_batch, bias_head, bias_row, bias_column,
     mask_batch, mask_head, mask_row, mask_column,
     heads_of_all, heads, group, queries, keys, together,
     scale, softcap, left, right, alignment,
     HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
     HAS_SINKS: tl.constexpr, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr,
-    GUARDS_VALUES: tl.constexpr, THRESHOLD: tl.constexpr, PRECISION: tl.constexpr,
-    D_QK: tl.constexpr, D_V: tl.constexpr,
+    PACKED: tl.constexpr, GUARDS_VALUES: tl.constexpr, THRESHOLD: tl.constexpr, DEGREE: tl.constexpr,
+    PRECISION: tl.constexpr, D_QK: tl.constexpr, D_V: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
     """out = softmax(softcap(scale Q K^T) + bias - ALiBi) V and its natural log-sum-exp.
 
     Strides are in elements; `alignment` is added to a query's index to compare it with a key's; left and right are the
     window's, right being 0 at most under a causal mask; heads_of_all is B H, and `together` is tile_and_head's. Without
-    softcap, ALiBi and bias the exponent is a fused multiply-add of the raw product.
+    softcap, ALiBi and bias the exponent is a fused multiply-add of the raw product. DEGREE is that of exp2.
+
+    Where sequences are PACKED, one after another along the axis of rows, strides of the batch are 0, queries and keys
+    are the longest sequence's, and the alignment is each sequence's own, at the bottom right.
     """
     tile_of_queries, head = tile_and_head(tl.cdiv(queries, BLOCK_M), heads_of_all, together)
     batch, head = head // heads, head % heads
     kv_head = head // group
     first = tile_of_queries * BLOCK_M
+    if PACKED:
+        query_start, queries = extent(query_starts_base, batch)
+        key_start, keys = extent(key_starts_base, batch)
+        if first >= queries:
+            return
+        alignment = keys - queries
+        q_base += query_start * q_row
+        k_base += key_start * k_row
+        v_base += key_start * v_row
+        out_base += query_start * out_row
+        lse_base += query_start
     rows = first + tl.arange(0, BLOCK_M)
     inside = rows < queries
     offsets = rows.to(tl.int64)
@@ -70,7 +87,7 @@ def attention_forward(
     low, high = first + alignment, tl.minimum(first + BLOCK_M, queries) - 1 + alignment
     start = first_key(low, left, HAS_LEFT, BLOCK_N)
     end = end_of_keys(high, keys, right, HAS_RIGHT)
-    whole, last = whole_keys(start, end, low, high, keys, left, right, HAS_LEFT, HAS_RIGHT, BLOCK_N)
+    whole, last = whole_tiles(start, end, low, high, keys, left, right, HAS_LEFT, HAS_RIGHT, BLOCK_N)
     before = (whole - start) // BLOCK_N
     steps = tl.arange(0, BLOCK_N)
     far = steps.to(tl.int64)
@@ -82,7 +99,7 @@ def attention_forward(
         count = (last - whole) // BLOCK_N
         if not WHOLE:
             count = before + tl.cdiv(tl.maximum(end - last, 0), BLOCK_N)
-        for index in range(0, count):
+        for index in range(count):
             tile = whole + index * BLOCK_N
             if not WHOLE:
                 tile = index * BLOCK_N + tl.where(index < before, start, last - before * BLOCK_N)
@@ -103,7 +120,7 @@ def attention_forward(
                 )  # fmt: skip
                 maximum = new_maximum(m, scores, THRESHOLD)
             reference = guarded(maximum)
-            p = tl.exp2(scores - reference[:, None])
+            p = exp2(scores - reference[:, None], DEGREE)
             rescale = tl.exp2(m - reference)
             normaliser = normaliser * rescale + tl.sum(p, 1)
             place = v_places + tl.cast(tile, tl.int64) * v_row + v_offsets
@@ -121,4 +138,4 @@ def attention_forward(
     out_place = out_base + batch * out_batch + head * out_head
     out_place += offsets[:, None] * out_row + dv[None, :].to(tl.int64) * out_column
     tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < D_V)[None, :])
-    tl.store(lse_base + (batch * heads + head) * queries + offsets, log_sum_exp(m, normaliser), mask=inside)
+    tl.store(lse_base + batch * lse_batch + head * lse_head + offsets, log_sum_exp(m, normaliser), mask=inside)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from refattn_gpu.kernels.exponential import exp2
 from refattn_gpu.kernels.online import guarded
 from refattn_gpu.kernels.scores import LOG2_E
 
@@ -24,10 +25,26 @@ def score_gradients(scores, seen, tanh, reference, dp, delta, HAS_SOFTCAP: tl.co
 
     P = exp(S - LSE); dS = P (dP - Delta) is the gradient of a score, dX that of what was capped, before the scale.
     """
-    p = tl.where(seen, tl.exp2(scores - reference[:, None]), 0.0)
-    # 0 times NaN would be NaN.
-    ds = tl.where(seen, p * (dp - delta[:, None]), 0.0)
+    return gradients_at(scores, seen, tanh, reference[:, None], dp, delta[:, None], HAS_SOFTCAP, False, 0)
+
+
+@triton.jit
+def gradients_at(
+    scores, seen, tanh, reference, dp, delta, HAS_SOFTCAP: tl.constexpr, ALL_SEEN: tl.constexpr, DEGREE: tl.constexpr
+):
+    """score_gradients with queries along either axis: reference and delta have two. DEGREE is that of exp2.
+
+    ALL_SEEN says that nothing of the tile is hidden.
+    """
+    p = exp2(scores - reference, DEGREE)
+    ds = p * (dp - delta)
+    if not ALL_SEEN:
+        p = tl.where(seen, p, 0.0)
+        # 0 times NaN would be NaN.
+        ds = tl.where(seen, ds, 0.0)
     dx = ds
     if HAS_SOFTCAP:
-        dx = tl.where(seen, ds * (1.0 - tanh * tanh), 0.0)
+        dx = ds * (1.0 - tanh * tanh)
+        if not ALL_SEEN:
+            dx = tl.where(seen, dx, 0.0)
     return p, ds, dx

@@ -36,15 +36,32 @@ def visible_scores(
     """(scores, seen, tanh) of the raw products Q K^T, all (BLOCK_M, BLOCK_N); scores are -inf where nothing is seen.
 
     tanh is the softcap's; without one it is not to be used. Without softcap, ALiBi and bias, a subtraction from the
-    scores may be contracted with their scaling. Of a WHOLE tile every query sees every key, but for mask and bias; its
-    rows and columns beyond the last have scores too.
+    scores may be contracted with their scaling. In a WHOLE tile nothing but mask and bias hides anything; rows and
+    columns beyond the last have scores there, too.
     """
-    held = (rows < queries)[:, None] & (columns < keys)[None, :]
+    return scores_at(
+        products, batch, head, rows[:, None], columns[None, :], queries, keys, scale, softcap, left, right, alignment,
+        slope, bias_base, bias_batch, bias_head, bias_row, bias_column,
+        mask_base, mask_batch, mask_head, mask_row, mask_column,
+        HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT, WHOLE,
+    )  # fmt: skip
+
+
+@triton.jit
+def scores_at(
+    products, batch, head, rows, columns, queries, keys, scale, softcap, left, right, alignment, slope,
+    bias_base, bias_batch, bias_head, bias_row, bias_column,
+    mask_base, mask_batch, mask_head, mask_row, mask_column,
+    HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
+    HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, WHOLE: tl.constexpr,
+):  # fmt: skip
+    """visible_scores of products of which the queries `rows` and keys `columns`, of two axes, lie along either axis."""
+    held = (rows < queries) & (columns < keys)
     seen = held
     if not WHOLE:
-        seen = seen & sees(rows + alignment, columns, keys, left, right, HAS_LEFT, HAS_RIGHT)
-    offsets = rows.to(tl.int64)[:, None]
-    places = columns.to(tl.int64)[None, :]
+        seen = sees(seen, rows + alignment, columns, left, right, HAS_LEFT, HAS_RIGHT)
+    offsets = rows.to(tl.int64)
+    places = columns.to(tl.int64)
     if HAS_MASK:
         place = mask_base + batch * mask_batch + head * mask_head + offsets * mask_row + places * mask_column
         seen = seen & (tl.load(place, mask=held, other=0) != 0)
@@ -55,7 +72,7 @@ def visible_scores(
     else:
         scores = products * (scale * LOG2_E)
     if HAS_ALIBI:
-        distance = tl.abs(rows[:, None] + alignment - columns[None, :]).to(tl.float32)
+        distance = tl.abs(rows + alignment - columns).to(tl.float32)
         scores -= slope * distance * LOG2_E
     if HAS_BIAS:
         place = bias_base + batch * bias_batch + head * bias_head + offsets * bias_row + places * bias_column

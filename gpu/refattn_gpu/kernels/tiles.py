@@ -1,4 +1,4 @@
-"""Which tile a program takes, and loads of tiles, as device functions. May import: triton."""
+"""Which tile of which sequence a program takes, and loads of tiles, as device functions. May import: triton."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ def tile_and_head(tiles, heads, together):
 
 
 @triton.jit
+def extent(starts_base, sequence):
+    """(start, length) of a sequence among packed tokens, whose starts, and the total last, are int32."""
+    start = tl.load(starts_base + sequence)
+    return start.to(tl.int64), tl.load(starts_base + sequence + 1) - start
+
+
+@triton.jit
 def load_tile(place, in_rows, in_columns, ALL_ROWS: tl.constexpr, ALL_COLUMNS: tl.constexpr):
     """The tile at a block of pointers, 0 where it is outside: in_rows (M, 1) and in_columns (1, N) say what is inside,
     where it is not all.
@@ -35,3 +42,9 @@ def load_tile(place, in_rows, in_columns, ALL_ROWS: tl.constexpr, ALL_COLUMNS: t
     else:
         tile = tl.load(place, mask=in_rows & in_columns, other=0.0)
     return tile
+
+
+@triton.jit
+def load_row(place, inside, ALL: tl.constexpr):
+    """The row at a line of pointers, 0 where it is not inside; ALL says that it is all inside."""
+    return tl.load(place) if ALL else tl.load(place, mask=inside, other=0.0)

@@ -28,12 +28,13 @@ def end_of_keys(row, keys, right, HAS_RIGHT: tl.constexpr):
 
 
 @triton.jit
-def whole_keys(
+def whole_tiles(
     start, end, low, high, keys, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, BLOCK_N: tl.constexpr
 ):
     """(first, last) of the whole tiles of keys between start and end: all that the aligned positions low .. high see.
 
-    The tiles from start on and before `first`, and those from `last` on, are at the edges of what is seen.
+    The tiles from start on and before `first`, and those from `last` on, are at the edges of what is seen. With left
+    and right exchanged, the whole tiles of `keys` queries that see all of the keys low .. high.
     """
     first = start
     if HAS_LEFT:
@@ -62,15 +63,13 @@ def end_of_queries(key, queries, left, HAS_LEFT: tl.constexpr):
 
 
 @triton.jit
-def sees(rows, columns, keys, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr):
-    """(BLOCK_M, BLOCK_N): true where the aligned position `rows` sees key `columns`.
+def sees(held, rows, columns, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr):
+    """Where it is `held` and the aligned positions `rows` see the keys `columns`, all of two axes.
 
     A causal mask is a window that ends at 0, or at -1 when it is strict.
     """
-    # The second condition holds of every row, and gives the first its rows.
-    seen = (columns < keys)[None, :] & (rows == rows)[:, None]
     if HAS_LEFT:
-        seen = seen & (columns[None, :] >= rows[:, None] - left)
+        held = held & (columns >= rows - left)
     if HAS_RIGHT:
-        seen = seen & (columns[None, :] <= rows[:, None] + right)
-    return seen
+        held = held & (columns <= rows + right)
+    return held

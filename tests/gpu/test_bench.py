@@ -441,3 +441,25 @@ def test_interpreted_it_runs_all_but_the_clock(tmp_path: Path) -> None:
     assert {row["status"] for row in contents["rows"]} == {"run"}
     assert all(0 < row["share"] <= 1 and not row["ratios"] for row in contents["rows"])
     assert "decode" in trace.read_text()
+
+
+def test_the_script_for_a_gpu_compares_checks_and_times_and_says_if_something_is_wrong(tmp_path: Path) -> None:
+    stub = tmp_path / "bin" / "python3"
+    stub.parent.mkdir()
+    stub.write_text(
+        '#!/bin/sh\necho "$@" >>"$CALLS"\ncase "$*" in *refattn_gpu.bench*) echo aims; exit $WRONG;; esac\n'
+    )
+    stub.chmod(0o755)
+    calls, folder = tmp_path / "calls", tmp_path / "results"
+    for wrong in ("0", "1"):
+        calls.write_text("")
+        environment = {"PATH": f"{stub.parent}:/usr/bin:/bin", "CALLS": str(calls), "WRONG": wrong}
+        script = [str(ROOT / "gpu" / "run_on_gpu"), str(folder), "100"]
+        ran = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert ran.returncode == int(wrong), ran.stderr
+        _, compare, bench = calls.read_text().splitlines()
+        assert compare.startswith("-m refattn_gpu.interpreter.compare --time-limit 12 ")
+        assert bench.startswith(f"-m refattn_gpu.bench --output {folder} --time-limit ")
+        assert 0 < int(bench.split()[-1]) <= 85
+        assert "aims" in ran.stdout
+        assert (folder / "bench.log").read_text() == "aims\n"

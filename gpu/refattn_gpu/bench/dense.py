@@ -100,19 +100,19 @@ class Backward(Dense):
     group: ClassVar[str] = "backward"
 
     def problem(self, device: str) -> Problem:
-        from refattn_gpu import attention
-        from refattn_gpu.backward import gradients
+        from refattn_gpu import differentiable_attention
 
         q, k, v, do = self.drawn(device, "q", "k", "v", "do")
-        out, lse = attention(q, k, v, spec=self.spec)
-        tiling = attention.backward_tiling
+        leaves = [x.detach().requires_grad_() for x in (q, k, v)]
+        out, _ = differentiable_attention(leaves[0], leaves[1], leaves[2], spec=self.spec)
 
         def call(upstream: torch.Tensor = do) -> Any:
-            return gradients(q, k, v, upstream, out, lse, None, self.spec, tiling=tiling, nan_safe=attention.nan_safe)
+            return torch.autograd.grad(out, leaves, upstream, retain_graph=True)
 
         def judge() -> float:
-            arithmetic = attention.arithmetic_for(inputs.FORMAT)
-            return judging.judged_gradients(arithmetic, self.heads_of(q, k, v), do, call(), call(judging.only_rows(do)))
+            arithmetic = differentiable_attention.arithmetic_for(inputs.FORMAT)
+            only = call(judging.only_rows(do))
+            return judging.judged_gradients(arithmetic, self.heads_of(q, k, v), do, call(), only)
 
         work = BACKWARD_TO_FORWARD * self.operations
         others = (

@@ -79,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.interpreted:
         save(options.interpreted, interpreted())
         return AGREE
+    # Triton 3.10 stops contracting a * b + c of its own accord; what its predecessors do is compared.
+    os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     import torch
 
     from refattn_gpu.placement import compiled

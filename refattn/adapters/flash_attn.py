@@ -197,8 +197,8 @@ class Packing:
                 rows.append(row)
                 for side, counts in zip(ids, lengths, strict=True):
                     counts.append(int((side[row] == document).sum()))
-        starts = (np.cumsum([0, *counts]).astype(np.int32) for counts in lengths)
-        return cls(np.array(rows, np.int64), *starts)
+        queries, keys = (np.cumsum([0, *counts]).astype(np.int32) for counts in lengths)
+        return cls(np.array(rows, np.int64), queries, keys)
 
 
 def packed(array: Array) -> Array:

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from refattn_gpu.kernels.exponential import exp2
-from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, raised, reciprocal
+from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, raised, reciprocal, rescaling
 from refattn_gpu.kernels.scores import LOG2_E, visible_scores
 from refattn_gpu.kernels.special_values import finite, has_special, special_values
 from refattn_gpu.kernels.tiles import extent, load_tile, tile_and_head
@@ -121,7 +121,7 @@ def attention_forward(
                 maximum = new_maximum(m, scores, THRESHOLD)
             reference = guarded(maximum)
             p = exp2(scores - reference[:, None], DEGREE)
-            rescale = tl.exp2(m - reference)
+            rescale = rescaling(m, reference)
             normaliser = normaliser * rescale + tl.sum(p, 1)
             place = v_places + tl.cast(tile, tl.int64) * v_row + v_offsets
             v = load_tile(place, held[:, None], (dv < D_V)[None, :], WHOLE, D_V == BLOCK_DV)

@@ -34,6 +34,12 @@ def raised(m, found, THRESHOLD: tl.constexpr):
 
 
 @triton.jit
+def rescaling(m, reference):
+    """What takes numbers in units of 2^m to those of 2^reference: 0 where nothing has been seen before."""
+    return tl.exp2(m - reference)
+
+
+@triton.jit
 def log_sum_exp(m, normaliser):
     """The natural logarithm of normaliser 2^m; -inf for a row that has seen nothing, NaN where one is NaN."""
     empty = normaliser == 0.0

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from refattn.assertions import assert_attention, assert_softmax
     from refattn.blocks import BlockScales
     from refattn.certificates import Certificate, certificate
-    from refattn.errors import InvalidType, InvalidValue, MissingExtra, RefattnError, TargetError
+    from refattn.errors import InvalidType, InvalidValue, MissingExtra, PlatformError, RefattnError, TargetError
     from refattn.judge import Finding, Report, Verdict
     from refattn.oracle.enclosure import Enclosure
     from refattn.rows import select_rows
@@ -34,6 +34,7 @@ _NAMES = {
     "InvalidType": "errors",
     "InvalidValue": "errors",
     "MissingExtra": "errors",
+    "PlatformError": "errors",
     "RefattnError": "errors",
     "Report": "judge",
     "SoftmaxSpec": "spec",
@@ -57,6 +58,7 @@ __all__ = [
     "InvalidType",
     "InvalidValue",
     "MissingExtra",
+    "PlatformError",
     "RefattnError",
     "Report",
     "SoftmaxSpec",

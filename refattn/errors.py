@@ -19,3 +19,7 @@ class TargetError(RefattnError):
 
 class MissingExtra(RefattnError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+class PlatformError(RefattnError, RuntimeError):
+    """A library or a device does not compute as the proofs take for granted."""

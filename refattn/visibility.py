@@ -1,6 +1,6 @@
 """Which key each query sees: integer predicates, no arithmetic on floating-point numbers.
 
-May import: numpy, refattn.spec.
+They are evaluated in NumPy, or where a torch tensor is. May import: numpy, refattn.arrays, refattn.spec.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refattn.arrays import device, like, namespace
 from refattn.spec import AttentionSpec, Shape
 
 Bools = NDArray[np.bool_]
@@ -22,28 +23,33 @@ class Visibility:
     """The predicate visible(i, j) of one problem, evaluated a block of queries at a time.
 
     `query_positions` is (B or 1, Nq), already shifted by the alignment's offset; `key_positions` is (B or 1, Nk), with
-    -1 for a slot that holds no key.
+    -1 for a slot that holds no key. What comes out is of the library and on the device of `model`.
     """
 
     spec: AttentionSpec
     shape: Shape
     query_positions: Ints
     key_positions: Ints
+    model: Any
 
     @classmethod
-    def of(cls, spec: AttentionSpec, shape: Shape) -> Visibility:
-        """The visibility of a problem whose shape has been checked (refattn.spec.problem_shape)."""
+    def of(cls, spec: AttentionSpec, shape: Shape, model: Any = None) -> Visibility:
+        """The visibility of a problem whose shape has been checked (refattn.spec.problem_shape), for a NumPy array or a
+        torch tensor like `model`; None is NumPy's.
+        """
         queries, keys = _positions(spec, shape)
         if spec.query_positions is not None:
             queries = np.atleast_2d(spec.query_positions)
-        return cls(spec, shape, queries, keys)
+        return cls(spec, shape, queries, keys, np.zeros(()) if model is None else model)
 
     def block(self, rows: slice = slice(None)) -> Bools:
         """visible(i, j) for the queries in `rows`: (B or 1, H or 1, rows, Nk), to be broadcast."""
         spec = self.spec
-        position = self.query_positions[:, None, rows, None]
-        key = self.key_positions[:, None, None, :]
-        seen = np.broadcast_to(key >= 0, np.broadcast_shapes(position.shape, key.shape)).copy()
+        xp = namespace(self.model)
+        position, key = self._positions(rows)
+        size = np.broadcast_shapes(position.shape, key.shape)
+        seen: Bools = xp.empty(size, dtype=xp.bool, device=device(self.model))
+        seen[...] = key >= 0
         if spec.causal:
             seen &= key < position if spec.strict else key <= position
         left, right = spec.window
@@ -53,24 +59,33 @@ class Visibility:
             seen &= key <= position + right
         if spec.documents is not None:
             query_ids, key_ids = (np.atleast_2d(ids) for ids in spec.documents)
-            seen = seen & (query_ids[:, None, rows, None] == key_ids[:, None, None, :])
+            seen = seen & (self._here(query_ids[:, None, rows, None]) == self._here(key_ids[:, None, None, :]))
         if spec.buckets is not None:
             query_buckets, key_buckets = (_at_least_3d(ids) for ids in spec.buckets)
-            seen = seen & (_rows(query_buckets[..., None], rows) == key_buckets[:, :, None, :])
+            mine = self._here(_rows(query_buckets[..., None], rows))
+            seen = seen & (mine == self._here(key_buckets[:, :, None, :]))
         if spec.kept_keys is not None:
-            seen = seen & _at_least_3d(spec.kept_keys)[:, :, None, :]
+            seen = seen & self._here(_at_least_3d(spec.kept_keys)[:, :, None, :])
         if spec.kept_queries is not None:
-            seen = seen & _rows(_at_least_3d(spec.kept_queries)[..., None], rows)
+            seen = seen & self._here(_rows(_at_least_3d(spec.kept_queries)[..., None], rows))
         if spec.mask is not None:
-            seen = seen & block_of(spec.mask, rows)
+            seen = seen & self._here(block_of(spec.mask, rows))
         if spec.bias is not None:
-            seen = seen & ~np.isneginf(block_of(spec.bias, rows))
+            seen = seen & self._here(~np.isneginf(block_of(spec.bias, rows)))
         return seen
 
     def distance(self, rows: slice = slice(None)) -> Ints:
         """|position - j| for ALiBi: (B or 1, 1, rows, Nk)."""
-        distance: Ints = np.abs(self.query_positions[:, None, rows, None] - self.key_positions[:, None, None, :])
+        position, key = self._positions(rows)
+        distance: Ints = namespace(self.model).abs(position - key)
         return distance
+
+    def _positions(self, rows: slice) -> tuple[Any, Any]:
+        """Positions of the queries `rows` and of the keys, to be broadcast."""
+        return self._here(self.query_positions[:, None, rows, None]), self._here(self.key_positions[:, None, None, :])
+
+    def _here(self, array: NDArray[Any]) -> Any:
+        return like(array, self.model)
 
     def full(self) -> Bools:
         """visible(i, j) of the whole problem, (B, H, Nq, Nk), read-only."""

@@ -197,7 +197,8 @@ def _output_error(
     magnitude = np.abs(out)
     sums = _numerator(
         found,
-        (found.visible if kept is None else found.visible * kept) @ size,
+        # As numbers: NumPy multiplies a matrix of booleans without BLAS.
+        (found.visible if kept is None else found.visible * kept).astype(np.float64) @ size,
         None if kept is None else gain,
         keys,
         arithmetic,

@@ -1,4 +1,4 @@
-"""Checking what the oracle is given, and turning it into float64 exactly.
+"""Checking what the oracle is given, and turning it into float64 exactly, where it is.
 
 May import: numpy, refattn.arrays, refattn.errors, refattn.spec.
 """
@@ -9,42 +9,43 @@ from typing import Any
 
 import numpy as np
 
-from refattn.arrays import as_float64, format_of
+from refattn.arrays import beside, format_of, where_they_are
 from refattn.errors import InvalidType, InvalidValue
-from refattn.formats import Array
 from refattn.spec import AttentionSpec, Shape, SoftmaxSpec, problem_shape
 
 # Two float64 numbers hold about 107 bits of a midpoint.
 SMALLEST_RTOL = 2.0**-100
 
 
-def attention_inputs(q: Any, k: Any, v: Any, spec: Any) -> tuple[Array, Array, Array, Shape]:
-    """q, k, v in float64 and their checked shape. Raises InvalidType or InvalidValue, naming the argument."""
+def attention_inputs(q: Any, k: Any, v: Any, spec: Any) -> tuple[Any, Any, Any, Shape]:
+    """q, k, v in float64 and their checked shape. Raises InvalidType or InvalidValue, naming the argument.
+
+    Tensors of one device stay there; anything else becomes NumPy's.
+    """
     if not isinstance(spec, AttentionSpec):
         raise InvalidType(f"spec is {type(spec).__name__}: expected an AttentionSpec")
     named = (("q", q), ("k", k), ("v", v))
-    arrays = [as_float64(name, value) for name, value in named]
+    exact_q, exact_k, exact_v = where_they_are("qkv", (q, k, v))
     formats = [format_of(name, value) for name, value in named]
     for (name, _), format in zip(named, formats, strict=True):
         if format.name != formats[0].name:
             raise InvalidType(f"{name} is in {format.name} and q in {formats[0].name}: expected the same format")
-    exact_q, exact_k, exact_v = arrays
     return exact_q, exact_k, exact_v, problem_shape(exact_q, exact_k, exact_v, spec)
 
 
-def upstream_inputs(do: Any, dlse: Any, shape: Shape) -> tuple[Array, Array | None]:
-    """do (B, H, Nq, Dv) and dlse (B, H, Nq) in float64. Raises InvalidType or InvalidValue, naming the argument."""
+def upstream_inputs(do: Any, dlse: Any, shape: Shape, q: Any) -> tuple[Any, Any]:
+    """do (B, H, Nq, Dv) and dlse (B, H, Nq) in float64, beside q. Raises InvalidType or InvalidValue, naming them."""
     rows = (shape.batch, shape.heads, shape.queries)
-    found = as_float64("do", do)
+    found = beside("do", do, q)
     _expect("do", found, (*rows, shape.d_v))
     if dlse is None:
         return found, None
-    direct = as_float64("dlse", dlse)
+    direct = beside("dlse", dlse, q)
     _expect("dlse", direct, rows)
     return found, direct
 
 
-def softmax_input(x: Any, axis: Any, spec: Any) -> tuple[Array, SoftmaxSpec]:
+def softmax_input(x: Any, axis: Any, spec: Any) -> tuple[Any, SoftmaxSpec]:
     """x in float64 and the spec to use: the given one, or a plain one along `axis`.
 
     Raises InvalidType or InvalidValue, naming the argument.
@@ -55,9 +56,9 @@ def softmax_input(x: Any, axis: Any, spec: Any) -> tuple[Array, SoftmaxSpec]:
         raise InvalidType(f"spec is {type(spec).__name__}: expected a SoftmaxSpec")
     elif axis != -1 and axis != spec.axis:
         raise InvalidValue(f"axis is {axis!r} and spec.axis is {spec.axis}: expected just one of them to be given")
-    found = as_float64("x", x)
+    found = where_they_are("x", [x])[0]
     if not -found.ndim <= spec.axis < found.ndim:
-        raise InvalidValue(f"axis is {spec.axis}: expected an axis of x, which has shape {found.shape}")
+        raise InvalidValue(f"axis is {spec.axis}: expected an axis of x, which has shape {tuple(found.shape)}")
     return found, spec
 
 
@@ -80,6 +81,6 @@ def refuse_specials(found: bool, names: str) -> None:
         )
 
 
-def _expect(name: str, array: Array, shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise InvalidValue(f"{name} has shape {array.shape}: expected {shape}")
+def _expect(name: str, array: Any, shape: tuple[int, ...]) -> None:
+    if tuple(array.shape) != shape:
+        raise InvalidValue(f"{name} has shape {tuple(array.shape)}: expected {shape}")

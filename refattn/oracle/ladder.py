@@ -1,7 +1,8 @@
 """Climbing the rungs: float64 first, then more bits, row by row, until every radius is small enough.
 
 The rungs above float64 are Arb's where python-flint is installed, and the definition where it is not.
-May import: numpy, refattn.formats, refattn.spec, refattn.visibility, and everything in refattn.oracle.
+torch tensors stay where they are in float64, and go to NumPy for the rungs above; what comes out is NumPy's.
+May import: numpy, refattn.arrays, refattn.formats, refattn.spec, refattn.visibility, and everything in refattn.oracle.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from refattn import formats
+from refattn.arrays import to_numpy
 from refattn.formats import Array
 from refattn.oracle import ball, ball_gradients, fallback, float64, float64_gradients
 from refattn.oracle.definition import PLAIN_ATTENTION
@@ -47,11 +49,13 @@ def attention(
     """The exact output (B, H, Nq, Dv) and natural log-sum-exp (B, H, Nq) of attention, each to a certified radius.
 
     q is (B, H, Nq, D), k is (B, Hkv, Nk, D), v is (B, Hkv, Nk, Dv), in one format, of NumPy, ml_dtypes, torch or JAX.
+    Tensors of one device are worked on there, in blocks of memory linear in the lengths, and the result is NumPy's.
     With rtol None an output's radius is at most 2**-30 of the largest |v| that its query sees in that column, times
     1 / (1 - dropout), and a log-sum-exp's at most 2**-30 max(1, |lse|); otherwise every radius is at most rtol |mid|,
     for rtol of at least 2**-100 (or 2**-1074, the smallest float64 number). A result beyond float64's range has an
     infinite radius. Visible NaN and infinities give what refattn.oracle.specials says, unless `require_finite`.
-    Raises InvalidType or InvalidValue, naming the argument.
+    Raises InvalidType or InvalidValue, naming the argument, and PlatformError where a library or a device does not
+    compute as refattn.oracle.platform takes for granted.
     """
     q, k, v, shape = attention_inputs(q, k, v, spec)
     limit = tolerance(rtol)
@@ -76,12 +80,11 @@ def correctly_rounded(
     if special.out is not None:
         pending &= ~special.out.mask
     rung = ball if ball.available() else fallback
+    arrays = [to_numpy(array) for array in (special.q, special.k, special.v)]
     for bits in ZIV_PRECISIONS:
         if not pending.any():
             break
-        low, high = rung.attention_ends(
-            special.q, special.k, special.v, special.spec, shape, bits=bits, wanted=pending.any(axis=-1)
-        )
+        low, high = rung.attention_ends(*arrays, special.spec, shape, bits=bits, wanted=pending.any(axis=-1))
         found, sure, tie = round_intervals(low, high, target)
         values = np.where(pending, found, values)
         decided |= pending & sure
@@ -128,12 +131,13 @@ def attention_backward(
     Raises InvalidType or InvalidValue, naming the argument.
     """
     q, k, v, shape = attention_inputs(q, k, v, spec)
-    do, dlse = upstream_inputs(do, dlse, shape)
+    do, dlse = upstream_inputs(do, dlse, shape, q)
     limit = tolerance(rtol)
     special = split_backward(Inputs(q, k, v, do, dlse, spec), shape)
     refuse_specials(require_finite and special.nan is not None, "q, k, v, do, dlse or spec")
     q, k, v, do, dlse, spec = special.inputs
     found = float64_gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+    q, k, v, do, dlse, spec = special.inputs.in_numpy()
     sizes = gradient_sizes(q, k, v, do, dlse, spec, shape)
     rung = ball_gradients if ball.available() else fallback
     for bits in PRECISIONS:
@@ -158,9 +162,9 @@ def attention_backward(
 
 def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTruth:
     """The truth of a finite problem, but for the elements that are known already."""
-    problem = (special.q, special.k, special.v, special.spec, shape)
-    found = float64.attention(*problem)
+    found = float64.attention(special.q, special.k, special.v, special.spec, shape)
     rung = ball if ball.available() else fallback
+    arrays = [to_numpy(array) for array in (special.q, special.k, special.v)]
     for bits in PRECISIONS:
         out, rows = _unsettled(found.out, special, shape, rtol)
         lse = ~_small(found.lse, rtol, np.ones(()))
@@ -168,7 +172,7 @@ def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTrut
         rows |= lse if special.lse is None else lse & ~special.lse.mask
         if not rows.any():
             break
-        finer = rung.attention(*problem, bits=bits, wanted=rows)
+        finer = rung.attention(*arrays, special.spec, shape, bits=bits, wanted=rows)
         found = AttentionTruth(_narrowed(found.out, finer.out), _narrowed(found.lse, finer.lse))
     return found
 
@@ -180,21 +184,22 @@ def _unsettled(out: Enclosure, special: Specials, shape: Shape, rtol: float | No
     if special.out is not None:
         fails &= ~special.out.mask
     if fails.any() and rtol is None:
-        fails &= ~_small(out, rtol, some_values(v, spec, shape))
+        fails &= ~_small(out, rtol, to_numpy(some_values(v, spec, shape)))
     rows = np.asarray(fails.any(axis=-1))
     if not rows.any():
         return out, rows
-    size = largest_values(v, spec, shape, rows)
+    size = largest_values(to_numpy(v), spec, shape, rows)
     out = _zero_where(out, fails & (size == 0.0))
     fails &= ~_small(out, rtol, size)
     return out, np.asarray(fails.any(axis=-1))
 
 
-def _softmax(x: Array, spec: SoftmaxSpec, rtol: float | None, require_finite: bool) -> Enclosure:
+def _softmax(x: Any, spec: SoftmaxSpec, rtol: float | None, require_finite: bool) -> Enclosure:
     plain, known = split_softmax(x, spec)
     refuse_specials(require_finite and known is not None, "x")
     found = float64.softmax(plain, spec)
     rung = ball if ball.available() else fallback
+    plain = to_numpy(plain)
     size = np.array(NEGLIGIBLE / DEFAULT_RTOL if spec.kind == "softmax" else 1.0)
     for bits in PRECISIONS:
         fails = ~_small(found, rtol, size)

@@ -1,17 +1,20 @@
 """Sizes that a radius is small against: of what an output averages, and of the products that a gradient adds up.
 
-Upper bounds, inflated by more than their own roundings. May import: numpy, refattn.spec, refattn.visibility.
+Upper bounds, inflated by more than their own roundings. May import: numpy, refattn.arrays, refattn.scores,
+refattn.spec, refattn.visibility.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refattn.arrays import device, like, namespace, to_numpy
+from refattn.scores import entries_for, hides
 from refattn.spec import AttentionSpec, Shape
-from refattn.visibility import Bools, Visibility
+from refattn.visibility import Bools, Ints, Visibility
 
 Array = NDArray[np.float64]
 
@@ -46,25 +49,55 @@ def largest_values(v: Array, spec: AttentionSpec, shape: Shape, wanted: Bools) -
     return found
 
 
-def some_values(v: Array, spec: AttentionSpec, shape: Shape) -> Array:
-    """The larger |v| of the first and the last key that each query sees, in each column: cheap, and often enough."""
-    found = np.zeros((shape.batch, shape.heads, shape.queries, shape.d_v))
-    if not shape.keys:
+def some_values(v: Any, spec: AttentionSpec, shape: Shape) -> Any:
+    """The largest |v| that each query sees in each column where its keys are a run, else that of its first and last.
+
+    Cheap, often enough, and where v is.
+    """
+    xp = namespace(v)
+    found = xp.zeros((shape.batch, shape.heads, shape.queries, shape.d_v), dtype=xp.float64, device=device(v))
+    if not shape.keys or not shape.queries:
         return found
-    visibility = Visibility.of(spec, shape)
-    size = np.abs(v)
-    step = max(1, BLOCK_ENTRIES // shape.keys)
-    for start in range(0, shape.queries, step):
-        rows = slice(start, min(start + step, shape.queries))
-        seen: Bools = visibility.block(rows)
-        places = (seen.argmax(axis=-1), shape.keys - 1 - seen[..., ::-1].argmax(axis=-1))
-        some: Bools = np.asarray(seen.any(axis=-1, keepdims=True))
-        for batch, head in np.ndindex(shape.batch, shape.heads):
-            mine = (batch if len(seen) > 1 else 0, head if seen.shape[1] > 1 else 0)
-            for place in places:
-                values = np.where(some[mine], size[batch, head // shape.group][place[mine]], 0.0)
-                found[batch, head, rows] = np.maximum(found[batch, head, rows], values)
+    first, last, run = _extents(v, spec, shape)
+    size = xp.abs(v)
+    for batch, head in np.ndindex(shape.batch, shape.heads):
+        mine = (batch if len(first) > 1 else 0, head if first.shape[1] > 1 else 0)
+        # The maximum of 2**level keys from each: two such stretches cover any run.
+        table = size[batch, head // shape.group]
+        level_of = np.where(run[mine], np.frexp(last[mine] - first[mine] + 1.0)[1] - 1, 0)
+        level_of[last[mine] < first[mine]] = -1
+        for level in range(level_of.max(initial=-1) + 1):
+            if level:
+                half = 1 << (level - 1)
+                table = xp.maximum(table[:-half], table[half:])
+            rows = np.flatnonzero(level_of == level)
+            ends = (first[mine][rows], last[mine][rows] - (1 << level) + 1)
+            if rows.size:
+                low, high = (table[like(end, v)] for end in ends)
+                found[batch, head, like(rows, v)] = xp.maximum(low, high)
     return found
+
+
+def _extents(v: Any, spec: AttentionSpec, shape: Shape) -> tuple[Ints, Ints, Bools]:
+    """The first and the last key that each query sees, and whether it sees all between; last is -1 where it sees none.
+
+    (B or 1, H or 1, Nq) each.
+    """
+    if not hides(spec):
+        first, last = (np.full((1, 1, shape.queries), key) for key in (0, shape.keys - 1))
+        return first, last, np.ones(first.shape, np.bool_)
+    xp = namespace(v)
+    visibility = Visibility.of(spec, shape, v)
+    parts = []
+    step = max(1, max(BLOCK_ENTRIES, entries_for(shape.keys, v)) // shape.keys)
+    for start in range(0, shape.queries, step):
+        # torch has no argmax of booleans.
+        seen = xp.astype(visibility.block(slice(start, min(start + step, shape.queries))), xp.uint8)
+        count = xp.sum(seen, axis=-1, dtype=xp.int64)
+        last = xp.where(count > 0, shape.keys - 1 - xp.argmax(xp.flip(seen, axis=-1), axis=-1), -1)
+        parts.append([to_numpy(part) for part in (xp.argmax(seen, axis=-1), last, count)])
+    firsts, lasts, counts = (np.concatenate(part, axis=2) for part in zip(*parts, strict=True))
+    return firsts, lasts, counts == lasts - firsts + 1
 
 
 def gradient_sizes(

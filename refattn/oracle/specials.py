@@ -11,17 +11,19 @@ The reading, for a visible pair (i, j):
   weight gives that infinity, both infinities NaN, and an infinity of weight 0 (score -inf, or dropped out) NaN.
 - A sink of NaN makes every row of its head that sees a key NaN, and all their log-sum-exps.
 
-An invisible pair has no influence whatever it holds. May import: numpy, refattn.spec, refattn.visibility,
-refattn.oracle.enclosure, .truth.
+An invisible pair has no influence whatever it holds. Tensors that hold such numbers are read in NumPy. May import:
+numpy, refattn.arrays, refattn.spec, refattn.visibility, refattn.oracle.enclosure, .truth.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refattn.arrays import all_finite, like, namespace, to_numpy
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.truth import AttentionTruth
 from refattn.spec import AttentionSpec, Shape, SoftmaxSpec
@@ -67,9 +69,9 @@ class Specials:
     `out` and `lse` are None where nothing is special.
     """
 
-    q: Array
-    k: Array
-    v: Array
+    q: Any
+    k: Any
+    v: Any
     spec: AttentionSpec
     out: Known | None = None
     lse: Known | None = None
@@ -81,26 +83,33 @@ class Specials:
         return AttentionTruth(out, lse)
 
 
-def split(q: Array, k: Array, v: Array, spec: AttentionSpec, shape: Shape) -> Specials:
-    """Separate NaN and infinities from the finite numbers of a checked problem; one test each if there are none."""
-    plain_scores = _all_finite(q, k, spec.sinks) and (spec.bias is None or not np.isnan(spec.bias).any())
-    if plain_scores and np.isfinite(v).all():
+def split(q: Any, k: Any, v: Any, spec: AttentionSpec, shape: Shape) -> Specials:
+    """Separate NaN and infinities from the finite numbers of a checked problem; one test each if there are none.
+
+    q, k and v come back as they are, in NumPy or as tensors.
+    """
+    no_nan = all(extra is None or not np.isnan(extra).any() for extra in (spec.sinks, spec.bias))
+    plain_scores = no_nan and all_finite(q) and all_finite(k)
+    if plain_scores and all_finite(v):
         return Specials(q, k, v, spec)
-    work = _Work(q, k, v, spec, shape)
+    work = _Work(to_numpy(q), to_numpy(k), to_numpy(v), spec, shape)
     step = max(1, BLOCK_ENTRIES // max(1, shape.batch * shape.heads * shape.keys))
     for start in range(0, shape.queries, step):
         work.classify(slice(start, min(start + step, shape.queries)), plain_scores)
-    return work.result()
+    found = work.result()
+    return replace(found, q=like(found.q, q), k=like(found.k, k), v=like(found.v, v))
 
 
-def split_softmax(x: Array, spec: SoftmaxSpec) -> tuple[Array, Known | None]:
+def split_softmax(x: Any, spec: SoftmaxSpec) -> tuple[Any, Known | None]:
     """x with every row that holds NaN or +inf set to 0, and what those rows give; x itself if there is none.
 
     NaN gives NaN. +inf gives NaN too, as inf - inf does, but a log-sum-exp of +inf.
     """
-    bad = np.isnan(x) | np.isposinf(x)
-    if not bad.any():
+    xp = namespace(x)
+    if not xp.any(xp.isnan(x) | (x == np.inf)):
         return x, None
+    given, x = x, to_numpy(x)
+    bad = np.isnan(x) | np.isposinf(x)
     nan = np.isnan(x).any(axis=spec.axis, keepdims=True)
     touched = bad.any(axis=spec.axis, keepdims=True)
     if spec.kind == "logsumexp":
@@ -108,7 +117,7 @@ def split_softmax(x: Array, spec: SoftmaxSpec) -> tuple[Array, Known | None]:
         mask, value = np.squeeze(mask, spec.axis), np.squeeze(value, spec.axis)
     else:
         mask, value = np.broadcast_to(touched, x.shape), np.full(x.shape, np.nan)
-    return np.where(touched, 0.0, x), Known(mask, np.where(mask, value, 0.0), np.zeros(mask.shape))
+    return like(np.where(touched, 0.0, x), given), Known(mask, np.where(mask, value, 0.0), np.zeros(mask.shape))
 
 
 @dataclass(eq=False)
@@ -238,11 +247,6 @@ class _Work:
             self.out if self.out.mask.any() else None,
             self.lse if self.lse.mask.any() else None,
         )
-
-
-def _all_finite(q: Array, k: Array, sinks: Array | None) -> bool:
-    no_nan = sinks is None or not np.isnan(sinks).any()
-    return bool(no_nan and np.isfinite(q).all() and np.isfinite(k).all())
 
 
 def _without_special_vectors(x: Array) -> Array:

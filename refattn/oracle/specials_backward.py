@@ -5,17 +5,18 @@ is then NaN at every visible pair, since delta = sum_j P dP is: so are its dq, t
 dbias and dsinks. dv is reached by NaN in a weight (every column) or in do (that column). Infinities travel the same
 way, but what they make of an element is not settled here: its radius is infinite. An invisible pair has no influence,
 whatever it holds.
-May import: numpy, refattn.spec, refattn.visibility, refattn.oracle.enclosure, .specials, .truth.
+May import: numpy, refattn.arrays, refattn.spec, refattn.visibility, refattn.oracle.enclosure, .specials, .truth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from refattn.arrays import all_finite, like, to_numpy
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.specials import BLOCK_ENTRIES, Known
 from refattn.oracle.truth import GradientTruth
@@ -27,14 +28,26 @@ Test = Callable[[Array], Bools]
 
 
 class Inputs(NamedTuple):
-    """What a gradient is taken of, and where."""
+    """What a gradient is taken of, and where; the arrays are NumPy's, or tensors of one device."""
 
-    q: Array
-    k: Array
-    v: Array
-    do: Array
-    dlse: Array | None
+    q: Any
+    k: Any
+    v: Any
+    do: Any
+    dlse: Any
     spec: AttentionSpec
+
+    def in_numpy(self) -> Inputs:
+        """The same numbers in NumPy."""
+        return self._each(to_numpy)
+
+    def beside(self, other: Inputs) -> Inputs:
+        """NumPy's numbers where another's arrays are."""
+        return self._each(lambda array: like(array, other.q))
+
+    def _each(self, change: Callable[[Any], Any]) -> Inputs:
+        dlse = None if self.dlse is None else change(self.dlse)
+        return Inputs(change(self.q), change(self.k), change(self.v), change(self.do), dlse, self.spec)
 
 
 class Reach(NamedTuple):
@@ -81,8 +94,10 @@ def split_backward(inputs: Inputs, shape: Shape) -> Split:
     """Separate NaN and infinities from the finite numbers of a checked problem."""
     if _finite(inputs):
         return Split(inputs)
+    given, inputs = inputs, inputs.in_numpy()
     nan, infinite = reach(inputs, shape, np.isnan), reach(inputs, shape, np.isinf)
-    return Split(_emptied(inputs), nan, infinite) if nan.any() or infinite.any() else Split(_emptied(inputs))
+    emptied = _emptied(inputs).beside(given)
+    return Split(emptied, nan, infinite) if nan.any() or infinite.any() else Split(emptied)
 
 
 def reach(inputs: Inputs, shape: Shape, test: Test) -> Reach:
@@ -156,7 +171,7 @@ def _over(found: Enclosure, nan: Bools | None, infinite: Bools | None) -> Enclos
 def _finite(inputs: Inputs) -> bool:
     *arrays, spec = inputs
     no_nan = all(extra is None or not np.isnan(extra).any() for extra in (spec.bias, spec.sinks))
-    return no_nan and all(array is None or bool(np.isfinite(array).all()) for array in arrays)
+    return no_nan and all(array is None or all_finite(array) for array in arrays)
 
 
 def _emptied(inputs: Inputs) -> Inputs:

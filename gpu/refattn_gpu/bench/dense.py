@@ -78,10 +78,11 @@ class Forward(Dense):
     def problem(self, device: str) -> Problem:
         from refattn_gpu import attention
 
+        spec = self.spec
         q, k, v = self.drawn(device, "q", "k", "v")
 
         def call() -> Any:
-            return attention(q, k, v, spec=self.spec)
+            return attention(q, k, v, spec=spec)
 
         def judge() -> float:
             return judging.judged_outputs(attention.arithmetic_for(inputs.FORMAT), self.heads_of(q, k, v), *call())

@@ -33,7 +33,7 @@ LAYERS = [
     {"target"},
     {"properties"},
     {"suite", "options"},
-    {"cli", "pytest_plugin", "conformance"},
+    {"cli", "pytest_plugin", "conformance", "learned"},
     {"__main__"},
 ]
 # Not even inside a function.
@@ -47,9 +47,9 @@ NEVER = {
 LOADED_BY = {
     "hypothesis": {"strategies", "suite"},
     "pytest": {"pytest_plugin", "conformance"},
-    "rich": {"reports", "cli"},
-    "click": {"cli"},
-    "torch": set(),
+    "rich": {"reports", "cli", "learned"},
+    "click": {"cli", "learned"},
+    "torch": {"learned"},
     "jax": set(),
     "triton": set(),
     "flint": set(),

@@ -1,0 +1,139 @@
+"""What scales cost: perplexity, and the certificate on the very rows that the model then attends with.
+
+May import: torch, refattn.blocks, refattn.learned.methods, replacement, rows, scales.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refattn.learned.methods import Method
+from refattn.learned.replacement import attending
+from refattn.learned.rows import Rows
+from refattn.learned.scales import block_softmax, distances
+
+
+@dataclass
+class LayerCertificate:
+    """Distances of one layer's scales from the exact ones, a number a head: over all rows of all windows.
+
+    mean, largest  of sum_j |p'_j - p_j| = sum_i |a_i - a*_i|
+    output_bound   the largest of that times the largest |v| of the head: no element of the output is farther off, but
+                   for roundings
+    leak           the largest weight on keys that a query does not see
+    row_sum_error  the largest |sum_j p'_j - 1|
+    """
+
+    mean: list[float]
+    largest: list[float]
+    output_bound: list[float]
+    leak: list[float]
+    row_sum_error: list[float]
+
+
+@dataclass
+class Result:
+    """One method, with one number of blocks, on the windows to test on.
+
+    change       of perplexity, relative to the exact model's
+    doubt        one standard error of it, from the differences between windows
+    """
+
+    method: str
+    blocks: int
+    perplexity: float
+    seconds: float
+    change: float = 0.0
+    doubt: float = 0.0
+    training_seconds: float = 0.0
+    steps: int = 0
+    layers: list[LayerCertificate] = field(default_factory=list)
+
+    @property
+    def mean_distance(self) -> float:
+        """Over all layers and heads."""
+        every = [value for layer in self.layers for value in layer.mean]
+        return sum(every) / max(len(every), 1)
+
+    def largest(self, name: str) -> float:
+        """The largest of a field of the layers' certificates."""
+        return max((value for layer in self.layers for value in getattr(layer, name)), default=0.0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+class _Judge:
+    """A site that attends by a method, and judges its scales on the way."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        heads = method.layer.heads
+        self.rows = 0
+        self.total = torch.zeros(heads, dtype=torch.float64)
+        self.most = {name: torch.zeros(heads, dtype=torch.float64) for name in ("distance", "output", "leak", "sum")}
+
+    def __call__(self, rows: Rows) -> Tensor:
+        softmax = block_softmax(rows, self.method.blocks)
+        scales = self.method.scales(rows, softmax)
+        found = distances(softmax, scales)
+        self.rows += found.distance[:, 0].numel()
+        self.total += found.distance.sum((0, 2)).cpu()
+        largest_value = rows.for_heads(rows.value.abs().amax((2, 3), keepdim=True))[..., 0]
+        for name, values in (
+            ("distance", found.distance),
+            ("output", found.distance * largest_value),
+            ("leak", found.leak),
+            ("sum", found.row_sum_error),
+        ):
+            self.most[name] = torch.maximum(self.most[name], values.amax((0, 2)).cpu())
+        return rows.output(self.method.weights(softmax, scales))
+
+    def certificate(self) -> LayerCertificate:
+        most = {name: values.tolist() for name, values in self.most.items()}
+        mean = (self.total / max(self.rows, 1)).tolist()
+        return LayerCertificate(mean, most["distance"], most["output"], most["leak"], most["sum"])
+
+
+def losses(model: Any, windows: Tensor, batch: int, advanced: Callable[[int], None]) -> Tensor:
+    """Mean negative log-likelihood of the tokens of each window but its first, (windows,), in nats."""
+    found = []
+    with torch.no_grad():
+        for part in torch.split(windows, batch):
+            tokens = part.to(model.device)
+            logits = model(tokens, use_cache=False).logits[:, :-1].flatten(0, 1).float()
+            each = torch.nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
+            found.append(each.view(len(part), -1).double().mean(1).cpu())
+            advanced(len(part))
+    return torch.cat(found)
+
+
+def evaluate(
+    model: Any,
+    methods: Sequence[Method],
+    windows: Tensor,
+    batch: int,
+    exact: Tensor | None = None,
+    advanced: Callable[[int], None] = lambda count: None,
+) -> tuple[Result, Tensor]:
+    """The result of methods, one a layer, and the loss of each window; `exact` are the exact model's losses."""
+    started = time.monotonic()
+    judges = [_Judge(method) for method in methods]
+    with attending(model, judges):
+        loss = losses(model, windows, batch, advanced)
+    result = Result(methods[0].name, methods[0].blocks.blocks, math.exp(loss.mean()), time.monotonic() - started)
+    result.layers = [judge.certificate() for judge in judges]
+    if exact is not None:
+        difference = loss - exact
+        result.change = math.expm1(difference.mean())
+        spread = difference.std().item() if len(difference) > 1 else 0.0
+        result.doubt = (1 + result.change) * spread / math.sqrt(len(difference))
+    return result, loss

@@ -1,0 +1,60 @@
+"""The published method: lnairGT, Learned-Flash-Attention (2024), with its leak of keys to come, and without.
+
+May import: torch, refattn.blocks, errors, refattn.learned.rows, scales, methods.base, methods.static.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from refattn.blocks import BlockScales
+from refattn.errors import InvalidValue
+from refattn.learned.methods.base import LayerShape, Method, Objective
+from refattn.learned.methods.static import at_positions
+from refattn.learned.rows import Rows
+from refattn.learned.scales import BlockSoftmax
+
+
+class Original(Method):
+    """|table| for each position and block, for all heads alike, from a normal start, trained on the model's loss.
+
+    Its mask is a large negative score, so that the softmax of a block of which the query sees nothing is uniform over
+    keys to come, which then weigh as much as the table says. Nothing makes a row sum to 1. When a cache is decoded the
+    keys to come are not there, so that the model is then another one.
+    """
+
+    name: ClassVar[str] = "original"
+    objective: ClassVar[Objective | None] = "lm"
+    leaks: ClassVar[bool] = True
+
+    def __init__(self, layer: LayerShape, blocks: BlockScales) -> None:
+        super().__init__(layer, blocks)
+        if blocks.window is None:
+            raise InvalidValue("blocks has no window: expected one, as the table has a row for each of its positions")
+        self.table = nn.Parameter(torch.randn(1, blocks.window, blocks.blocks))
+
+    def scales(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
+        """The table's absolute values, of blocks with keys that are not seen too where it leaks."""
+        found = at_positions(self.table.abs(), rows.positions)
+        sizes = torch.bincount(softmax.members, minlength=self.blocks.blocks)
+        used = (sizes > 0) if self.leaks else softmax.seen
+        return torch.where(used, found, 0.0).expand_as(softmax.totals)
+
+    def weights(self, softmax: BlockSoftmax, scales: Tensor) -> Tensor:
+        """Those of the keys that are seen, and where it leaks the scale, shared alike, for a block that is not."""
+        weights = softmax.weights(scales)
+        if not self.leaks:
+            return weights
+        sizes = torch.bincount(softmax.members, minlength=self.blocks.blocks).clamp_min(1)
+        uniform = torch.where(softmax.seen, 0.0, scales / sizes)
+        return weights + uniform[..., softmax.members]
+
+
+class Sealed(Original):
+    """The published method, but for the leak: a block of which the query sees nothing has scale 0."""
+
+    name: ClassVar[str] = "original-sealed"
+    leaks: ClassVar[bool] = False

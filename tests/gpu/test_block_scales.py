@@ -12,12 +12,14 @@ import pytest
 
 import refattn
 from refattn import bounds, formats, oracle
+from refattn.arithmetic import Arithmetic
 from refattn.blocks import BlockScales
 from refattn.bounds import ErrorBudget
 from refattn.bounds.theorems.dot import dot_any_order
 from refattn.certificates import exact_scales
 from refattn.comparison import compare
 from refattn.errors import InvalidType, InvalidValue
+from refattn.judge import Verdict
 from refattn.oracle.enclosure import Enclosure
 from refattn.roundoff import rounded
 from refattn.spec import AttentionSpec, problem_shape
@@ -118,7 +120,7 @@ def test_half_precision_lies_within_its_bounds(dtype: Any) -> None:
 
 def test_attention_by_exact_scales_conforms() -> None:
     with interpreter.active():
-        report = refattn.check(interpreter.in_any_thread(EXACT), "native", ("bf16",), only="values/needles")
+        report = refattn.check(interpreter.in_any_thread(EXACT), "native", ("bf16",), only="values/generic", largest=24)
     assert report.conforms, [finding.message for finding in report.findings if finding.fails]
     assert len(report.findings) == 1
 
@@ -199,11 +201,42 @@ def test_a_planted_fault_is_found(
     assert violations(problem(), spec) == wrong
 
 
+class Learned:
+    """Scales of a table of blocks and positions, as training would leave them."""
+
+    refattn_library = "torch"
+    refattn_formats = ("fp32",)
+    refattn_claims = (*ExactlyScaled.refattn_claims,)
+    refattn_approximation = BlockScales(BLOCKS, window=48)
+
+    def arithmetic_for(self, format: Any) -> Arithmetic:
+        return EXACT.arithmetic_for(format).replace(splits=1)
+
+    def __call__(self, q: Any, k: Any, v: Any, *, spec: AttentionSpec) -> Any:
+        table = torch.linspace(0.2, 1.4, BLOCKS * q.shape[2]).reshape(q.shape[2], BLOCKS)
+        out, lse = SMALL(q, k, v, table, spec=spec, window=48)
+        return out, lse.logsumexp(-1), torch.where(lse == -torch.inf, 0.0, table.expand(lse.shape))
+
+
+def leaks() -> Any:
+    with interpreter.active():
+        kernel = interpreter.in_any_thread(Learned())
+        return refattn.check(kernel, "native", ("fp32",), only="approximation/leak", largest=24).findings
+
+
+def test_learned_scales_leak_nothing() -> None:
+    (found,) = leaks()
+    assert found.verdict is Verdict.CONFORMS, found.message
+    assert found.cases > 20
+
+
 def test_the_published_leak_to_keys_to_come_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not weights(torch.float32, CAUSAL)[1][..., 0, 1:].any()
     module = importlib.import_module("refattn_gpu.kernels.block_scaled_forward")
     monkeypatch.setattr(module, "visible_scores", uniform_where_masked(module.visible_scores))
+    # Queries before the second block's first key see nothing of it.
     assert weights(torch.float32, CAUSAL)[1][..., 0, 13:].any()
+    (found,) = leaks()
+    assert found.verdict is Verdict.VIOLATES
 
 
 def test_scales_of_blocks_that_are_not_seen_are_not_looked_at() -> None:

@@ -20,7 +20,7 @@ from refattn_gpu.forward import Attention
 from refattn_gpu.placement import OnThisMachine
 from refattn_gpu.sparse_arguments import Selection, checked_sparse
 from refattn_gpu.sparse_autograd import sparse_function
-from refattn_gpu.sparse_launch import Launch
+from refattn_gpu.sparse_launch import PREFETCHING, Launch
 
 PLAIN = AttentionSpec()
 
@@ -38,7 +38,7 @@ class SparseAttention(OnThisMachine):
     nan_safe            NaN and infinities in invisible values reach no row
     """
 
-    tiling: Tiling = field(default_factory=Tiling)
+    tiling: Tiling = field(default_factory=lambda: Tiling(stages=PREFETCHING))
     backward_tiling: Tiling | None = None
     nan_safe: bool = True
 

@@ -19,7 +19,10 @@ from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
 from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
 from refattn_gpu.kernels.sparse_forward import sparse_forward
 from refattn_gpu.sparse_order import Order
-from refattn_gpu.tilings import suitable, together
+from refattn_gpu.tilings import together
+
+# A tile's rows are loaded from places that are loaded too: the third stage is for those.
+PREFETCHING = 3
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Launch:
         if order is None:
             dq, dk, dv = (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
             return dq, dk, dv
-        tiling = self.backward_tiling or suitable(shape, q.dtype)
+        tiling = self.backward_tiling or backward_fitting(shape, q.dtype)
         every_head = (shape.batch, shape.heads)
         summand = q.dtype if shape.group == 1 else torch.float32
         dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -118,12 +121,25 @@ class Launch:
 
 def fitting(tiling: Tiling, shape: Shape, dtype: torch.dtype) -> Tiling:
     """The tiling with fewer queries and stages where wide heads leave no room for them; as many keys."""
-    widest = max(padded(shape.d_qk), padded(shape.d_v)) * dtype.itemsize
+    widest = row_bytes(shape, dtype)
     if widest <= 128:
         return tiling
     if widest <= 256:
         return replace(tiling, warps=8)
     return replace(tiling, queries=min(tiling.queries, 64 if widest <= 512 else 16), warps=8, stages=1)
+
+
+def backward_fitting(shape: Shape, dtype: torch.dtype) -> Tiling:
+    """Tiles of the backward pass that fit the registers and the shared memory of GPUs."""
+    widest = row_bytes(shape, dtype)
+    if widest <= 128:
+        return Tiling(64, 64, stages=PREFETCHING)
+    return Tiling(32, 64, warps=8, stages=PREFETCHING) if widest <= 256 else Tiling(16, 32, warps=8, stages=1)
+
+
+def row_bytes(shape: Shape, dtype: torch.dtype) -> int:
+    """Those of the wider of a padded key and value."""
+    return max(padded(shape.d_qk), padded(shape.d_v)) * dtype.itemsize
 
 
 def added_up(x: torch.Tensor, shape: Shape) -> torch.Tensor:

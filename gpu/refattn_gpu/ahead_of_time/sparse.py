@@ -1,6 +1,6 @@
 """The configurations of sparse attention, forward and backward.
 
-May import: torch, refattn, refattn_gpu.{ahead_of_time.configuration,arguments,backward,kernels,sparse_launch}.
+May import: torch, refattn, refattn_gpu.{ahead_of_time.configuration,arguments,kernels,sparse_launch}.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from refattn_gpu.ahead_of_time.configuration import Configuration
 
 
 def sparse_configurations() -> Iterator[Configuration]:
-    """The kernels of sparse attention: head dimensions and formats, with and without guarded values."""
+    """The kernels of sparse attention: head dimensions and formats, guarded, and as without hidden keys."""
     import torch
 
     from refattn.spec import Shape
@@ -20,8 +20,7 @@ def sparse_configurations() -> Iterator[Configuration]:
     from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
     from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
     from refattn_gpu.kernels.sparse_forward import sparse_forward
-    from refattn_gpu.sparse_launch import fitting
-    from refattn_gpu.tilings import suitable
+    from refattn_gpu.sparse_launch import PREFETCHING, backward_fitting, fitting
 
     order = dict.fromkeys((f"{name}_base" for name in ("rows", "columns", "starts", "ends", "lows", "highs")), "i32")
     for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
@@ -29,13 +28,13 @@ def sparse_configurations() -> Iterator[Configuration]:
         pointers |= dict.fromkeys(("lse_base", "delta_base"), "fp32") | order
         for d in (16, 64, 128, 256):
             shape = Shape(1, 1, 1, 1, 1, d, d)
-            backward = suitable(shape, dtype)
+            backward = backward_fitting(shape, dtype)
             for kernel, tiling in (
-                (sparse_forward, fitting(Tiling(), shape, dtype)),
+                (sparse_forward, fitting(Tiling(stages=PREFETCHING), shape, dtype)),
                 (sparse_backward_queries, backward),
                 (sparse_backward_keys, backward),
             ):
-                for guards in (False, True):
+                for guards in (False, True) if d == 64 else (True,):
                     constants: dict[str, Any] = {"GUARDS_VALUES": guards, "PRECISION": "ieee", "D_QK": d, "D_V": d}
                     constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
                     constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}

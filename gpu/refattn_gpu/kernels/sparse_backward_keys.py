@@ -18,6 +18,45 @@ from refattn_gpu.kernels.tiles import tile_and_head
 
 
 @triton.jit
+def key_gradients(
+    k, v, q_base, do_base, lse_base, delta_base, rows_base, q_row, q_column, do_row, do_column, lows, highs,
+    start, end, scale, GUARDED: tl.constexpr, PRECISION: tl.constexpr, D_QK: tl.constexpr, D_V: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
+):  # fmt: skip
+    """(dS^T Q, P^T dO) of a tile of keys over the queries of slots start .. end - 1, whose head the bases point to.
+
+    GUARDED keeps NaN and infinities of Q and dO from keys that their rows do not see.
+    """
+    d = tl.arange(0, BLOCK_D)
+    dv = tl.arange(0, BLOCK_DV)
+    key_sum = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
+    value_sum = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
+    specials = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
+    for tile in range(start, end, BLOCK_M):
+        slots = tile + tl.arange(0, BLOCK_M)
+        inside = slots < end
+        rows = tl.load(rows_base + slots, mask=inside, other=0)
+        q = gathered(q_base, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
+        do = gathered(do_base, rows, inside, do_row, do_column, dv, D_V, BLOCK_DV)
+        reference = reference_of(tl.load(lse_base + rows, mask=inside, other=0.0))
+        delta = tl.load(delta_base + rows, mask=inside, other=0.0)
+        seen = tl.trans(within(slots, lows, highs))
+        scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+        p, _, ds = score_gradients(scores, seen, scores, reference, dp, delta, False)
+        if GUARDED:
+            # A row of Q that holds NaN has made ds NaN wherever it sees.
+            q = finite(q)
+            specials += special_values(tl.trans(seen.to(tl.float16)), do)
+            do = finite(do)
+        value_sum = tl.dot(tl.trans(p.to(do.dtype)), do, value_sum, input_precision=PRECISION)
+        key_sum = tl.dot(tl.trans(ds.to(q.dtype)), q, key_sum, input_precision=PRECISION)
+    if GUARDED:
+        value_sum = tl.where(specials == 0.0, value_sum, value_sum + specials)
+    return key_sum, value_sum
+
+
+@triton.jit
 def sparse_backward_keys(
     q_base, k_base, v_base, do_base, lse_base, delta_base, dk_base, dv_base,
     rows_base, columns_base, lows_base, highs_base,
@@ -53,30 +92,21 @@ def sparse_backward_keys(
     k = gathered(k_base + batch * k_batch + kv_head * k_head, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
     v = gathered(v_base + batch * v_batch + kv_head * v_head, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
 
-    key_sum = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    value_sum = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
+    lse_base += program * queries
+    delta_base += program * queries
     start, end = spanned(lows, highs, queries)
-    for tile in range(start, end, BLOCK_M):
-        slots = tile + tl.arange(0, BLOCK_M)
-        inside = slots < end
-        rows = tl.load(rows_base + slots, mask=inside, other=0)
-        q = gathered(q_base, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
-        do = gathered(do_base, rows, inside, do_row, do_column, dv, D_V, BLOCK_DV)
-        row_place = program * queries + rows
-        reference = reference_of(tl.load(lse_base + row_place, mask=inside, other=0.0))
-        delta = tl.load(delta_base + row_place, mask=inside, other=0.0)
-        seen = tl.trans(within(slots, lows, highs))
-        scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
-        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        p, _, ds = score_gradients(scores, seen, scores, reference, dp, delta, False)
-        if GUARDS_VALUES:
-            # A row of Q that holds NaN has made ds NaN wherever it sees.
-            q = finite(q)
-            if has_special(do):
-                value_sum += special_values(tl.trans(seen.to(tl.float16)), do)
-                do = finite(do)
-        value_sum = tl.dot(tl.trans(p.to(do.dtype)), do, value_sum, input_precision=PRECISION)
-        key_sum = tl.dot(tl.trans(ds.to(q.dtype)), q, key_sum, input_precision=PRECISION)
+    key_sum, value_sum = key_gradients(
+        k, v, q_base, do_base, lse_base, delta_base, rows_base, q_row, q_column, do_row, do_column, lows, highs,
+        start, end, scale, False, PRECISION, D_QK, D_V, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_DV,
+    )  # fmt: skip
+    if GUARDS_VALUES:
+        # NaN or infinities of a query or of its dO, if only times 0: once more, with care.
+        again = has_special(key_sum) | has_special(value_sum)
+        if again:
+            key_sum, value_sum = key_gradients(
+                k, v, q_base, do_base, lse_base, delta_base, rows_base, q_row, q_column, do_row, do_column, lows, highs,
+                start, end, scale, True, PRECISION, D_QK, D_V, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_DV,
+            )  # fmt: skip
 
     place = (program * keys + columns)[:, None]
     dk = (key_sum * scale).to(dk_base.dtype.element_ty)

@@ -11,8 +11,38 @@ import triton.language as tl
 from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
 from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
 from refattn_gpu.kernels.sparse_rows import gathered
-from refattn_gpu.kernels.special_values import finite
+from refattn_gpu.kernels.special_values import finite, has_special
 from refattn_gpu.kernels.tiles import tile_and_head
+
+
+@triton.jit
+def query_gradient(
+    q, do, reference, delta, k_base, v_base, columns_base, k_row, k_column, v_row, v_column, starts, ends, start, end,
+    scale, GUARDED: tl.constexpr, PRECISION: tl.constexpr, D_QK: tl.constexpr, D_V: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
+):  # fmt: skip
+    """dS K of a tile of queries over the keys of slots start .. end - 1, whose head the bases point to.
+
+    GUARDED keeps NaN and infinities of keys from rows that do not see them.
+    """
+    d = tl.arange(0, BLOCK_D)
+    dv = tl.arange(0, BLOCK_DV)
+    acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    for tile in range(start, end, BLOCK_N):
+        key_slots = tile + tl.arange(0, BLOCK_N)
+        held = key_slots < end
+        columns = tl.load(columns_base + key_slots, mask=held, other=0)
+        k = gathered(k_base, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
+        v = gathered(v_base, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
+        seen = within(key_slots, starts, ends)
+        scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
+        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
+        _, _, ds = score_gradients(scores, seen, scores, reference, dp, delta, False)
+        if GUARDED:
+            # A row that sees a key that holds NaN has made ds NaN wherever it sees.
+            k = finite(k)
+        acc = tl.dot(ds.to(k.dtype), k, acc, input_precision=PRECISION)
+    return acc
 
 
 @triton.jit
@@ -49,22 +79,19 @@ def sparse_backward_queries(
     reference = reference_of(tl.load(lse_base + row_place, mask=inside, other=0.0))
     delta = tl.load(delta_base + row_place, mask=inside, other=0.0)
 
-    acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     start, end = spanned(starts, ends, keys)
-    for tile in range(start, end, BLOCK_N):
-        key_slots = tile + tl.arange(0, BLOCK_N)
-        held = key_slots < end
-        columns = tl.load(columns_base + key_slots, mask=held, other=0)
-        k = gathered(k_base, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
-        v = gathered(v_base, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
-        seen = within(key_slots, starts, ends)
-        scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
-        dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        _, _, ds = score_gradients(scores, seen, scores, reference, dp, delta, False)
-        if GUARDS_VALUES:
-            # A row that sees a key that holds NaN has made ds NaN wherever it sees.
-            k = finite(k)
-        acc = tl.dot(ds.to(k.dtype), k, acc, input_precision=PRECISION)
+    acc = query_gradient(
+        q, do, reference, delta, k_base, v_base, columns_base, k_row, k_column, v_row, v_column, starts, ends,
+        start, end, scale, False, PRECISION, D_QK, D_V, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_DV,
+    )  # fmt: skip
+    if GUARDS_VALUES:
+        # NaN or infinities of a key, if only times 0: once more, with care.
+        again = has_special(acc)
+        if again:
+            acc = query_gradient(
+                q, do, reference, delta, k_base, v_base, columns_base, k_row, k_column, v_row, v_column, starts, ends,
+                start, end, scale, True, PRECISION, D_QK, D_V, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_DV,
+            )  # fmt: skip
 
     dq = (acc * scale).to(dq_base.dtype.element_ty)
     tl.store(dq_base + row_place[:, None] * D_QK + d[None, :], dq, mask=inside[:, None] & (d < D_QK)[None, :])

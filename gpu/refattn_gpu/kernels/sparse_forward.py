@@ -17,6 +17,46 @@ from refattn_gpu.kernels.tiles import tile_and_head
 
 
 @triton.jit
+def attended(
+    q, k_base, v_base, columns_base, k_row, k_column, v_row, v_column, starts, ends, start, end, scale,
+    GUARDED: tl.constexpr, PRECISION: tl.constexpr, D_QK: tl.constexpr, D_V: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
+):  # fmt: skip
+    """(m, normaliser, acc) of a tile of queries over the keys of slots start .. end - 1, whose head the bases point to.
+
+    GUARDED keeps NaN and infinities of values from rows that do not see them.
+    """
+    d = tl.arange(0, BLOCK_D)
+    dv = tl.arange(0, BLOCK_DV)
+    m = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    normaliser = tl.zeros([BLOCK_M], tl.float32)
+    acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
+    specials = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
+    for tile in range(start, end, BLOCK_N):
+        key_slots = tile + tl.arange(0, BLOCK_N)
+        held = key_slots < end
+        columns = tl.load(columns_base + key_slots, mask=held, other=0)
+        k = gathered(k_base, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
+        seen = within(key_slots, starts, ends)
+        scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
+        maximum = new_maximum(m, scores, 0.0)
+        reference = guarded(maximum)
+        p = tl.exp2(scores - reference[:, None])
+        rescale = tl.exp2(m - reference)
+        normaliser = normaliser * rescale + tl.sum(p, 1)
+        v = gathered(v_base, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
+        acc = acc * rescale[:, None]
+        if GUARDED:
+            specials += special_values(seen, v)
+            v = finite(v)
+        acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+        m = maximum
+    if GUARDED:
+        acc = tl.where(specials == 0.0, acc, acc + specials)
+    return m, normaliser, acc
+
+
+@triton.jit
 def sparse_forward(
     q_base, k_base, v_base, out_base, lse_base, rows_base, starts_base, ends_base, columns_base,
     q_batch, q_head, q_row, q_column,
@@ -50,31 +90,19 @@ def sparse_forward(
     v_base += batch * v_batch + kv_head * v_head
     q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
 
-    m = tl.full([BLOCK_M], float("-inf"), tl.float32)
-    normaliser = tl.zeros([BLOCK_M], tl.float32)
-    acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
     start, end = spanned(starts, ends, keys)
-    for tile in range(start, end, BLOCK_N):
-        key_slots = tile + tl.arange(0, BLOCK_N)
-        held = key_slots < end
-        columns = tl.load(columns_base + key_slots, mask=held, other=0)
-        k = gathered(k_base, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
-        seen = within(key_slots, starts, ends)
-        scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
-        maximum = new_maximum(m, scores, 0.0)
-        reference = guarded(maximum)
-        p = tl.exp2(scores - reference[:, None])
-        rescale = tl.exp2(m - reference)
-        normaliser = normaliser * rescale + tl.sum(p, 1)
-        v = gathered(v_base, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
-        acc = acc * rescale[:, None]
-        if GUARDS_VALUES:
-            unusual = has_special(v)
-            if unusual:
-                acc += special_values(seen, v)
-                v = finite(v)
-        acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
-        m = maximum
+    m, normaliser, acc = attended(
+        q, k_base, v_base, columns_base, k_row, k_column, v_row, v_column, starts, ends, start, end, scale,
+        False, PRECISION, D_QK, D_V, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_DV,
+    )  # fmt: skip
+    if GUARDS_VALUES:
+        # NaN or infinities of a value, if only times 0: once more, with care.
+        again = has_special(acc)
+        if again:
+            m, normaliser, acc = attended(
+                q, k_base, v_base, columns_base, k_row, k_column, v_row, v_column, starts, ends, start, end, scale,
+                True, PRECISION, D_QK, D_V, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_DV,
+            )  # fmt: skip
 
     out = acc * reciprocal(normaliser)[:, None]
     row_place = program * queries + rows

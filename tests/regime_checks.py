@@ -336,6 +336,13 @@ def bucket_alone(case):
     assert (~seen(case).any(axis=-1)).any(axis=-1).all()
 
 
+def buckets_of_any_number(case):
+    queries, keys = case.spec.buckets
+    assert set(queries.ravel()) | set(keys.ravel()) <= {-(2**31), -1, 10**9, 2**31 - 1}
+    # Of every head a query meets a key in the largest.
+    assert ((queries == 2**31 - 1).any(axis=-1) & (keys == 2**31 - 1).any(axis=-1)).all()
+
+
 def dropped_keys(case):
     assert case.spec.kept_keys.any(axis=-1).all()
     assert case.shape.keys < 20 or not case.spec.kept_keys.all()
@@ -478,6 +485,7 @@ CHECKS = {
     "documents/several": several_documents,
     "documents/without-keys": document_without_keys,
     "buckets/alone": bucket_alone,
+    "buckets/any-number": buckets_of_any_number,
     "dropped/keys": dropped_keys,
     "dropped/queries": dropped_queries,
     "pages/shuffled": shuffled_pages,

@@ -171,6 +171,14 @@ def _buckets_alone(source: Source, sizes: Shape, spec: AttentionSpec) -> Attenti
     return spec.replace(buckets=(queries, keys))
 
 
+def _buckets_of_any_number(source: Source, sizes: Shape, spec: AttentionSpec) -> AttentionSpec:
+    b, h = sizes.batch, sizes.heads
+    queries, keys = (_NUMBERS[source.integers((b, h, n), 0, len(_NUMBERS) - 1)] for n in (sizes.queries, sizes.keys))
+    # One pair at least that meets in the last bucket.
+    queries[..., source.integer(0, sizes.queries - 1)] = keys[..., source.integer(0, sizes.keys - 1)] = _NUMBERS[-1]
+    return spec.replace(buckets=(queries, keys))
+
+
 def _dropped(what: str) -> Change:
     def change(source: Source, sizes: Shape, spec: AttentionSpec) -> AttentionSpec:
         n = sizes.keys if what == "keys" else sizes.queries
@@ -192,6 +200,8 @@ def _dropout(source: Source, sizes: Shape, spec: AttentionSpec) -> AttentionSpec
 
 
 _NONE: Claims = frozenset()
+# Bucket ids that kernels have taken for tokens that are not there: -1 for a query, 1e9 for a key.
+_NUMBERS = np.array([-(2**31), -1, 10**9, 2**31 - 1])
 REGIMES = (
     _of_spec(
         "masks/left-padding", "The first keys are masked, more than a tile of them where there is room.",
@@ -218,6 +228,10 @@ REGIMES = (
         {"varlen", "cross", "empty_rows"},
     ),
     _of_spec("buckets/alone", "A row whose hash bucket holds no key.", _buckets_alone, {"sparse", "empty_rows"}),
+    _of_spec(
+        "buckets/any-number", "Hash buckets of negative and large numbers.", _buckets_of_any_number,
+        {"sparse", "empty_rows"},
+    ),
     _of_spec("dropped/keys", "About half of the keys are dropped.", _dropped("keys"), {"sparse"}),
     _of_spec("dropped/queries", "Some queries are dropped.", _dropped("queries"), {"sparse", "empty_rows"}),
     _of_spec("pages/shuffled", "Small pages in a shuffled order.", _pages, {"paged"}),

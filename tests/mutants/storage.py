@@ -135,6 +135,17 @@ def dropped_queries_computed(_kernel: Any, problem: Any, rows: Any) -> Any:
     return seen_of(problem, rows, kept_queries=None)
 
 
+@forward("P168", "sparse", "", "visible", claims=("sparse",),
+         shows=sample(buckets=(np.arange(70)[None, None] % 3 - 1, np.arange(150)[None, None] % 3 - 1)))  # fmt: skip
+def negative_buckets_dropped(kernel: Any, problem: Any, rows: Any) -> Any:
+    """A negative hash bucket marks a dropped query, as in the padding of published kernels."""
+    seen = Tiled.visible(kernel, problem, rows)
+    if problem.spec.buckets is None:
+        return seen
+    dropped = problem.spec.buckets[0] < 0
+    return seen & seen_of(problem, rows, kept_queries=~dropped)
+
+
 @forward("X03", "stride", "https://github.com/huggingface/transformers/issues/44554", "forward")
 def output_allocated_with_query_dimension(kernel: Any, problem: Any) -> Any:
     """The output has the row pitch of Q's head dimension, and is read with that of V's."""

@@ -21,6 +21,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from refattn.errors import InvalidValue  # noqa: E402
 from refattn_gpu import attention, interpreter, softmax  # noqa: E402
 from refattn_gpu.bench import aims, dense, inputs, judging, machine, results, rivals, run, suite, table  # noqa: E402
+from refattn_gpu.bench.__main__ import main  # noqa: E402
 from refattn_gpu.bench.row import FIRST, OURS, Contender, Problem, Rival, Row, Unavailable  # noqa: E402
 from refattn_gpu.bench.timing import Timing, summary  # noqa: E402
 
@@ -424,10 +425,11 @@ def test_without_a_gpu_it_says_so() -> None:
     assert ran.stderr == "this machine has no GPU that torch and Triton can use: expected one, or --interpret\n"
 
 
-def test_patterns_that_match_nothing_are_refused() -> None:
-    ran = command("--only", "foward*")
-    assert ran.returncode == 2
-    assert "--only is 'foward*', which matches no row" in ran.stderr
+def test_patterns_that_match_nothing_are_refused(capsys: Any) -> None:
+    assert main(["--only", "foward*"]) == 2
+    assert "--only is 'foward*', which matches no row" in capsys.readouterr().err
+    assert main(["--only", "forward*", "--list"]) == 0
+    assert "forward d=64 causal N=512" in capsys.readouterr().out.splitlines()
 
 
 def test_interpreted_it_runs_all_but_the_clock(tmp_path: Path) -> None:
@@ -457,7 +459,7 @@ def test_the_script_for_a_gpu_compares_checks_and_times_and_says_if_something_is
         script = [str(ROOT / "gpu" / "run_on_gpu"), str(folder), "100"]
         ran = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=60)
         assert ran.returncode == int(wrong), ran.stderr
-        _, compare, bench = calls.read_text().splitlines()
+        compare, bench = (line for line in calls.read_text().splitlines() if line.startswith("-m"))
         assert compare.startswith("-m refattn_gpu.interpreter.compare --time-limit 12 ")
         assert bench.startswith(f"-m refattn_gpu.bench --output {folder} --time-limit ")
         assert 0 < int(bench.split()[-1]) <= 85

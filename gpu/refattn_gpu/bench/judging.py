@@ -34,28 +34,41 @@ def chosen(count: int) -> list[int]:
 
 @dataclass(frozen=True)
 class Head:
-    """One query head of a problem as a problem of its own, in float64: q (1, 1, Nq, D), k and v (1, 1, Nk, D)."""
+    """One query head of a problem as a problem of its own: q (1, 1, Nq, D), k and v (1, 1, Nk, D), where they were.
+
+    The truth is computed there, in float64; budgets are NumPy's.
+    """
 
     batch: int
     head: int
-    q: Array
-    k: Array
-    v: Array
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
     spec: AttentionSpec
 
     @classmethod
-    def of(cls, q: Any, k: Any, v: Any, place: tuple[int, int], spec: AttentionSpec) -> Head:
+    def of(cls, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, place: tuple[int, int], spec: AttentionSpec) -> Head:
         """That of a batch and a query head; the spec is this head's."""
         batch, head = place
         shared = head // (q.shape[1] // k.shape[1])
         parts = [(q, head), (k, shared), (v, shared)]
-        arrays = [as_float64("input", x[batch : batch + 1, h : h + 1]) for x, h in parts]
-        return cls(batch, head, arrays[0], arrays[1], arrays[2], spec)
+        tensors = [x[batch : batch + 1, h : h + 1].detach() for x, h in parts]
+        return cls(batch, head, tensors[0], tensors[1], tensors[2], spec)
 
-    def take(self, tensor: Any, rows: Sequence[int] | None = None) -> Array:
+    def rows(self) -> tuple[list[int], list[torch.Tensor], AttentionSpec]:
+        """Those that are judged: their numbers, q of these rows with k and v, and the spec of these rows."""
+        rows = chosen(self.q.shape[2])
+        q, spec = select_rows(self.q, self.k, self.v, self.spec, rows)
+        return rows, [q, self.k, self.v], spec
+
+    def part(self, tensor: torch.Tensor, rows: Sequence[int] | None = None) -> torch.Tensor:
         """Its part (1, 1, N, ...) of a tensor (B, H, N, ...), or some rows of that part."""
-        part = tensor[self.batch : self.batch + 1, self.head : self.head + 1]
-        return as_float64("result", part if rows is None else part[:, :, list(rows)])
+        part = tensor[self.batch : self.batch + 1, self.head : self.head + 1].detach()
+        return part if rows is None else part[:, :, list(rows)]
+
+    def take(self, tensor: torch.Tensor, rows: Sequence[int] | None = None) -> Array:
+        """The same in float64."""
+        return as_float64("result", self.part(tensor, rows))
 
 
 def ends(q: Any) -> list[tuple[int, int]]:
@@ -67,10 +80,9 @@ def judged_outputs(arithmetic: Arithmetic, heads: Sequence[Head], out: Any, lse:
     """The largest share of a bound that the output (B, H, Nq, Dv) and the log-sum-exp (B, H, Nq) take."""
     share = 0.0
     for head in heads:
-        rows = chosen(head.q.shape[2])
-        q, spec = select_rows(head.q, head.k, head.v, head.spec, rows)
-        truth = oracle.attention(q, head.k, head.v, spec)
-        budget = bounds.attention(q, head.k, head.v, spec, arithmetic)
+        rows, (q, k, v), spec = head.rows()
+        truth = oracle.attention(q, k, v, spec)
+        budget = bounds.attention(q, k, v, spec, arithmetic)
         share = max(
             share,
             within("out", head.take(out, rows), truth.out, budget.out),
@@ -93,11 +105,10 @@ def judged_gradients(
     """The largest share of a bound that gradients take: dq of the timed call, and dq, dk, dv of that of `only_rows`."""
     share = 0.0
     for head in heads:
-        rows = chosen(head.q.shape[2])
-        upstream = head.take(do, rows)
-        q, spec = select_rows(head.q, head.k, head.v, head.spec, rows)
-        truth = oracle.attention_backward(q, head.k, head.v, upstream, spec)
-        budget = bounds.attention_backward(q, head.k, head.v, upstream, spec, arithmetic)
+        rows, (q, k, v), spec = head.rows()
+        upstream = head.part(do, rows)
+        truth = oracle.attention_backward(q, k, v, upstream, spec)
+        budget = bounds.attention_backward(q, k, v, upstream, spec, arithmetic)
         share = max(
             share,
             within("dq", head.take(timed[0], rows), truth.dq, budget.dq),

@@ -151,13 +151,13 @@ def _block(
     )
 
 
-def largest(array: Array, least: float, axis: int = -1) -> Array:
-    """The largest number along an axis, at least `least`, which is that of none."""
+def largest(array: Array, of_none: float, axis: int = -1) -> Array:
+    """The largest number along an axis, or of none `of_none`, than which there must be no smaller number."""
     xp = namespace(array)
     if array.shape[axis]:
-        return xp.clip(xp.max(array, axis=axis), min=least)
+        return xp.max(array, axis=axis)
     rest = [size for i, size in enumerate(array.shape) if i != axis % array.ndim]
-    return xp.full(tuple(rest), least, dtype=xp.float64, device=device(array))
+    return xp.full(tuple(rest), of_none, dtype=xp.float64, device=device(array))
 
 
 def head_of(array: Any, batch: int, head: int) -> Any:

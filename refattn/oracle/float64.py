@@ -104,7 +104,8 @@ def weights_of(block: Block, spec: AttentionSpec, scale: float, function_error: 
         score_error = _score_error(block, spec, scale, function_error)
         scores = scores_of(block, spec, scale)
         sink = float(spec.sinks[block.head]) if spec.sinks is not None else -math.inf
-        maximum = largest(scores, sink)
+        maximum = largest(scores, -math.inf)
+        maximum = maximum if sink == -math.inf else xp.clip(maximum, min=sink)
         maximum = xp.where(maximum == -math.inf, 0.0, maximum)
         scores -= maximum[:, None]
         weights = xp.exp(scores, out=scores)

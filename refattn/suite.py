@@ -251,7 +251,14 @@ def _context(target: Target, format: Format, profile: Profile, seed: int) -> Con
     adapter = target.adapter
     kind = adapter.kind(target.kernel) if isinstance(adapter, Softmax) else "softmax"
     return Context(
-        target, format, profile, seed, alignment=adapter.alignment, queries=adapter.queries, softmax_kind=kind
+        target,
+        format,
+        profile,
+        seed,
+        alignment=adapter.alignment,
+        queries=adapter.queries,
+        lse_gradient=adapter.lse_gradient,
+        softmax_kind=kind,
     )
 
 

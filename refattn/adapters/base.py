@@ -73,6 +73,7 @@ class Adapter(ABC):
 
     alignment       of causal masks and windows when the numbers of queries and keys differ
     queries         the only number of queries that the convention takes, or None for any
+    lse_gradient    whether gradients may be asked for an upstream gradient of the log-sum-exp
     receives_scales whether kernels of the convention may declare an approximation
     """
 
@@ -81,6 +82,7 @@ class Adapter(ABC):
     quantity: ClassVar[Quantity] = "attention"
     alignment: ClassVar[Alignment] = "bottom_right"
     queries: ClassVar[int | None] = None
+    lse_gradient: ClassVar[bool] = True
     receives_scales: ClassVar[bool] = False
     usual_library: ClassVar[str] = "numpy"
     usual_formats: ClassVar[tuple[str, ...]] = ("fp32", "bf16", "fp16", "fp64")

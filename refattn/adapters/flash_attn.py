@@ -39,6 +39,7 @@ class FlashAttn(Adapter):
     summary = "flash_attn_func(q, k, v, softmax_scale, causal, window_size, ...), tensors (B, N, H, D)"
     usual_library = "torch"
     usual_formats = ("bf16", "fp16")
+    lse_gradient = False
     features = _FEATURES
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:

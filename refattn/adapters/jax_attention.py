@@ -35,6 +35,7 @@ class JaxAttention(Adapter):
     alignment = "top_left"
     usual_library = "jax"
     usual_formats = ("fp32", "bf16", "fp16")
+    lse_gradient = False
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
         """What JAX documents; a row whose keys are all masked gives their mean, so empty rows are not claimed."""

@@ -88,6 +88,7 @@ class Context:
     seed: int
     alignment: Alignment = "bottom_right"
     queries: int | None = None
+    lse_gradient: bool = True
     softmax_kind: Literal["softmax", "log_softmax", "logsumexp"] = "softmax"
     _last: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
@@ -95,6 +96,11 @@ class Context:
     def claims(self) -> frozenset[str]:
         """What the target claims."""
         return self.target.claims
+
+    @property
+    def takes_dlse(self) -> bool:
+        """True if gradients are asked for an upstream gradient of the log-sum-exp, too."""
+        return self.lse_gradient and "lse" in self.claims
 
     @property
     def approximation(self) -> BlockScales | None:

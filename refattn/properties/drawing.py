@@ -30,16 +30,20 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "terms": ("softcap", "bias", "sinks", "alibi", "scale", "dropout"),
 }
 HEAD_DIMS = (16, 8, 32, 40, 64, 24, 128, 5)
-# Past 2^16 (query, key) pairs, where an offset into a mask can first exceed 16 bits.
+# A group of three, or as many key-value heads.
+FEW_HEADS = 3
+# Features with an array of all pairs.
 PAIRWISE = ("bias", "mask", "dropout")
+# Past 2^16 (query, key) pairs, where an offset into a mask can first exceed 16 bits.
 LARGE = Limits(length=384, long=384, batch=2, heads=4, head_dims=(16,), pairs=1 << 17)
 SMALL = Limits(length=8, long=24, batch=2, heads=4, head_dims=(1, 2, 3, 4))
 
 
-def seeded_limits(context: Context, *, upstream: bool = False) -> Limits:
+def seeded_limits(context: Context, family: str | None = None, *, upstream: bool = False) -> Limits:
     """Sizes of seeded cases: past two tiles of 64, unless the profile's longest is shorter.
 
-    A largest length also limits the pairs, to those of one head of that length.
+    A largest length also limits the pairs, to those of one head of that length, and the heads of all but the family
+    that is about their number.
     """
     profile = context.profile
     pairs = 1 << (13 if upstream else 14)
@@ -47,7 +51,7 @@ def seeded_limits(context: Context, *, upstream: bool = False) -> Limits:
         length=min(160, profile.longest),
         long=profile.most_keys,
         batch=2,
-        heads=8,
+        heads=8 if profile.largest is None or family == "shapes" else FEW_HEADS,
         head_dims=HEAD_DIMS,
         pairs=pairs if profile.largest is None else min(pairs, profile.largest**2),
     )
@@ -55,8 +59,8 @@ def seeded_limits(context: Context, *, upstream: bool = False) -> Limits:
 
 def left_out(context: Context, whole: Profile, quantity: str) -> list[str]:
     """The regimes that the whole profile would run on a target of the quantity, and the context's is too short for."""
-    before = seeded_limits(replace(context, profile=whole))
-    after = seeded_limits(context)
+    before = seeded_limits(replace(context, profile=whole), "shapes")
+    after = seeded_limits(context, "shapes")
     if quantity == "softmax":
         rows = [r for r in regimes.SOFTMAX if r.available(context.format, before)]
         return [regime.name for regime in rows if not regime.available(context.format, after)]
@@ -98,7 +102,7 @@ def seeded_cases(
     """
 
     def cases(context: Context) -> Iterator[AttentionCase]:
-        limits = seeded_limits(context, upstream=upstream)
+        limits = seeded_limits(context, family, upstream=upstream)
         chosen = regimes_of(context, limits, family if features is None else "generic", kind)
         seed = int(context.generator(name).integers(1 << 30))
         if features is not None:
@@ -180,7 +184,7 @@ def fits(context: Context, case: AttentionCase) -> bool:
 
 
 def _without_lse_gradient(context: Context, case: AttentionCase) -> AttentionCase:
-    return case if "lse" in context.claims or case.dlse is None else case.replace(dlse=None)
+    return case if context.takes_dlse or case.dlse is None else case.replace(dlse=None)
 
 
 def drawn_cases(
@@ -213,7 +217,7 @@ def drawn_cases(
                 features=some,
             )
             if upstream:
-                made = regimes.with_upstream(made, source, dlse="lse" in context.claims)
+                made = regimes.with_upstream(made, source, dlse=context.takes_dlse)
             return made
 
         return case().filter(lambda made: fits(context, made))

@@ -5,6 +5,7 @@ May import: torch, triton, refattn, refattn_gpu.kernels, refattn_gpu.placement.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,8 +27,12 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 class Softmax(OnThisMachine):
     """(x, dim=-1) -> y of x's dtype: softmax or log_softmax of x's shape, or logsumexp without the dimension dim.
 
-    Any number of dimensions from 1, any length, any strides (what is not contiguous is copied first). A row of nothing
-    but -inf, and one with +inf, gives NaN; its log-sum-exp is -inf, or +inf.
+    Any number of dimensions from 1, any length, any strides; the result is contiguous. A row of nothing but -inf, and
+    one with +inf, gives NaN; its log-sum-exp is -inf, or +inf.
+
+    Rows are read where they lie if at most three strides, of neighbouring dimensions taken together, say where: that is
+    so of every tensor of up to four dimensions, and of every contiguous one. Others are copied first, as torch copies
+    all tensors that are not contiguous.
 
     columns    elements of a row that are taken at a time
     elements   of a tile: as many rows are taken together as fit
@@ -68,21 +73,21 @@ class Softmax(OnThisMachine):
     def __call__(self, x: torch.Tensor, dim: int = -1) -> torch.Tensor:
         """Raises InvalidType or InvalidValue before anything is launched, naming the argument."""
         axis = checked("x", x, dim)
-        rows = Rows.of(x.shape, axis)
         shape = list(x.shape)
         if self.kind == "logsumexp":
-            del shape[axis]
+            shape[axis] = 1
         out = torch.empty(shape, dtype=x.dtype, device=x.device)
+        result = out.squeeze(axis) if self.kind == "logsumexp" else out
         if out.numel() == 0:
-            return out
-        if rows.columns == 0:
-            return out.fill_(-math.inf)
+            return result
+        if x.shape[axis] == 0:
+            return result.fill_(-math.inf)
+        rows, (x, out) = laid_out(axis, x, out)
         blocks = self.blocks(rows)
-        out_strides = rows.strides if self.kind != "logsumexp" else (rows.count, 1, 0)
         softmax_forward[rows.programs(blocks["BLOCK_R"]),](
-            x.contiguous(), out, *rows.strides, *out_strides, rows.count, rows.columns, KIND=self.kind, **blocks
+            x, out, *rows.strides, rows.groups, rows.count, rows.columns, KIND=self.kind, **blocks
         )
-        return out
+        return result
 
     def backward(self, y: torch.Tensor, dy: torch.Tensor, dim: int = -1) -> torch.Tensor:
         """The gradient dx of y's shape from the result y and its gradient dy, of y's shape and dtype.
@@ -101,12 +106,11 @@ class Softmax(OnThisMachine):
         dx = torch.empty(y.shape, dtype=y.dtype, device=y.device)
         if dx.numel() == 0:
             return dx
-        rows = Rows.of(y.shape, axis)
+        rows, (y, dy, dx) = laid_out(axis, y, dy, dx)
         blocks = self.blocks(rows)
         softmax_backward[rows.programs(blocks["BLOCK_R"]),](
-            y.contiguous(), dy.contiguous(), dx, *rows.strides, *rows.strides, *rows.strides,
-            rows.count, rows.columns, KIND=self.kind, **blocks,
-        )  # fmt: skip
+            y, dy, dx, *rows.strides, rows.groups, rows.count, rows.columns, KIND=self.kind, **blocks
+        )
         return dx
 
     def blocks(self, rows: Rows) -> dict[str, Any]:
@@ -123,27 +127,54 @@ class Softmax(OnThisMachine):
 
 @dataclass(frozen=True)
 class Rows:
-    """A contiguous array as groups of rows along an axis: the axes before it and those after it.
+    """The rows of some tensors along an axis: `outer` sets of `groups` of `count` rows of `columns` elements, each of
+    these at equal distances in every tensor.
 
-    Rows along the last axis are one group, so that a program takes neighbours in memory either way.
+    strides are (outer, group, row, column) of one tensor after the other, in elements.
     """
 
+    outer: int
     groups: int
     count: int
     columns: int
-    strides: tuple[int, int, int]
+    strides: tuple[int, ...]
 
     @classmethod
-    def of(cls, shape: torch.Size, axis: int) -> Rows:
-        """The rows of an array along a non-negative axis."""
-        before, columns, after = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
-        if after == 1:
-            return cls(1, before, columns, (0, columns, 1))
-        return cls(before, after, columns, (columns * after, 1, after))
+    def of(cls, axis: int, *tensors: torch.Tensor) -> Rows | None:
+        """Those of tensors of one shape, but for the axis; None where they do not lie so.
+
+        Neighbouring dimensions are one where that is how they lie in every tensor.
+        """
+        sizes, distances = [1, 1, 1], [(0,) * len(tensors)] * 3
+        for dim, size in enumerate(tensors[0].shape):
+            if dim == axis or size == 1:
+                continue
+            steps = tuple(tensor.stride(dim) for tensor in tensors)
+            if sizes[-1] > 1 and distances[-1] == tuple(size * step for step in steps):
+                sizes[-1] *= size
+                distances[-1] = steps
+            else:
+                sizes.append(size)
+                distances.append(steps)
+        if len(sizes) > 6:
+            return None
+        strides = zip(*distances[-3:], (tensor.stride(axis) for tensor in tensors), strict=True)
+        outer, groups, count = sizes[-3:]
+        return cls(outer, groups, count, tensors[0].shape[axis], tuple(itertools.chain.from_iterable(strides)))
 
     def programs(self, together: int) -> int:
         """How many programs take all of them."""
-        return self.groups * int(triton.cdiv(self.count, together))
+        return self.outer * self.groups * int(triton.cdiv(self.count, together))
+
+
+def laid_out(axis: int, *tensors: torch.Tensor) -> tuple[Rows, tuple[torch.Tensor, ...]]:
+    """Where the rows of tensors lie, and the tensors, or contiguous copies of them where Rows cannot say it."""
+    rows = Rows.of(axis, *tensors)
+    if rows is None:
+        tensors = tuple(tensor.contiguous() for tensor in tensors)
+        rows = Rows.of(axis, *tensors)
+        assert rows is not None
+    return rows, tensors
 
 
 softmax = Softmax("softmax")

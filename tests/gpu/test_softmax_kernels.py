@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch")
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.row_softmax import Softmax, log_softmax, logsumexp, softmax  # noqa: E402
+from refattn_gpu.row_softmax import Rows, Softmax, log_softmax, logsumexp, softmax  # noqa: E402
 
 # Of tiny tiles, so that the lengths that properties choose take many.
 KINDS = ("softmax", "log_softmax", "logsumexp")
@@ -91,6 +91,52 @@ def test_rows_lie_along_any_axis_with_any_strides() -> None:
                 expected = expected.movedim(-1, 1)
             assert torch.equal(kernel(x, 1), expected)
             assert torch.equal(kernel(x.transpose(0, 2), -2), expected.transpose(0, -1))
+
+
+def four_dimensions() -> Any:
+    return torch.randn((3, 4, 20, 6), generator=torch.Generator().manual_seed(0))
+
+
+WHERE_THEY_LIE = {
+    "slice of columns": lambda x: (x[..., 1:5], -1),
+    "slice of rows": lambda x: (x[:, :, 2:11], -1),
+    "every second row, from the second on": lambda x: (x[:, :, 1::2], 3),
+    "slice along another axis": lambda x: (x[:, 1:3], 2),
+    "transposed": lambda x: (x[0].transpose(0, 2), 1),
+    "reversed": lambda x: (x[0].permute(2, 1, 0), 0),
+    "expanded": lambda x: (x[:, :1].expand(3, 4, 20, 6), -1),
+    "four transposed": lambda x: (x.permute(3, 1, 0, 2), 2),
+    "one element": lambda x: (x[:, :, :1, 2:3], 2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", WHERE_THEY_LIE)
+def test_rows_are_read_where_they_lie(kind: str, layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, axis = WHERE_THEY_LIE[layout](four_dimensions())
+    kernel = SMALL[kind]
+    with interpreter.active():
+        expected = kernel(x.clone(memory_format=torch.contiguous_format), axis)
+        dy = torch.ones(()).expand(x.shape)
+        whole = None if kind == "logsumexp" else kernel.backward(expected, dy.clone(), axis)
+        copied: list[Any] = []
+        original = torch.Tensor.contiguous
+        monkeypatch.setattr(torch.Tensor, "contiguous", lambda x: copied.append(x) or original(x))
+        found = kernel(x, axis)
+        assert whole is None or torch.equal(kernel.backward(found, dy, axis), whole)
+    assert torch.equal(found, expected)
+    assert found.is_contiguous()
+    assert not copied
+
+
+def test_rows_that_lie_otherwise_are_copied() -> None:
+    x = torch.randn((2, 3, 2, 2, 5), generator=torch.Generator().manual_seed(0)).permute(3, 2, 1, 0, 4)
+    kernel = SMALL["softmax"]
+    with interpreter.active():
+        expected = kernel(x.clone(memory_format=torch.contiguous_format))
+        assert Rows.of(4, x, expected) is None
+        assert torch.equal(kernel(x), expected)
+        assert torch.equal(kernel.backward(expected, x), kernel.backward(expected, x.contiguous()))
 
 
 def test_rows_of_no_elements_and_no_rows() -> None:

@@ -14,16 +14,16 @@ from refattn_gpu.kernels.softmax_forward import LOG2_E, elements, row_tile
 @triton.jit
 def softmax_backward(
     y_base, dy_base, dx_base,
-    y_group, y_row, y_column,
-    dy_group, dy_row, dy_column,
-    dx_group, dx_row, dx_column,
-    count, columns,
+    y_outer, y_group, y_row, y_column,
+    dy_outer, dy_group, dy_row, dy_column,
+    dx_outer, dx_group, dx_row, dx_column,
+    groups, count, columns,
     KIND: tl.constexpr, IN_ONE_TILE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """dx = y (dy - sum y dy) of softmax, dx = dy - e^y sum dy of log-softmax; layouts as in softmax_forward."""
-    y_start, inside = row_tile(y_base, y_group, y_row, count, BLOCK_R)
-    dy_start, _ = row_tile(dy_base, dy_group, dy_row, count, BLOCK_R)
-    dx_place, _ = row_tile(dx_base, dx_group, dx_row, count, BLOCK_R)
+    y_start, inside = row_tile(y_base, y_outer, y_group, y_row, groups, count, BLOCK_R)
+    dy_start, _ = row_tile(dy_base, dy_outer, dy_group, dy_row, groups, count, BLOCK_R)
+    dx_place, _ = row_tile(dx_base, dx_outer, dx_group, dx_row, groups, count, BLOCK_R)
     total = tl.zeros([BLOCK_R], tl.float32)
     # Replaced by the first tile, and used where that is the only one.
     y = tl.zeros([BLOCK_R, BLOCK_N], tl.float32)

@@ -14,13 +14,13 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def row_tile(base, group_stride, row_stride, count, BLOCK_R: tl.constexpr):
-    """This program's group of rows: pointers to its first elements, (BLOCK_R, 1), and which rows there are."""
+def row_tile(base, outer_stride, group_stride, row_stride, groups, count, BLOCK_R: tl.constexpr):
+    """This program's rows, of one group: pointers to their first elements, (BLOCK_R, 1), and which rows there are."""
     tiles = tl.cdiv(count, BLOCK_R)
     group = tl.program_id(0) // tiles
     rows = tl.program_id(0) % tiles * BLOCK_R + tl.arange(0, BLOCK_R)
-    start = base + group.to(tl.int64) * group_stride + rows.to(tl.int64)[:, None] * row_stride
-    return start, rows < count
+    start = base + (group // groups).to(tl.int64) * outer_stride + (group % groups).to(tl.int64) * group_stride
+    return start + rows.to(tl.int64)[:, None] * row_stride, rows < count
 
 
 @triton.jit
@@ -38,17 +38,17 @@ def elements(start, inside, tile, columns, column_stride, other, BLOCK_N: tl.con
 @triton.jit
 def softmax_forward(
     x_base, out_base,
-    x_group, x_row, x_column,
-    out_group, out_row, out_column,
-    count, columns,
+    x_outer, x_group, x_row, x_column,
+    out_outer, out_group, out_row, out_column,
+    groups, count, columns,
     KIND: tl.constexpr, IN_ONE_TILE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """KIND of x, which lies in groups of `count` rows of `columns` elements; strides are in elements.
+    """KIND of x, which lies in sets of `groups` groups of `count` rows of `columns` elements; strides are in elements.
 
     A row of one tile is read once, a longer one once for its maximum and normaliser and once for the weights.
     """
-    start, inside = row_tile(x_base, x_group, x_row, count, BLOCK_R)
-    out_place, _ = row_tile(out_base, out_group, out_row, count, BLOCK_R)
+    start, inside = row_tile(x_base, x_outer, x_group, x_row, groups, count, BLOCK_R)
+    out_place, _ = row_tile(out_base, out_outer, out_group, out_row, groups, count, BLOCK_R)
     m = tl.full([BLOCK_R], float("-inf"), tl.float32)
     normaliser = tl.zeros([BLOCK_R], tl.float32)
     reference = normaliser

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from refattn import oracle
-from refattn.arrays import as_float64
+from refattn.arrays import as_float64, beside, where_they_are
 from refattn.blocks import BlockScales, checked_blocks
 from refattn.bounds.theorems.block_scales import (
     block_scale_distance,
@@ -73,7 +73,7 @@ def certificate(
     given = _finite("scales", scales)
     divided = checked_blocks(given.shape[-1] if blocks is None and given.ndim else blocks, window)
     used = checked_scales(given, divided, shape)
-    exact = exact_scales(query, key, spec, divided)
+    exact = exact_scales(q, k, spec, divided)
     seen = divided.seen(spec, shape)
     differences, doubt = np.abs(used - exact.mid), exact.rad + TINY
     distance = Enclosure(
@@ -95,11 +95,11 @@ def exact_scales(q: Any, k: Any, spec: AttentionSpec, blocks: BlockScales) -> En
     """a*_i = exp(LSE_i - LSE), (B, H, Nq, blocks), each to a certified radius of at most 2**-30 (usually some 1e-13).
 
     They are the attention of values that say which block a key is in: each row adds up its weights block by block.
-    Raises InvalidType or InvalidValue, naming the argument.
+    Tensors of torch are worked on where they are. Raises InvalidType or InvalidValue, naming the argument.
     """
-    query, key = as_float64("q", q), as_float64("k", k)
-    members = blocks.membership(key.shape[2]).astype(np.float64)
-    values = np.broadcast_to(members, (*key.shape[:2], *members.shape))
+    query, key = where_they_are(("q", "k"), (q, k))
+    members = blocks.membership(int(key.shape[2])).astype(np.float64)
+    values = beside("values", np.broadcast_to(members, (*key.shape[:2], *members.shape)).copy(), key)
     weights = spec.replace(keep=None, dropout=0.0, empty_rows="zero")
     found = oracle.attention(query, key, values, weights).out
     nothing = ~blocks.seen(spec, problem_shape(query, key, values, spec))

@@ -16,7 +16,6 @@ from refattn.models import TiledAttention
 from refattn.properties import ALL, PROFILES
 
 HONEST = {
-    "exact": faulty.exact,
     "uncorrected": faulty.uncorrected,
     "static": faulty.static,
     "moments": faulty.moments,
@@ -46,9 +45,8 @@ def checked(kernel: Any, only: str = "*", **options: Any) -> Report:
     return suite.check(kernel, profile=SMALL.name, only=only, **options)
 
 
-@pytest.mark.parametrize("name", HONEST)
-def test_honest_kernels_conform_and_every_other_property_is_reported_as_replaced(name: str) -> None:
-    report = checked(HONEST[name]())
+def test_an_honest_kernel_conforms_and_every_other_property_is_reported_as_replaced() -> None:
+    report = checked(faulty.exact())
     assert report.conforms, [finding.message for finding in report.findings if finding.bad]
     found = {finding.property: finding for finding in report.findings}
     assert set(found) == set(JUDGED) | set(REPLACED)
@@ -59,10 +57,11 @@ def test_honest_kernels_conform_and_every_other_property_is_reported_as_replaced
     assert all(found[each].cases > 0 for each in JUDGED if each.startswith(("approximation", "visibility")))
 
 
-@pytest.mark.parametrize("kernel", [faulty.exact, faulty.uncorrected], ids=["exact", "uncorrected"])
-@pytest.mark.parametrize("dtype", ["fp16", "fp32"])
-def test_honest_kernels_conform_in_other_formats(kernel: Any, dtype: str) -> None:
-    assert checked(kernel(), "approximation/[clr]*", dtypes=(dtype,)).conforms
+@pytest.mark.parametrize("name", HONEST)
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_honest_kernels_conform(name: str, dtype: str) -> None:
+    # All but the longest.
+    assert checked(HONEST[name](), "approximation/[clrs]*", dtypes=(dtype,)).conforms
 
 
 @pytest.mark.parametrize(
@@ -171,5 +170,6 @@ def test_torch_kernels_are_judged_too() -> None:
             values = v.double().repeat_interleave(q.shape[1] // v.shape[1], 1)
             return (self.factor * (weights * each) @ values).to(q.dtype), scales
 
-    assert checked(Kernel(1.0)).conforms
+    assert checked(Kernel(1.0), "approximation/[clrs]*").conforms
+    assert checked(Kernel(1.0), "visibility/garbage").conforms
     assert not checked(Kernel(1.02), "approximation/values").conforms

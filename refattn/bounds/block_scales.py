@@ -45,13 +45,16 @@ def block_scaled(
     size = (shape.batch, shape.heads, shape.queries, shape.d_v)
     t = (blocks.blocks + 1) * arithmetic.accumulator.unit + max(arithmetic.accumulator.unit, arithmetic.scores.unit)
     within = arithmetic.replace(output=arithmetic.accumulator)
+    longest = max(keys.stop - keys.start for keys in blocks.slices(shape.keys))
+    # Tiles need not begin where blocks do: a block of n keys may lie in one tile more than n keys do.
+    added = min(shape.keys, longest + (arithmetic.tile or 1) - 1)
     parts = {name: np.zeros(size) for name in (*forward.PARTS, "scales")}
     certified, exact, largest = np.zeros(size), np.zeros(size), np.zeros(size)
     for block, part in enumerate(blocks.specs(spec, shape)):
         if part is None:
             continue
         scale, output = scales[..., block, None], outputs[block]
-        budget = forward.attention(q, k, v, part, shape, within, with_rms=False).out
+        budget = forward.attention(q, k, v, part, shape, within, with_rms=False, added=added).out
         # A scale of 0 silences what is finite, and nothing is claimed of what is not.
         own = np.where(np.isinf(budget.certified), np.inf, np.abs(scale) * budget.certified)
         for name, piece in budget.parts.items():

@@ -32,12 +32,22 @@ LSE_PARTS = ("scores", "exp", "normaliser", "output")
 
 
 def attention(
-    q: Array, k: Array, v: Array, spec: AttentionSpec, shape: Shape, arithmetic: Arithmetic, *, with_rms: bool = True
+    q: Array,
+    k: Array,
+    v: Array,
+    spec: AttentionSpec,
+    shape: Shape,
+    arithmetic: Arithmetic,
+    *,
+    with_rms: bool = True,
+    added: int | None = None,
 ) -> AttentionBudget:
     """Budgets of the output (B, H, Nq, Dv) and of the log-sum-exp (B, H, Nq), for finite float64 arrays.
 
-    Where an intermediate result can overflow the declared formats the bound is inf: nothing is claimed there.
+    Where an intermediate result can overflow the declared formats the bound is inf: nothing is claimed there. added is
+    the most keys that a kernel adds up in a row, None being all of them.
     """
+    keys = shape.keys if added is None else added
     scale = scale_of(spec, shape.d_qk)
     size = (shape.batch, shape.heads, shape.queries, shape.d_v)
     parts = {name: np.zeros(size) for name in PARTS}
@@ -47,14 +57,14 @@ def attention(
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         for block in blocks(q, k, spec, shape):
             place = (block.batch, block.head, block.rows)
-            found = block_weights(block, spec, scale, arithmetic, shape.keys)
+            found = block_weights(block, spec, scale, arithmetic, keys)
             value = v[block.batch, block.kv_head, block.keys]
             kept, gain = None, 1.0
             if spec.keep is not None:
                 kept, gain = dropout_keep(block, spec), 1.0 / (1.0 - spec.dropout)
             excess = found.excess(found.log_error())
-            total = _total_error(found, excess, shape.keys, arithmetic)
-            pieces, bound, out = _output_error(found, excess, value, kept, gain, total, shape.keys, arithmetic)
+            total = _total_error(found, excess, keys, arithmetic)
+            pieces, bound, out = _output_error(found, excess, value, kept, gain, total, keys, arithmetic)
             for name, piece in pieces.items():
                 parts[name][place] = piece
             certified[place] = bound

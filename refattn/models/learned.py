@@ -141,13 +141,11 @@ class MomentScales:
             query, key = q[batch, head] * scale, k[batch, kv_head]
             basis = None if self.basis is None else self.basis[kv_head % len(self.basis)]
             for block, keys in enumerate(blocks.slices(shape.keys)):
-                parts = [
-                    log_sum_exp(*mean_and_variance(query, key[keys][group], seen[:, group], basis))
-                    for seen in (visible[batch, head][:, keys],)
-                    for group in _members(groups[batch, kv_head, keys])
-                ]
-                if parts:
-                    found[batch, head, :, block] = np.logaddexp.reduce(parts)
+                # All products of a block at once: their bits do not depend on the groups of keys that are not seen.
+                for group in np.unique(groups[batch, kv_head, keys]):
+                    seen = visible[batch, head][:, keys] & (groups[batch, kv_head, keys] == group)
+                    part = log_sum_exp(*mean_and_variance(query, key[keys], seen, basis))
+                    found[batch, head, :, block] = np.logaddexp(found[batch, head, :, block], part)
         return found
 
     def groups(self, k: Array) -> Any:
@@ -191,6 +189,7 @@ class BlockScaledAttention:
         """
         with np.errstate(all="ignore"):
             problem = self.kernel.problem(q, k, v, spec)
+            self.check(problem)
             stages = problem.stages
             scales = stages.accumulator(self.scales_of_rows(problem))
             out = np.zeros((*q.shape[:3], v.shape[3]))
@@ -198,6 +197,12 @@ class BlockScaledAttention:
                 out[:, :, rows] = stages.output(self.rows(problem, rows, scales[:, :, rows]))
         arithmetic = problem.arithmetic
         return out.astype(arithmetic.output.format.storage), scales.astype(arithmetic.accumulator.format.storage)
+
+    def check(self, problem: Problem) -> None:
+        """Refuse to divide P by the row sum before its cast when that sum is not complete then."""
+        tile, longest = problem.arithmetic.tile, max(keys.stop - keys.start for keys in self.key_blocks(problem))
+        if problem.arithmetic.cast == "after" and tile is not None and tile < longest:
+            raise InvalidValue("cast is 'after': expected all keys of a block in one tile (tile=None)")
 
     def scales_of_rows(self, problem: Problem) -> Array:
         """The method's scales, (B, H, Nq, blocks), in float64."""
@@ -289,7 +294,3 @@ def _at_positions(table: Array, spec: AttentionSpec, shape: Shape) -> Array:
     positions = np.clip(Visibility.of(spec, shape).query_positions, 0, table.shape[1] - 1)
     found = np.moveaxis(table[:, positions], 1, 0)
     return np.broadcast_to(found, (shape.batch, shape.heads, shape.queries, table.shape[2]))
-
-
-def _members(groups: Any) -> list[Any]:
-    return [groups == group for group in np.unique(groups)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from refattn import bounds, oracle
 from refattn.arithmetic import Arithmetic
-from refattn.arrays import as_float64, format_of
+from refattn.arrays import as_float64, format_of, to_numpy, where_they_are
 from refattn.bounds.budget import ErrorBudget
 from refattn.comparison import compare, describe
 from refattn.errors import InvalidType, InvalidValue
@@ -49,7 +49,7 @@ def assert_attention(
     for name, value in (("k", k), ("v", v)):
         if format_of(name, value) is not given:
             raise InvalidType(f"{name} is in {format_of(name, value).name}: expected q's format, {given.name}")
-    arrays = [as_float64(name, value) for name, value in (("q", q), ("k", k), ("v", v))]
+    arrays = where_they_are("qkv", (q, k, v))
     shape = problem_shape(arrays[0], arrays[1], arrays[2], spec)
     index = None if rows is None else checked_rows(rows, shape.queries)
     out = _shaped("actual", actual, (shape.batch, shape.heads, shape.queries, shape.d_v), index)
@@ -59,7 +59,7 @@ def assert_attention(
         arrays[0], spec = select_rows(arrays[0], arrays[1], arrays[2], spec, index)
         shape = shape._replace(queries=len(index))
     truth = oracle.attention(arrays[0], arrays[1], arrays[2], spec)
-    plain = split(arrays[0], arrays[1], arrays[2], spec, shape)
+    plain = split(to_numpy(arrays[0]), to_numpy(arrays[1]), to_numpy(arrays[2]), spec, shape)
     budget = bounds.attention(plain.q, plain.k, plain.v, plain.spec, allowed)
     _assert_within("out", out, truth.out, budget.out, allowed, index)
     if log_sum_exp is not None:
@@ -87,10 +87,10 @@ def assert_softmax(
 
 def _shaped(name: str, value: Any, expected: tuple[int, ...], rows: Any = None) -> Array:
     """`value` in float64, after a check of its shape; of its third axis only `rows`, unless that is None."""
-    array = as_float64(name, value)
-    if array.shape != expected:
-        raise InvalidValue(f"{name} has shape {array.shape}: expected {expected}")
-    return array if rows is None else array[:, :, rows]
+    array = where_they_are([name], [value])[0]
+    if tuple(array.shape) != expected:
+        raise InvalidValue(f"{name} has shape {tuple(array.shape)}: expected {expected}")
+    return to_numpy(array if rows is None else array[:, :, rows])
 
 
 def _assert_within(

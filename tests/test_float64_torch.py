@@ -14,7 +14,7 @@ from model_problems import SPECS, float64, inputs
 from oracle_cases import Problem, backward_problems, problems, softmax_rows
 
 from refattn import arrays, oracle, scores
-from refattn.oracle import ball, definition, float64_gradients
+from refattn.oracle import ball, definition, float64_gradients, platform
 from refattn.oracle import float64 as rung
 from refattn.oracle.magnitudes import some_values
 from refattn.oracle.specials_backward import Inputs, split_backward
@@ -26,8 +26,11 @@ torch = pytest.importorskip("torch")
 GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")
 
 
-def tensors(*given_: Any) -> list[Any]:
-    return [None if x is None else torch.from_numpy(np.array(x)) for x in given_]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))]
+
+
+def tensors(*given_: Any, device: str = "cpu") -> list[Any]:
+    return [None if x is None else torch.tensor(x, device=device) for x in given_]
 
 
 @settings(max_examples=150, deadline=None)
@@ -65,17 +68,18 @@ def test_softmax_contains_the_definition(kind: Any, empty_rows: Any, x: Any) -> 
     assert found.contains(definition.softmax(x.T, spec)).all()
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("entries", [1, 40, 10**6])
 @pytest.mark.parametrize("name", SPECS)
 def test_every_feature_gives_what_numpy_gives_with_the_same_radius(
-    name: str, entries: int, monkeypatch: pytest.MonkeyPatch
+    name: str, entries: int, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (rung, float64_gradients):
         monkeypatch.setattr(module, "blocks", partial(scores.blocks, entries=entries))
     q, k, v, do, dlse = (float64(x) for x in inputs(batch=2))
     spec = SPECS[name]
     shape = problem_shape(q, k, v, spec)
-    *given_, upstream = tensors(q, k, v, do, dlse)
+    *given_, upstream = tensors(q, k, v, do, dlse, device=device)
     ours = (
         *rung.attention(*given_[:3], spec, shape),
         *float64_gradients.attention_backward(*given_, spec, shape, upstream),
@@ -111,17 +115,18 @@ def test_visibility_and_sizes_are_numpys(name: str) -> None:
 # Through the ladder
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16", "float8_e4m3fn"])
-def test_the_ladder_takes_tensors_of_every_format(dtype: str) -> None:
+def test_the_ladder_takes_tensors_of_every_format(dtype: str, device: str) -> None:
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(1, 2, 9, 4, generator=generator).to(getattr(torch, dtype)) for _ in range(3))
+    q, k, v = (torch.randn(1, 2, 9, 4, generator=generator).to(device, getattr(torch, dtype)) for _ in range(3))
     spec = AttentionSpec(causal=True)
     found = oracle.attention(q.requires_grad_(), k, v, spec)
     plain = [arrays.as_float64("x", x) for x in (q, k, v)]
     out, lse = definition.attention(*plain, spec)
     assert found.out.contains(out).all()
     assert found.lse.contains(lse).all()
-    gradients = oracle.attention_backward(q, k, v, torch.ones(q.shape), spec)
+    gradients = oracle.attention_backward(q, k, v, torch.ones(q.shape, device=device), spec)
     wanted = definition.attention_backward(*plain, np.ones(q.shape), spec)
     assert gradients.dk.contains(wanted.dk).all()
     assert oracle.softmax(q).contains(definition.softmax(plain[0], SoftmaxSpec())).all()
@@ -183,6 +188,11 @@ def test_torchs_default_dtype_and_device_do_not_matter() -> None:
         torch.set_default_device(None)
     np.testing.assert_array_equal(found.out.mid, wanted.out.mid)
     np.testing.assert_array_equal(found.out.rad, wanted.out.rad)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_is_taken_for_granted_holds_of_this_gpu() -> None:
+    assert platform.function_error(torch.zeros(1, device="cuda")) == platform.FUNCTION_ULPS * platform.ULP
 
 
 def test_an_accelerator_gets_larger_blocks_within_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,8 +146,11 @@ def _of_bias(height: Array, bias: Array, shape: Shape) -> Array:
 
 def _used(spec: AttentionSpec, shape: Shape) -> tuple[Bools, Bools]:
     """The keys (B, H, Nk) that some query sees, and the queries (B, H, Nq) that see some key."""
-    keys = np.zeros((shape.batch, shape.heads, shape.keys), np.bool_)
-    rows = np.zeros((shape.batch, shape.heads, shape.queries), np.bool_)
+    every = not hides(spec)
+    keys = np.full((shape.batch, shape.heads, shape.keys), every and shape.queries > 0)
+    rows = np.full((shape.batch, shape.heads, shape.queries), every and shape.keys > 0)
+    if every:
+        return keys, rows
     visibility = Visibility.of(spec, shape)
     step = max(1, BLOCK_ENTRIES // max(1, shape.keys))
     for start in range(0, shape.queries, step):

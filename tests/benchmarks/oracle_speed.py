@@ -1,6 +1,7 @@
 """The float64 rung, radius included, against plain NumPy float64 attention: time ratios in one run, and peak memory.
 
 python -m tests.benchmarks.oracle_speed
+python -m tests.benchmarks.oracle_speed --device cuda     heads of 16384 to 65536 tokens, through the oracle, on a GPU
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from refattn import oracle
 from refattn.oracle import float64
 from refattn.spec import AttentionSpec, problem_shape
 
@@ -66,12 +68,34 @@ def peak_of_a_long_head(n: int, d: int) -> None:
     print(f"N={n} d={d}: peak memory {peak:.2f} GiB, {time.perf_counter() - start:.1f} s")
 
 
+def long_heads_on(device: str) -> None:
+    """Print the time of long heads on a torch device, without its warm-up, and the peak of a CUDA device's memory."""
+    import torch
+
+    print(f"   N    d   causal   the oracle on {device}   peak memory there")
+    oracle.attention(*(torch.tensor(array, device=device) for array in inputs(256, 64)))
+    for n in (16384, 32768, 65536):
+        for causal in (False, True):
+            arrays = [torch.tensor(array, device=device) for array in inputs(n, 128)]
+            start = time.perf_counter()
+            oracle.attention(*arrays, AttentionSpec(causal=causal))
+            taken = time.perf_counter() - start
+            peak = (
+                f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB" if device.startswith("cuda") else "not counted"
+            )
+            print(f"{n:6d} 128   {causal!s:6}   {taken:10.2f} s   {peak}", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=7, help="alternating calls of each")
     parser.add_argument("--long", type=int, nargs=2, metavar=("N", "D"), help="only the peak memory of one head")
+    parser.add_argument("--device", help="only long heads on this torch device")
     arguments = parser.parse_args()
+    if arguments.device:
+        long_heads_on(arguments.device)
+        return
     if arguments.long:
         peak_of_a_long_head(*arguments.long)
         return

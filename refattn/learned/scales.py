@@ -93,6 +93,21 @@ def log_normalised(logits: Tensor, seen: Tensor) -> Tensor:
     return torch.where(seen, below - torch.log(total.clamp_min(torch.finfo(logits.dtype).tiny)), 0.0)
 
 
+def log_sum_exp(values: Tensor, known: Tensor, dim: int) -> Tensor:
+    """The natural log-sum-exp of the values that are known, -inf of none: differentiable there too."""
+    largest = torch.where(known, values.detach(), -math.inf).amax(dim, keepdim=True)
+    largest = largest.masked_fill(largest == -math.inf, 0.0)
+    total = torch.where(known, torch.exp(torch.where(known, values, largest) - largest), 0.0).sum(dim)
+    found = largest.squeeze(dim) + torch.log(torch.where(total > 0, total, 1.0))
+    return torch.where(total > 0, found, -math.inf)
+
+
+def log_add_exp(one: Tensor, other: Tensor) -> Tensor:
+    """log(exp(one) + exp(other)), of which both may be -inf: differentiable there too."""
+    both = torch.stack(torch.broadcast_tensors(one, other), -1)
+    return log_sum_exp(both, both > -math.inf, -1)
+
+
 def divergence(exact: Tensor, log_scales: Tensor, seen: Tensor) -> Tensor:
     """KL(exact || scales) of each row, (B, H, Nq), in nats; exact and log_scales are (B, H, Nq, blocks)."""
     logarithm = torch.log(exact.clamp_min(torch.finfo(exact.dtype).tiny))

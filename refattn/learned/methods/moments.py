@@ -15,7 +15,7 @@ from refattn.blocks import BlockScales
 from refattn.errors import InvalidValue
 from refattn.learned.methods.base import LayerShape, NormalisedMethod, Objective
 from refattn.learned.rows import Rows
-from refattn.learned.scales import BlockSoftmax, block_softmax
+from refattn.learned.scales import BlockSoftmax, block_softmax, log_add_exp, log_sum_exp
 
 
 class Summary(NamedTuple):
@@ -55,7 +55,7 @@ class Moments(NormalisedMethod):
     key_spread: Tensor
     query_spread: Tensor
 
-    def __init__(self, layer: LayerShape, blocks: BlockScales, rank: int = 16, first: int = 1, latest: int = 4) -> None:
+    def __init__(self, layer: LayerShape, blocks: BlockScales, rank: int = 16, first: int = 1, latest: int = 8) -> None:
         super().__init__(layer, blocks)
         self.rank, self.first, self.latest = min(rank, layer.head_dim), first, latest
         square = torch.zeros(layer.kv_heads, layer.head_dim, layer.head_dim, dtype=torch.float64)
@@ -66,7 +66,7 @@ class Moments(NormalisedMethod):
     def logits(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
         """The predicted log-sum-exps; -inf where the query sees nothing of the block."""
         summary = self.summary(rows, softmax)
-        return torch.logaddexp(self.rest(summary), summary.apart)
+        return log_add_exp(self.rest(summary), summary.apart)
 
     def rest(self, summary: Summary) -> Tensor:
         """The log-sum-exp of the keys that do not stand apart."""
@@ -76,8 +76,7 @@ class Moments(NormalisedMethod):
         """The summaries of all blocks, for all queries. Raises InvalidValue for softcapped scores."""
         if rows.softcap is not None:
             raise InvalidValue("the model's scores are softcapped: expected dot products, as moments are those of keys")
-        apart = self.apart(rows)
-        summed = rows.visible & ~apart
+        summed = rows.visible & ~self.apart(rows)
         belongs = torch.nn.functional.one_hot(softmax.members, self.blocks.blocks).to(rows.query.dtype)
         count = summed.to(rows.query.dtype) @ belongs
         divisor = count.clamp_min(1)
@@ -88,14 +87,28 @@ class Moments(NormalisedMethod):
         centre = along @ belongs / divisor
         deviation = (along - centre[..., softmax.members]).masked_fill(~summed, 0.0)
         variance = deviation.square() @ belongs / divisor
-        alone = BlockSoftmax(rows.scores.masked_fill(~apart, -math.inf), self.blocks)
-        return Summary(count.expand_as(mean), mean, variance, alone.log_sum_exps)
+        return Summary(count.expand_as(mean), mean, variance, self.log_sum_exps_apart(rows, softmax))
 
     def apart(self, rows: Rows) -> Tensor:
         """Which visible keys stand apart, boolean, of the shape of rows.visible."""
         keys = torch.arange(rows.keys, device=rows.visible.device)
         latest = keys > rows.positions[..., None] - self.latest
         return rows.visible & (latest | (keys < self.first))
+
+    def log_sum_exps_apart(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
+        """The log-sum-exp of each block's keys that stand apart, (B, H, Nq, blocks), from these keys' scores alone."""
+        device = rows.visible.device
+        first = torch.arange(min(self.first, rows.keys), device=device).expand(*rows.positions.shape, -1)
+        latest = rows.positions[..., None] - torch.arange(self.latest, device=device)
+        keys = torch.cat([first, latest], -1)
+        # A latest key that is one of the first is counted there, and one before all keys is none.
+        known = torch.cat([torch.ones_like(first, dtype=torch.bool), latest >= first.shape[-1]], -1)
+        keys = keys.clamp_min(0).expand(*rows.scores.shape[:-1], -1)
+        scores = torch.gather(rows.scores, -1, keys).masked_fill(~known, -math.inf)
+        blocks = torch.arange(self.blocks.blocks, device=device)
+        inside = softmax.members[keys][..., None] == blocks
+        inside = inside & (scores > -math.inf)[..., None]
+        return log_sum_exp(scores[..., None], inside, -2)
 
     def observe(self, rows: Rows) -> None:
         """Add what keys vary by within their block, and where queries point."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import json
 import math
 import os
@@ -19,6 +20,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from refattn.errors import InvalidValue  # noqa: E402
+from refattn.suite import properties  # noqa: E402
 from refattn_gpu import attention, interpreter, softmax  # noqa: E402
 from refattn_gpu.bench import aims, dense, inputs, judging, machine, results, rivals, run, suite, table  # noqa: E402
 from refattn_gpu.bench.__main__ import main  # noqa: E402
@@ -147,7 +149,8 @@ def test_a_kernel_that_fails_the_suite_is_not_timed(tmp_path: Path, clock: list[
     path = tmp_path / "r.json"
     results_of = begun(path)
     for format, verdict in (("bf16", suite.CONFORMS), ("fp32", suite.FAILS)):
-        results_of.results.put_check(suite.as_entry(suite.Check(Fake.target, format, "ci", verdict)))
+        part = suite.Part(Fake.target, format, "v*")
+        results_of.results.put_check(suite.as_entry(suite.Check(part, "ci", verdict)))
     assert [entry["suite"] for entry in results_of.measure([Fake()])] == [suite.FAILS]
     assert clock == []
     assert (
@@ -170,17 +173,24 @@ def test_the_worst_verdict_counts(verdicts: list[str], verdict: str) -> None:
 
 
 def test_the_suite_runs_in_processes_and_what_does_not_end_is_said(tmp_path: Path, monkeypatch: Any) -> None:
-    del tmp_path
     monkeypatch.chdir(ROOT)
-    pairs = [("refattn.models:tiled_attention", "bf16"), ("refattn.models:nothing", "bf16")]
-    monkeypatch.setattr(suite, "INTERPRETED", ("--largest", "64", "--only"))
-    monkeypatch.setattr(suite.refattn_gpu, "tiled_attention", attention, raising=False)
-    monkeypatch.setattr(suite.refattn_gpu, "nothing", attention, raising=False)
-    found = {each.target: each for each in suite.checks(pairs, "quick", math.inf, interpreted=True)}
-    assert [found[target].verdict for target, _ in pairs] == [suite.CONFORMS, suite.FAILS]
-    assert "has no attribute 'nothing'" in found["refattn.models:nothing"].failures[0]
-    late = list(suite.checks(pairs, "quick", time.monotonic() - 1, interpreted=True))
-    assert {each.verdict for each in late} == {suite.UNFINISHED}
+    del tmp_path
+    pattern = "values/needles"
+    right, wrong = (suite.Part(f"refattn.models:{name}", "bf16", pattern) for name in ("tiled_attention", "nothing"))
+    found = {each.part: each for each in suite.checks([right, wrong], "quick", math.inf)}
+    assert [found[part].verdict for part in (right, wrong)] == [suite.CONFORMS, suite.FAILS]
+    assert "has no attribute 'nothing'" in found[wrong].failures[0]
+    late = list(suite.checks([right, wrong], "quick", time.monotonic() - 1))
+    assert [each.verdict for each in late] == [suite.UNFINISHED] * 2
+
+
+def test_the_parts_of_the_suite_are_the_suite() -> None:
+    for prop in properties():
+        assert sum(fnmatch.fnmatchcase(prop.name, pattern) for pattern in suite.PARTS) == 1
+    assert [part.pattern for part in suite.parts("refattn_gpu:attention", "bf16")] == list(suite.PARTS)
+    assert [part.pattern for part in suite.parts("refattn_gpu:softmax", "bf16")] == ["s*"]
+    assert "refattn_gpu:attention" in suite.targets()
+    assert "refattn_gpu:interpreter" not in suite.targets()
 
 
 def heads_of(q: Any, k: Any, v: Any, spec: Any) -> list[judging.Head]:
@@ -425,7 +435,8 @@ def test_without_a_gpu_it_says_so() -> None:
     assert ran.stderr == "this machine has no GPU that torch and Triton can use: expected one, or --interpret\n"
 
 
-def test_patterns_that_match_nothing_are_refused(capsys: Any) -> None:
+def test_patterns_that_match_nothing_are_refused(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
     assert main(["--only", "foward*"]) == 2
     assert "--only is 'foward*', which matches no row" in capsys.readouterr().err
     assert main(["--only", "forward*", "--list"]) == 0

@@ -7,7 +7,9 @@ command     the arguments of the first call
 machine     device, driver, clocks as the program found them (refattn_gpu.bench.machine)
 versions    of Python, torch, triton, CUDA, ...
 sources     a digest of the kernels' files, and the commit if known
-checks      a list of what the suite said: target, format, profile, verdict ("conforms", "fails", "unfinished"), ...
+checks      a list of what the suite said, one entry for a kernel, a format and a pattern of properties: target, format,
+            pattern, profile, verdict ("conforms", "fails", "unfinished", "not claimed"), seconds, properties (how many
+            were examined), failures (messages)
 rows        a list, one entry a row:
   name, group, tier, target, sizes, unit
   status    "measured", "run" (interpreted), or why not
@@ -73,10 +75,9 @@ class Results:
         self.save()
 
     def put_check(self, check: dict[str, Any]) -> None:
-        """In place of one of the same kernel and format."""
-        others = [
-            each for each in self.checks if (each["target"], each["format"]) != (check["target"], check["format"])
-        ]
+        """In place of one of the same part."""
+        part = ("target", "format", "pattern")
+        others = [each for each in self.checks if any(each[name] != check[name] for name in part)]
         self.contents["checks"] = [*others, check]
         self.save()
 

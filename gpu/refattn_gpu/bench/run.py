@@ -67,22 +67,23 @@ class Run:
         names = list(suite.targets())
         timed_first = [name for name in dict.fromkeys(row.target for row in rows) if name in names]
         done = {
-            (each["target"], each["format"])
+            suite.Part(each["target"], each["format"], each["pattern"])
             for each in self.results.checks
             if each["profile"] == profile and each["verdict"] != suite.UNFINISHED
         }
-        formats = suite.FORMATS[:1] if self.interpreted else suite.FORMATS
         wanted = [
-            (target, format)
-            for format in formats
+            part
+            for format in (suite.FORMATS[:1] if self.interpreted else suite.FORMATS)
             for target in dict.fromkeys([*timed_first, *(() if self.interpreted else names)])
-            if (target, format) not in done
+            for part in suite.parts(target, format, interpreted=self.interpreted)
+            if part not in done
         ]
         now = time.monotonic()
         limit = now + SHARE_OF_CHECKS * (self.deadline - now)
         for check in suite.checks(wanted, profile, limit, interpreted=self.interpreted):
             self.results.put_check(suite.as_entry(check))
-            self.report(f"{check.target} in {check.format}: {check.verdict} ({check.seconds:.0f} s)")
+            part = check.part
+            self.report(f"{part.target} in {part.format}, {part.pattern}: {check.verdict} ({check.seconds:.0f} s)")
             for failure in check.failures:
                 self.report(f"  {failure}")
 

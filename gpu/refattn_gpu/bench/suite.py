@@ -1,10 +1,11 @@
-"""refattn's suite on every kernel of the package, each in processes of its own, some at a time.
+"""refattn's suite on every kernel of the package, in parts, each in a process of its own, as many at a time as cores.
 
-May import: refattn.adapters, refattn_gpu.
+May import: refattn.adapters, refattn.suite, refattn_gpu.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 import subprocess
@@ -19,21 +20,33 @@ from typing import Any
 
 import refattn_gpu
 from refattn import adapters
+from refattn.suite import applicable
 
 FORMATS = ("bf16", "fp16", "fp32")
+# Patterns that share out the properties: values and visibility, gradients, statistics and specials, and the others.
+PARTS = ("v*", "g*", "s*", "[!vgs]*")
 CONFORMS, FAILS, UNFINISHED, UNCHECKED = "conforms", "fails", "unfinished", "unchecked"
+NOT_CLAIMED = "not claimed"
 # An interpreter takes seconds for what a GPU does at once: one sharp property stands for all, on short sequences.
-INTERPRETED = ("--triton-cpu", "--largest", "64", "--only")
+INTERPRETED = ("--triton-cpu", "--largest", "64")
 SHARPEST = {"attention": "values/needles", "gradients": "gradients/search", "softmax": "softmax/nan"}
 POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Check:
-    """What the suite said of a kernel in one format; `failures` are the messages of what failed."""
+class Part:
+    """What one process checks: a kernel in a format, by the properties that match a pattern."""
 
     target: str
     format: str
+    pattern: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the suite said of a part; `failures` are the messages of what failed."""
+
+    part: Part
     profile: str
     verdict: str
     seconds: float = 0.0
@@ -50,15 +63,20 @@ def targets() -> Iterator[str]:
             yield f"refattn_gpu:{name}"
 
 
+def parts(target: str, format: str, *, interpreted: bool = False) -> list[Part]:
+    """Those of a kernel in a format."""
+    kernel = getattr(refattn_gpu, target.partition(":")[2])
+    adapter = adapters.get(adapters.guess(target, kernel))
+    if interpreted:
+        return [Part(target, format, SHARPEST[adapter.quantity])]
+    names = [prop.name for prop in applicable(adapter, kernel)]
+    return [Part(target, format, pattern) for pattern in PARTS if fnmatch.filter(names, pattern)]
+
+
 def checks(
-    wanted: list[tuple[str, str]],
-    profile: str,
-    deadline: float,
-    *,
-    interpreted: bool = False,
-    workers: int | None = None,
+    wanted: list[Part], profile: str, deadline: float, *, interpreted: bool = False, workers: int | None = None
 ) -> Iterator[Check]:
-    """Those of (target, format) pairs, as they end; what has not ended at `deadline` (time.monotonic) is stopped."""
+    """Of parts, as they end; what has not ended at `deadline` (time.monotonic) is stopped."""
     waiting = list(wanted)
     running: list[Running] = []
     workers = workers or max(1, (os.cpu_count() or 2) - 2)
@@ -66,17 +84,18 @@ def checks(
         try:
             while waiting or running:
                 while waiting and len(running) < workers:
-                    target, format = waiting.pop(0)
-                    running.append(Running(target, format, profile, Path(folder), interpreted))
+                    part = waiting.pop(0)
+                    stem = Path(folder) / str(len(wanted) - len(waiting))
+                    running.append(Running(part, profile, stem, INTERPRETED if interpreted else ()))
                 ended = [each for each in running if each.process.poll() is not None]
                 for each in ended:
                     running.remove(each)
                     yield each.result()
                 if time.monotonic() > deadline:
                     for each in running:
-                        yield Check(each.target, each.format, profile, UNFINISHED, each.seconds)
-                    for target, format in waiting:
-                        yield Check(target, format, profile, UNFINISHED)
+                        yield Check(each.part, profile, UNFINISHED, each.seconds)
+                    for part in waiting:
+                        yield Check(part, profile, UNFINISHED)
                     return
                 if not ended:
                     time.sleep(POLL_SECONDS)
@@ -88,16 +107,22 @@ def checks(
 class Running:
     """`refattn check` in a process of its own."""
 
-    def __init__(self, target: str, format: str, profile: str, folder: Path, interpreted: bool) -> None:
-        self.target, self.format, self.profile = target, format, profile
-        self.report = folder / f"{target.replace(':', '.')}.{format}.json"
-        self.log = self.report.with_suffix(".log")
+    def __init__(self, part: Part, profile: str, stem: Path, options: tuple[str, ...]) -> None:
+        self.part, self.profile = part, profile
+        self.report, self.log = stem.with_suffix(".json"), stem.with_suffix(".log")
         self.started = time.monotonic()
-        command = [sys.executable, "-m", "refattn", "check", target, "--dtype", format, "--profile", profile, "--quiet"]
-        command += ["--time-limit", "120", "--json", str(self.report)]
-        if interpreted:
-            kernel = getattr(refattn_gpu, target.partition(":")[2])
-            command += [*INTERPRETED, SHARPEST[adapters.get(adapters.guess(target, kernel)).quantity]]
+        command = [
+            sys.executable,
+            "-m",
+            "refattn",
+            "check",
+            part.target,
+            "--dtype",
+            part.format,
+            "--only",
+            part.pattern,
+        ]
+        command += ["--profile", profile, "--quiet", "--time-limit", "120", "--json", str(self.report), *options]
         # One thread each: there are as many processes as cores.
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
         with self.log.open("w") as log:
@@ -114,10 +139,11 @@ class Running:
             report: dict[str, Any] = json.loads(self.report.read_text())
         except (OSError, ValueError):
             last = (self.log.read_text().strip().splitlines() or ["nothing was printed"])[-1]
-            return Check(self.target, self.format, self.profile, FAILS, self.seconds, 0, [last])
+            return Check(self.part, self.profile, FAILS, self.seconds, 0, [last])
         failed = [f"{each['property']}: {each['message']}" for each in report["findings"] if each["fails"]]
-        verdict = CONFORMS if report["conforms"] and self.process.returncode == 0 else FAILS
-        return Check(self.target, self.format, self.profile, verdict, self.seconds, len(report["findings"]), failed[:5])
+        checked = sum(each["verdict"] != NOT_CLAIMED for each in report["findings"])
+        verdict = FAILS if failed else CONFORMS if checked else NOT_CLAIMED
+        return Check(self.part, self.profile, verdict, self.seconds, checked, failed[:5])
 
     def stop(self) -> None:
         """End it."""
@@ -127,14 +153,15 @@ class Running:
 
 
 def verdict_on(target: str, found: list[dict[str, Any]]) -> str:
-    """What the checks in results say of a kernel: fails if it does in some format, conforms if it does in all."""
+    """What the checks in results say of a kernel: fails if a part does, conforms if all do."""
     verdicts = [each["verdict"] for each in found if each["target"] == target]
-    for verdict in (FAILS, UNFINISHED):
+    for verdict in (FAILS, UNFINISHED, CONFORMS):
         if verdict in verdicts:
             return verdict
-    return CONFORMS if verdicts else UNCHECKED
+    return UNCHECKED
 
 
 def as_entry(check: Check) -> dict[str, Any]:
     """As it stands in results."""
-    return asdict(check)
+    entry = asdict(check)
+    return {**entry.pop("part"), **entry}

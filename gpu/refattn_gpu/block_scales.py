@@ -79,7 +79,7 @@ class BlockScaledAttention(OnThisMachine):
             *features.numbers, blocks, divided.size(shape.keys),
             **flags, GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
             BLOCK_M=tiling.queries, BLOCK_N=tiling.keys, BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
-            num_warps=tiling.warps, num_stages=tiling.stages,
+            num_warps=tiling.warps, num_stages=tiling.stages, enable_fp_fusion=True,
         )  # fmt: skip
         return out, lse
 

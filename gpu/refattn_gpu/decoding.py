@@ -1,6 +1,6 @@
 """Attention of few queries to many keys, contiguous or in pages, by refattn_gpu's Triton kernels.
 
-May import: numpy, torch, triton, refattn, refattn_gpu.arguments, refattn_gpu.kernels, refattn_gpu.placement.
+May import: numpy, torch, triton, refattn, refattn_gpu.{arguments,kernels,numerics,placement}.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import numpy as np
 import torch
 import triton
 
-from refattn.arithmetic import Arithmetic, Stage
+from refattn.arithmetic import Arithmetic
 from refattn.errors import InvalidType, InvalidValue
-from refattn.formats import get
 from refattn.spec import AttentionSpec, Shape, problem_shape
 from refattn_gpu.arguments import Features, checked, padded, strides
 from refattn_gpu.kernels.decode_combine import decode_combine
 from refattn_gpu.kernels.decode_split import decode_split
+from refattn_gpu.numerics import Numerics
 from refattn_gpu.placement import OnThisMachine
 
 PLAIN = AttentionSpec()
@@ -84,20 +84,10 @@ class Decode(OnThisMachine):
 
     def arithmetic_for(self, format: Any) -> Arithmetic:
         """The contract that the kernels honour on inputs of a format: that of refattn_gpu.attention, in parts."""
-        wide = Stage(Arithmetic.flash(format).accumulator.format, "truncate")
-        return Arithmetic.flash(
-            format,
-            name=f"refattn_gpu decode({get(format).name})",
-            dot=wide,
-            accumulator=wide,
-            exponent="fma",
-            exp_ulps=2.0,
-            tanh_ulps=8.0,
-            log_ulps=4.0,
-            tile=self.tile_keys,
-            splits=self.most_splits,
-            split_keys=self.split_keys,
-            flush_to_zero=True,
+        return (
+            Numerics()
+            .arithmetic(format, self.tile_keys, "refattn_gpu decode")
+            .replace(splits=self.most_splits, split_keys=self.split_keys)
         )
 
     def __call__(
@@ -198,7 +188,7 @@ class Decode(OnThisMachine):
             BOTTOM_RIGHT=spec.alignment == "bottom_right", HAS_TABLE=cache.table is not None, PAGE=cache.page,
             **features.flags, GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
             BLOCK_M=block_rows, BLOCK_N=self.tile_keys, BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
-            num_warps=self.warps, num_stages=self.stages if widest <= 256 else 1,
+            num_warps=self.warps, num_stages=self.stages if widest <= 256 else 1, enable_fp_fusion=True,
         )  # fmt: skip
         decode_combine[(triton.cdiv(rows, ROWS_COMBINED),)](
             parts, part_lse, out, lse, splits, rows, shape.d_v,

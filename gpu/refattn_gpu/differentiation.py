@@ -133,9 +133,19 @@ class _Attention(torch.autograd.Function):
             return (None,) * 7
         *inputs, out, lse = ctx.saved_tensors
         q, k, v = inputs[:3]
-        kernel, given = ctx.kernel, torch.zeros_like(out) if do is None else do
+        kernel = ctx.kernel
         found = gradients(
-            q, k, v, given, out, lse, dlse, ctx.spec, tiling=kernel.backward_tiling, nan_safe=kernel.nan_safe
+            q,
+            k,
+            v,
+            torch.zeros_like(out) if do is None else do,
+            out,
+            lse,
+            dlse,
+            ctx.spec,
+            tiling=kernel.backward_tiling,
+            nan_safe=kernel.nan_safe,
+            numerics=kernel.numerics,
         )
         wanted = [
             gradient.to(tensor.dtype) if needed and gradient is not None else None

@@ -25,6 +25,7 @@ from refattn_gpu.differentiation import (  # noqa: E402
     differentiable_attention,
 )
 from refattn_gpu.forward import Attention  # noqa: E402
+from refattn_gpu.numerics import Numerics  # noqa: E402
 from refattn_gpu.row_softmax import Softmax, logsumexp  # noqa: E402
 
 # Of tiny tiles, so that short sequences take several.
@@ -52,10 +53,10 @@ def called(tensors: dict[str, Any], kernel: Any = SMALL) -> Any:
     return kernel(tensors["q"], tensors["k"], tensors["v"], spec=CAUSAL, **extra)
 
 
-def by_kernel(tensors: dict[str, Any], do: Any, dlse: Any) -> Any:
+def by_kernel(tensors: dict[str, Any], do: Any, dlse: Any, kernel: Attention = KERNEL) -> Any:
     values = {name: x.detach() for name, x in tensors.items()}
     spec = CAUSAL.replace(bias=values["bias"].numpy(), sinks=values["sinks"].numpy())
-    return KERNEL.backward(values["q"], values["k"], values["v"], do, spec=spec, dlse=dlse)
+    return kernel.backward(values["q"], values["k"], values["v"], do, spec=spec, dlse=dlse)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -78,6 +79,16 @@ def test_a_loss_of_both_is_differentiated() -> None:
         (out.sum() + 2 * lse.sum()).backward()
         expected = by_kernel(tensors, torch.ones_like(out), torch.full_like(lse, 2.0))
     assert all(torch.equal(tensors[name].grad, gradient) for name, gradient in zip(NAMES, expected, strict=True))
+
+
+def test_the_options_of_the_kernel_are_those_of_its_gradients() -> None:
+    kernel = Attention(KERNEL.tiling, KERNEL.backward_tiling, Numerics(exp_degree=3))
+    tensors, (do, _) = problem(), upstream()
+    with interpreter.active():
+        called(tensors, DifferentiableAttention(kernel))[0].backward(do)
+        expected, other = by_kernel(tensors, do, None, kernel), by_kernel(tensors, do, None)
+    assert all(torch.equal(tensors[name].grad, gradient) for name, gradient in zip(NAMES, expected, strict=True))
+    assert not torch.equal(expected[0], other[0])
 
 
 def test_gradients_conform() -> None:

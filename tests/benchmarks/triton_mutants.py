@@ -1,4 +1,4 @@
-"""Which faults of the Triton kernels (tests/gpu/mutants.py) a tolerance of 1e-2 sees, beside the property that sees them.
+"""Which faults of the Triton kernels (tests/gpu/mutants.py) a tolerance of 1e-2 sees, beside the property that does.
 
     python -m tests.benchmarks.triton_mutants
 

@@ -343,9 +343,16 @@ def test_medians_and_quantiles() -> None:
 
 
 def test_files_are_named_by_device_and_date(tmp_path: Path) -> None:
-    from datetime import date
-
-    assert results.usual_path(tmp_path, "NVIDIA H200", date(2026, 1, 2)).name == "nvidia-h200-2026-01-02.json"
+    header = HEADER | {"machine": {"device": "NVIDIA H200"}}
+    first = results.usual(tmp_path, header)
+    first.save()
+    assert first.path.name == "nvidia-h200-2026-01-02.json"
+    assert results.usual(tmp_path, header).path == first.path
+    others = results.usual(tmp_path, header | {"sources": {"kernels": "other"}})
+    others.save()
+    assert others.path.name == "nvidia-h200-2026-01-02-2.json"
+    (tmp_path / "interpreter.json").write_text("{}")
+    assert sorted(tmp_path.glob(table.NAMES)) == sorted([first.path, others.path])
 
 
 # What is printed

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     )
     found.add_argument("--commit", help="of the sources, where this is no checkout")
     found.add_argument(
-        "--profile", type=Path, metavar="FILE", help="also write a torch.profiler trace of one call a row"
+        "--profile", type=Path, metavar="FILE", help="also write a torch.profiler trace of the rows measured first"
     )
     found.add_argument("--list", action="store_true", help="print the rows' names and measure none")
     found.add_argument(
@@ -80,7 +80,8 @@ def benchmark(options: argparse.Namespace, given: list[str], stack: ExitStack) -
     import torch
 
     from refattn_gpu.bench import machine, run, suite, table, trace
-    from refattn_gpu.bench.results import MEASURED, RUN, Results, usual_path
+    from refattn_gpu.bench.results import MEASURED, RUN, Results, usual
+    from refattn_gpu.bench.row import FIRST
     from refattn_gpu.placement import compiled
 
     rows = run.selected(options.only, options.quick)
@@ -104,9 +105,8 @@ def benchmark(options: argparse.Namespace, given: list[str], stack: ExitStack) -
     output = options.output
     if output is None and options.interpret:
         output = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "interpreted.json"
-    if output is None or output.is_dir():
-        output = usual_path(output or table.RESULTS, header["machine"]["device"], today.date())
-    results = Results.opened(output, header)
+    folder = table.RESULTS if output is None else output
+    results = usual(folder, header) if output is None or output.is_dir() else Results.opened(output, header)
 
     def report(text: str) -> None:
         print(text, flush=True)
@@ -119,9 +119,12 @@ def benchmark(options: argparse.Namespace, given: list[str], stack: ExitStack) -
         bench_run.check(options.checks, rows)
     entries = list(bench_run.measure(rows))
     if options.profile:
-        trace.write_trace(options.profile, rows[:1] if options.interpret else rows, device)
+        first = rows[:1] if options.interpret else [row for row in rows if row.tier == FIRST] or rows
+        trace.write_trace(options.profile, first, device)
         report(f"trace: {options.profile}")
     if not options.interpret:
+        results.contents["after"] = machine.readings()
+        results.save()
         report(f"\n{table.readme_table([results.path])}\nresults: {results.path}")
     wrong = any(each["verdict"] == suite.FAILS for each in results.checks)
     unfinished = (MEASURED, RUN, run.OUT_OF_TIME)

@@ -5,6 +5,7 @@ interpreted true where nothing was timed; such files are no results
 date        when the first row was begun, UTC
 command     the arguments of the first call
 machine     device, driver, clocks as the program found them (refattn_gpu.bench.machine)
+after       driver and clocks after the last row
 versions    of Python, torch, triton, CUDA, ...
 sources     a digest of the kernels' files, and the commit if known
 checks      a list of what the suite said, one entry for a kernel, a format and a pattern of properties: target, format,
@@ -24,9 +25,9 @@ May import: refattn.errors.
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,16 @@ def reached(contents: dict[str, Any], key: str | tuple[str, str]) -> Any:
     return contents.get(key) if isinstance(key, str) else contents.get(key[0], {}).get(key[1])
 
 
-def usual_path(folder: Path, device: str, date: datetime.date) -> Path:
-    """<device>-<date>.json, lower case with hyphens."""
-    name = re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
-    return folder / f"{name}-{date.isoformat()}.json"
+def usual_name(header: dict[str, Any], number: int) -> str:
+    """<device>-<date>.json, lower case with hyphens; from the second of a day on, of other kernels say, numbered."""
+    device = re.sub(r"[^a-z0-9]+", "-", header["machine"]["device"].lower()).strip("-")
+    return f"{device}-{header['date'][:10]}{f'-{number}' if number > 1 else ''}.json"
+
+
+def usual(folder: Path, header: dict[str, Any]) -> Results:
+    """The first file of the usual name that is new or can be continued."""
+    number = 1
+    while True:
+        with suppress(InvalidValue):
+            return Results.opened(folder / usual_name(header, number), header)
+        number += 1

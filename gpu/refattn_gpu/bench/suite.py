@@ -79,7 +79,7 @@ def checks(
     """Of parts, as they end; what has not ended at `deadline` (time.monotonic) is stopped."""
     waiting = list(wanted)
     running: list[Running] = []
-    workers = workers or max(1, (os.cpu_count() or 2) - 2)
+    workers = workers or max(2, (os.cpu_count() or 2) - 2)
     with tempfile.TemporaryDirectory() as folder:
         try:
             while waiting or running:

@@ -22,7 +22,7 @@ from refattn_gpu.bench.row import OURS
 from refattn_gpu.bench.run import all_rows
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-NAMES = "*-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9].json"
+NAMES = "*-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*.json"
 
 
 def newest(files: Sequence[Path]) -> list[dict[str, Any]]:

@@ -1,9 +1,11 @@
 """Compile every kernel for GPUs that this machine need not have, and say what each takes of them.
 
-    python -m refattn_gpu.ahead_of_time [--json FILE]
+    python -m refattn_gpu.ahead_of_time [--json FILE] [--target NAME] [--only TEXT] [--write | --check]
 
 A line for each configuration and target: registers of a thread, bytes of shared memory, bytes spilled to local memory
-(NVIDIA, from Triton's own cuobjdump), and the matrix instruction that was used. Exits with 1 if one does not compile.
+(NVIDIA, from Triton's own cuobjdump), and the matrix instruction that was used. Exits with 1 if one does not compile,
+or if attention's 16-bit products are not formed by the target's matrix unit. A part of the lines is committed as
+gpu/compiled.txt, which --write writes and --check compares.
 A family of kernels gives its configurations in a module of its own here, and `configurations` lists them all.
 Not under TRITON_INTERPRET. May import: triton, torch, refattn, refattn_gpu.{arguments,backward,kernels,sparse_launch}.
 """
@@ -20,7 +22,7 @@ from refattn_gpu.ahead_of_time.decode import decode_configurations
 from refattn_gpu.ahead_of_time.softmax import softmax_configurations
 from refattn_gpu.ahead_of_time.sparse import sparse_configurations
 
-__all__ = ["TARGETS", "Configuration", "Row", "compiled", "configurations"]
+__all__ = ["TARGETS", "Configuration", "Row", "by_name", "compiled", "configurations"]
 
 FAMILIES = (
     forward_configurations,
@@ -30,6 +32,11 @@ FAMILIES = (
     sparse_configurations,
     block_scale_configurations,
 )
+
+
+def by_name() -> dict[str, Configuration]:
+    """Every configuration by its name."""
+    return {configuration.name: configuration for configuration in configurations()}
 
 
 def configurations() -> Iterator[Configuration]:

@@ -21,7 +21,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 from refattn.errors import InvalidValue  # noqa: E402
 from refattn.suite import properties  # noqa: E402
-from refattn_gpu import attention, interpreter, softmax  # noqa: E402
+from refattn_gpu import attention, interpreter, placement, row_softmax, softmax  # noqa: E402
 from refattn_gpu.bench import aims, dense, inputs, judging, machine, results, rivals, run, suite, table  # noqa: E402
 from refattn_gpu.bench.__main__ import main  # noqa: E402
 from refattn_gpu.bench.row import FIRST, OURS, Contender, Problem, Rival, Row, Unavailable  # noqa: E402
@@ -285,6 +285,27 @@ def test_the_way_through_a_gpu_is_walked(tmp_path: Path, clock: list[str], monke
     assert {name for entry in found for name in entry["ratios"]} == {"SDPA flash", "copy", "torch"}
     assert header["machine"]["capability"] == "9.0"
     assert len(clock) == 2 * len(rows)
+
+
+def test_the_whole_command_ends_with_the_table(tmp_path: Path, clock: list[str], monkeypatch: Any, capsys: Any) -> None:
+    row = run.selected("softmax columns=4096", quick=False)[0]
+    monkeypatch.setattr(inputs, "generator", lambda name, device: torch.Generator().manual_seed(len(name + device)))
+    monkeypatch.setattr(placement, "compiled", lambda: True)
+    monkeypatch.setattr(row_softmax, "check_placed", lambda name, tensor: None)
+    monkeypatch.setattr(run, "selected", lambda only, quick: [row.shrunk(), Fake(outcome=AssertionError("wrong"))])
+    monkeypatch.setattr(suite, "checks", lambda wanted, *_, **__: [suite.Check(wanted[0], "ci", suite.CONFORMS)])
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
+    with interpreter.active():
+        assert main(["--output", str(tmp_path), "--commit", "abc"]) == 1
+    (path,) = tmp_path.glob(table.NAMES)
+    contents = results.loaded(path)
+    assert [entry["status"] for entry in contents["rows"]] == ["measured", "not timed: wrong"]
+    assert contents["sources"]["commit"] == "abc"
+    assert contents["checks"][0]["target"] == row.target
+    printed = capsys.readouterr().out
+    assert printed.index("softmax") < printed.index("not timed: wrong") < printed.index("| not yet |")
+    assert printed.splitlines()[-1] == f"results: {path}"
+    assert clock == [OURS, "torch"]
 
 
 # What is written

@@ -26,7 +26,8 @@ class BlockScales:
 
     blocks      how many
     window      keys that the blocks divide, at least as many as blocks; None is however many there are
-    normalised  the kernel claims that the scales of a row that sees a key add up to 1
+    normalised  the kernel claims to divide the scales of each row by their sum, so that those of a row that sees a key
+                add up to 1 but for a few roundings
 
     Raises InvalidType or InvalidValue, naming the field.
     """

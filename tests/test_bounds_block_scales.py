@@ -101,8 +101,8 @@ def test_scales_that_multiply_weights_before_their_cast_are_within_the_budget(na
 
 
 def test_small_scales_that_lose_weights_in_a_cast_are_within_the_budget() -> None:
-    # Weights of 1 / 4 in fp16, times a scale that takes them below its smallest number.
-    arithmetic = Arithmetic.naive("fp16")
+    # Weights of 1 / 4 in fp32, times a scale that takes them below fp16's smallest number.
+    arithmetic = Arithmetic.naive("fp16", scores="fp32")
     q, k, v = (np.zeros((1, 1, size, 1), np.float16) for size in (1, 4, 4))
     v[:] = 1.0
     table = np.array([[[math.log(2.0**-24), 0.0]]])
@@ -139,8 +139,9 @@ def worst(count: int, seed: int, arithmetic: Arithmetic) -> tuple[float, ErrorBu
         (Arithmetic.flash("bf16", tile=4), 0.9),
         (Arithmetic.flash("fp32", tile=4), 0.35),
         (Arithmetic.flash("bf16", tile=4, accumulator="bf16"), 0.55),
+        (Arithmetic.flash("fp32", tile=None, accumulator="bf16", normaliser="bf16"), 0.5),
     ],
-    ids=["bf16", "fp32", "accumulator narrow"],
+    ids=["bf16", "fp32", "accumulator narrow", "sums narrow"],
 )
 def test_the_worst_roundings_are_within_the_budget_and_near_it(arithmetic: Arithmetic, reached: float) -> None:
     shares = []
@@ -157,6 +158,22 @@ def test_the_products_with_scales_and_their_sum_are_charged_for_what_they_cost()
     assert budget.certified.item() - budget.parts["scales"].item() < error <= budget.certified.item()
 
 
+def test_two_roundings_to_coarse_scores_are_charged_for_a_quotient_and_its_product_with_a_scale() -> None:
+    # One key a block, of score 0: no other stage errs.
+    wide = dict.fromkeys(("probabilities", "output"), "fp32")
+    arithmetic = Arithmetic.naive("bf16", exp_ulps=0.0, **wide)
+    q, k, v = np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 2, 1)), np.ones((1, 1, 2, 1))
+    _, budget = allowed(q, k, v, AttentionSpec(), np.array([0.7, 0.4]), BlockScales(2), arithmetic)
+    assert budget.certified.item() >= 1.1 * 2 * arithmetic.scores.unit
+
+
+def test_a_product_with_a_scale_may_underflow_in_the_accumulator() -> None:
+    arithmetic = Arithmetic.flash("fp32", accumulator="fp16")
+    q, k, v = np.zeros((1, 1, 1, 1)), np.zeros((1, 1, 2, 1)), np.ones((1, 1, 2, 1))
+    _, budget = allowed(q, k, v, AttentionSpec(), np.full(2, 2.0**-26), BlockScales(2), arithmetic)
+    assert 2 * 2.0**-26 <= budget.certified.item() <= 2.0**-20
+
+
 def test_every_coarser_stage_of_the_sum_costs_something() -> None:
     given = (*inputs("bf16"), AttentionSpec(), np.full(3, 0.5), BlockScales(3))
     fine = allowed(*given, Arithmetic.flash("bf16"))[1].certified
@@ -170,6 +187,10 @@ def test_more_than_the_format_holds_is_not_claimed_and_a_scale_of_0_silences_wha
     spec, arithmetic = AttentionSpec(), Arithmetic.flash("fp16")
     _, budget = allowed(q, k, large, spec, np.array([1.0, 1.0, 0.0]), BlockScales(3), arithmetic)
     assert np.isposinf(budget.certified).all()
+    narrow = arithmetic.replace(accumulator="fp16", output="fp32")
+    assert np.isposinf(allowed(q, k, v, spec, np.full(3, 1e6), BlockScales(3), narrow)[1].certified).any()
+    wide = arithmetic.replace(output="fp32")
+    assert np.isfinite(allowed(q, k, v, spec, np.full(3, 1e6), BlockScales(3), wide)[1].certified).all()
     _, budget = allowed(q, k, v, spec, np.zeros(3), BlockScales(3), arithmetic)
     assert (budget.certified <= 2.0**-20).all()
 

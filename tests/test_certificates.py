@@ -139,6 +139,8 @@ def test_block_scaled_contains_the_definition() -> None:
         exact = (given.used()[..., None] * values[:, :, None]).sum(axis=3)
         assert found.contains(exact).all()
         assert not found.contains(exact * (1 + mpf(2) ** -36)).any()
+    parts = sum(given.scales[..., block, None] * output.rad for block, output in enumerate(outputs))
+    assert (found.rad >= parts).all()
 
 
 def test_scales_of_blocks_that_are_not_seen_leak_by_just_so_much() -> None:

@@ -50,26 +50,27 @@ def block_scaled(
     added = min(shape.keys, longest + (arithmetic.tile or 1) - 1)
     parts = {name: np.zeros(size) for name in (*forward.PARTS, "scales")}
     certified, exact, largest = np.zeros(size), np.zeros(size), np.zeros(size)
-    for block, part in enumerate(blocks.specs(spec, shape)):
-        if part is None:
-            continue
-        scale, output = scales[..., block, None], outputs[block]
-        budget = forward.attention(q, k, v, part, shape, within, with_rms=False, added=added).out
-        # A scale of 0 silences what is finite, and nothing is claimed of what is not.
-        own = np.where(np.isinf(budget.certified), np.inf, np.abs(scale) * budget.certified)
-        for name, piece in budget.parts.items():
-            parts[name] += np.abs(scale) * piece
-        parts["scales"] += growth(t) * (np.abs(scale * output) + own)
-        certified += own + growth(t) * (np.abs(scale * output) + own)
-        exact += scale * output
-        largest += (np.abs(scale * output) + own) * (1 + growth(t))
-    lost = _lost(v, spec, shape, blocks, arithmetic) * (1 + growth(t))
-    parts["underflow"] = parts["underflow"] + lost
-    before = certified + lost
-    bound = rounded(before, np.abs(exact), arithmetic.output.unit, _unit(arithmetic.output, arithmetic))
-    parts["output"] = parts["output"] + (bound - before)
-    bound = claimed_in_range(bound, largest + lost, arithmetic.accumulator.format.max_finite)
-    bound = claimed_in_range(bound, np.abs(exact) + bound, arithmetic.output.format.max_finite)
+    # A scale of 0 times an infinite bound is NaN, of which nothing is claimed either.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for block, part in enumerate(blocks.specs(spec, shape)):
+            if part is None:
+                continue
+            scale, output = np.abs(scales[..., block, None]), scales[..., block, None] * outputs[block]
+            budget = forward.attention(q, k, v, part, shape, within, with_rms=False, added=added).out
+            for name, piece in budget.parts.items():
+                parts[name] += scale * piece
+            grown = growth(t) * (np.abs(output) + scale * budget.certified)
+            parts["scales"] += grown
+            certified += scale * budget.certified + grown
+            exact += output
+            largest += np.abs(output) + scale * budget.certified + grown
+        lost = _lost(v, spec, shape, blocks, arithmetic) * (1 + growth(t))
+        parts["underflow"] += lost
+        before = certified + lost
+        bound = rounded(before, np.abs(exact), arithmetic.output.unit, _unit(arithmetic.output, arithmetic))
+        parts["output"] += bound - before
+        bound = claimed_in_range(bound, largest + lost, arithmetic.accumulator.format.max_finite)
+        bound = claimed_in_range(bound, np.abs(exact) + bound, arithmetic.output.format.max_finite)
     empty = ~np.asarray(blocks.seen(spec, shape).any(axis=-1, keepdims=True))
     return ErrorBudget(np.where(empty, 0.0, bound), None, parts)
 

@@ -56,10 +56,9 @@ class Run:
         outputs = [output.mid for output in context.block_outputs(case, self.blocks)]
         used = np.where(self.seen, self.scales, 0.0)
         arithmetic = context.target.arithmetic_of(case)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return block_scaled_budget(
-                case.q, case.k, case.v, case.spec, case.shape, arithmetic, self.blocks, used, outputs
-            )
+        return block_scaled_budget(
+            case.q, case.k, case.v, case.spec, case.shape, arithmetic, self.blocks, used, outputs
+        )
 
 
 Judge = Callable[[Context, Run], Observation]
@@ -177,10 +176,11 @@ def observe_layouts(context: Context, case: AttentionCase) -> Observation:
     """Strided, offset and stride-0 inputs give results within the same bounds."""
     found = NOTHING
     for layout in LAYOUTS:
-        seen = observe(judge_values, layout)(context, case)
-        if seen.bad:
-            return replace(seen, message=f"With {layout} inputs: {seen.message}")
-        found = found.merged(seen)
+        if layout != "contiguous":
+            seen = observe(judge_values, layout)(context, case)
+            if seen.bad:
+                return replace(seen, message=f"With {layout} inputs: {seen.message}")
+            found = found.merged(seen)
     return replace(found, cases=1)
 
 

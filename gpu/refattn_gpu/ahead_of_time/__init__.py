@@ -4,7 +4,7 @@
 
 A line for each configuration and target: registers of a thread, bytes of shared memory, bytes spilled to local memory
 (NVIDIA, from Triton's own cuobjdump), and the matrix instruction that was used. Exits with 1 if one does not compile,
-or if attention's 16-bit products are not formed by the target's matrix unit. A part of the lines is committed as
+or if the forward pass's 16-bit products are not formed by the target's matrix unit. A part of the lines is committed as
 gpu/compiled.txt, which --write writes and --check compares.
 A family of kernels gives its configurations in a module of its own here, and `configurations` lists them all.
 Not under TRITON_INTERPRET. May import: triton, torch, refattn, refattn_gpu.{arguments,backward,kernels,sparse_launch}.

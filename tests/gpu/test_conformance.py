@@ -1,0 +1,70 @@
+"""Contract: every kernel of refattn_gpu satisfies every property of what it claims, in every format.
+
+Sequences are short, and tiles so tiny that they take several. Statistics, which need long sequences, are taken of the
+kernels as they come. Outside CI one format stands for all: the runs take minutes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+import pytest
+
+import refattn
+from refattn import adapters, suite
+from refattn.judge import Verdict
+
+pytest.importorskip("torch")
+pytest.importorskip("triton", reason="Triton is not installed")
+
+from small import KERNELS, LARGEST
+
+from refattn_gpu import interpreter
+
+FORMATS = ("bf16", "fp16", "fp32") if os.environ.get("REFATTN_TEST_PROFILE") in ("ci", "deep") else ("bf16",)
+# The forward pass is that of attention: its gradients come by way of torch.
+ONLY_GRADIENTS = ("differentiable_attention",)
+STATISTICS = "statistics"
+
+
+def families(kernel: str) -> list[str]:
+    """The first words of the properties of what a kernel computes, but statistics."""
+    if kernel in ONLY_GRADIENTS:
+        return ["gradients"]
+    judged, call = KERNELS[kernel]
+    names = (prop.name.split("/")[0] for prop in suite.applicable(adapters.get(call), judged))
+    return [family for family in dict.fromkeys(names) if family != STATISTICS]
+
+
+def unexpected(kernel: Any, call: str, format: str, only: str, largest: int | None) -> list[str]:
+    """What fails, and what is not run."""
+    with interpreter.active():
+        report = refattn.check(interpreter.in_any_thread(kernel), call, (format,), only=only, largest=largest)
+    assert report.findings
+    return [
+        f"{finding.property}: {finding.message}"
+        for finding in report.findings
+        if finding.fails or finding.verdict is Verdict.NOT_RUN
+    ]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(("kernel", "family"), [(kernel, family) for kernel in KERNELS for family in families(kernel)])
+def test_every_property_holds_on_short_sequences(kernel: str, family: str, format: str) -> None:
+    assert unexpected(*KERNELS[kernel], format, f"{family}/*", LARGEST) == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kernel", ["attention", "decode", "softmax"])
+def test_errors_are_as_large_as_roundings_make_them(kernel: str, format: str) -> None:
+    as_it_comes = getattr(importlib.import_module("refattn_gpu"), kernel)
+    assert unexpected(as_it_comes, KERNELS[kernel][1], format, f"{STATISTICS}/*", None) == []
+
+
+def test_every_kernel_is_here() -> None:
+    package = importlib.import_module("refattn_gpu")
+    # Block scales are judged as attention by exact ones; the differentiable softmaxes call the same kernels.
+    elsewhere = {"interpreter", "block_scaled_attention", "differentiable_softmax", "differentiable_log_softmax"}
+    assert set(package.__all__) - elsewhere == set(KERNELS) - {"exactly_scaled"}

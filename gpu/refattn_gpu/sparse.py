@@ -31,8 +31,8 @@ class SparseAttention(OnThisMachine):
 
     The spec may have `buckets`, `kept_queries` and `kept_keys`, together too; its arrays are copied to the device.
     `hashed` and `kept` take tensors of the device instead, are differentiable, and never wait for it. Tokens are not
-    moved: an order of them, from one or two stable sorts, says what each program reads. Time falls with the visible
-    pairs, as no program reads a tile of keys between which and its queries none lies.
+    moved: an order of them, from a stable sort of the bucket ids, says what each program reads. Time falls with the
+    visible pairs, as a program reads no tile of keys of which its queries see nothing, but for holes between them.
 
     backward_tiling     that of gradients; None is one that suits the head dimension
     nan_safe            NaN and infinities in invisible values reach no row

@@ -88,14 +88,18 @@ def ordered(
 
     Tokens of one bucket keep their order.
     """
-    tokens = torch.arange(size[-1], device=device).expand(size)
+    slots = torch.arange(size[-1], device=device)
     if ids is None:
-        sorted_ids = torch.zeros(size, dtype=torch.int64, device=device)
+        tokens, sorted_ids = slots.expand(size), torch.zeros(size, dtype=torch.int64, device=device)
     else:
-        sorted_ids, tokens = torch.sort(ids.to(torch.int64).expand(size), dim=-1, stable=True)
+        sorted_ids, tokens = torch.sort(ids.expand(size), dim=-1, stable=True)
+        sorted_ids = sorted_ids.to(torch.int64)
     if kept is None:
         return tokens, sorted_ids, torch.zeros(size, dtype=torch.bool, device=device)
-    # As numbers, since not every device sorts booleans.
-    dropped = (~kept).expand(size).gather(-1, tokens).to(torch.uint8)
-    last, order = torch.sort(dropped, dim=-1, stable=True)
-    return tokens.gather(-1, order), sorted_ids.gather(-1, order), last.to(torch.bool)
+    kept = kept.expand(size).gather(-1, tokens)
+    before = kept.cumsum(-1)
+    count = before[..., -1:]
+    # Kept tokens in front, one after the other, and the others behind them.
+    places = torch.where(kept, before - 1, count + slots - before)
+    tokens, sorted_ids = (torch.empty_like(sorted_ids).scatter_(-1, places, x) for x in (tokens, sorted_ids))
+    return tokens, sorted_ids, slots >= count

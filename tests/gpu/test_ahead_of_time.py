@@ -21,14 +21,34 @@ print(json.dumps([compiled(plain, target).matrix_instruction for target in TARGE
 """
 
 
-@pytest.mark.parametrize("name", ["attention_forward", "attention_backward_keys", "attention_backward_queries"])
-def test_each_target_uses_its_matrix_unit(name: str) -> None:
+KERNELS = [
+    *("attention_forward", "attention_backward_keys", "attention_backward_queries"),
+    *("sparse_forward", "sparse_backward_keys", "sparse_backward_queries"),
+]
+TOO_WIDE = """
+from dataclasses import replace
+from refattn_gpu.ahead_of_time import compiled, configurations
+wide = next(x for x in configurations() if x.name == "sparse_forward bf16 d=256 guarded")
+compiled(replace(wide, constants=wide.constants | {"BLOCK_M": 64}), "sm_100")
+"""
+
+
+def compiling(script: str) -> subprocess.CompletedProcess[str]:
+    """A script of a Python that compiles kernels."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = os.pathsep.join([str(GPU), str(GPU.parent), environment.get("PYTHONPATH", "")])
-    script = SCRIPT.format(name=name)
-    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_each_target_uses_its_matrix_unit(name: str) -> None:
+    run = compiling(SCRIPT.format(name=name))
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == ["mma.sync", "wgmma", "tcgen05.mma", "v_mfma"]
+
+
+def test_a_kernel_that_is_compiled_to_a_trap_is_refused() -> None:
+    assert "columns is wanted: expected at most 512" in compiling(TOO_WIDE).stderr
 
 
 def test_interpreted_kernels_are_not_compiled() -> None:

@@ -154,8 +154,8 @@ ORDERS = [
     ("(rows + reach)", "(torch.arange(shape.queries) + reach)", HASHED.replace(**CAUSAL)),
     # A sentinel that is somebody's bucket.
     ("masked_fill(dropped_columns, LARGEST)", "masked_fill(dropped_columns, 3)", BOTH),
-    ("ids.to(torch.int64)", "ids.to(torch.int32).to(torch.int64)", WIDE),
-    ("return tokens.gather(-1, order)", "return tokens", KEPT),
+    ("torch.sort(ids.", "torch.sort(ids.to(torch.int32).", WIDE),
+    ("slots >= count", "slots > count", KEPT),
 ]
 
 

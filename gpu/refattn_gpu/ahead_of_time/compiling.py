@@ -1,6 +1,6 @@
 """Compile one configuration for a GPU that this machine need not have, and say what it takes of it.
 
-Not under TRITON_INTERPRET. May import: triton, refattn_gpu.ahead_of_time.configuration.
+Not under TRITON_INTERPRET. May import: triton, refattn.errors, refattn_gpu.ahead_of_time.configuration.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from refattn.errors import InvalidValue
 from refattn_gpu.ahead_of_time.configuration import Configuration
 
 TARGETS = {
@@ -19,6 +20,8 @@ TARGETS = {
     "sm_100": ("cuda", 100, 32),
     "gfx942": ("hip", "gfx942", 64),
 }
+# Columns of a Blackwell multiprocessor. What wants more is compiled to a trap, and refused when it is launched.
+TENSOR_MEMORY = 512
 MATRIX_INSTRUCTIONS = ("wgmma", "tcgen05.mma", "mma.sync", "v_mfma")
 
 
@@ -35,7 +38,7 @@ class Row:
 
 
 def compiled(configuration: Configuration, target: str) -> Row:
-    """Compile one configuration for one target."""
+    """Compile one configuration for one target. Raises InvalidValue where Triton would refuse to launch the kernel."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -62,6 +65,9 @@ def compiled(configuration: Configuration, target: str) -> Row:
         # Triton 3.10 stops contracting a * b + c of its own accord; the arithmetic that the kernels declare allows it.
         options={"num_warps": configuration.warps, "num_stages": configuration.stages, "enable_fp_fusion": True},
     )
+    columns = getattr(found.metadata, "tmem_size", None) or 0
+    if columns > TENSOR_MEMORY:
+        raise InvalidValue(f"tensor memory of {columns} columns is wanted: expected at most {TENSOR_MEMORY}")
     text = found.asm.get("ptx") or found.asm.get("amdgcn")
     instruction = next((name for name in MATRIX_INSTRUCTIONS if name in text), "none")
     registers, spilled = resources(found.asm["cubin"]) if "cubin" in found.asm else (None, None)

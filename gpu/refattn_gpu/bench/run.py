@@ -131,7 +131,7 @@ class Run:
         except Unavailable as error:
             entry["status"] = f"not timed: {error}"
         except Exception as error:
-            # A row must not end the run: others are worth measuring, and the machine may be lent.
+            # A row must not end the run: the others are worth measuring.
             entry["status"] = f"not timed: {type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
         self.clean_up()
         return entry

@@ -159,11 +159,9 @@ def examine(prop: Property, context: Context, report: Report) -> Finding:
         return Finding(prop.name, dtype, seen.verdict, seen.message, kind=prop.kind, gating=gating)
     if seen.cases == 0:
         reason = "the claims and the arithmetic leave no case to examine"
-        verdict = Verdict.NOT_CLAIMED
         if context.profile.largest is not None:
-            verdict = Verdict.NOT_RUN
             reason = f"the claims, the arithmetic and lengths of at most {context.profile.largest} leave no case"
-        return Finding(prop.name, dtype, verdict, reason, kind=prop.kind, gating=gating)
+        return Finding(prop.name, dtype, Verdict.NOT_CLAIMED, reason, kind=prop.kind, gating=gating)
     finding = finding_of(prop, dtype, seen, gating)
     finding.seconds = time.perf_counter() - start
     if finding.bad and seen.case is not None:

@@ -22,10 +22,13 @@ from refattn.oracle.enclosure import Enclosure
 from refattn.spec import AttentionSpec, problem_shape
 
 DTYPES = ("bf16", "fp16", "fp32")
+# Sparse, so that some rows see nothing of a block; one sees nothing at all.
+MASK = np.random.default_rng(1).random((1, 2, 9, 14)) < 0.2
+MASK[:, :, 4] = False
 SPECS = {
     "everything": AttentionSpec(),
     "causal": AttentionSpec(causal=True),
-    "mask": AttentionSpec(mask=np.random.default_rng(1).random((1, 2, 9, 14)) < 0.5, empty_rows="nan"),
+    "mask": AttentionSpec(mask=MASK, empty_rows="nan"),
     "dropout": AttentionSpec(keep=np.random.default_rng(2).random((1, 2, 9, 14)) < 0.6, dropout=0.5),
     "scores": AttentionSpec(softcap=3.0, alibi_slopes=np.array([0.5, 0.125])),
 }
@@ -73,6 +76,7 @@ def allowed(
     outputs = block_outputs(q, k, v, spec, blocks)
     truth = block_scaled(outputs, scales, blocks.seen(spec, shape), spec)
     exact = [output.mid for output in outputs]
+    assert np.isfinite(truth.rad).all()
     return truth, budget_of(q, k, v, spec, shape, arithmetic, blocks, scales, exact)
 
 

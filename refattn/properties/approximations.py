@@ -54,10 +54,9 @@ class Run:
         """What the declared arithmetic allows the output, given these scales."""
         case = self.case
         outputs = [output.mid for output in context.block_outputs(case, self.blocks)]
-        used = np.where(self.seen, self.scales, 0.0)
         arithmetic = context.target.arithmetic_of(case)
         return block_scaled_budget(
-            case.q, case.k, case.v, case.spec, case.shape, arithmetic, self.blocks, used, outputs
+            case.q, case.k, case.v, case.spec, case.shape, arithmetic, self.blocks, self.scales, outputs
         )
 
 

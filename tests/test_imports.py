@@ -14,7 +14,7 @@ import pytest
 import refattn
 
 PACKAGE = Path(refattn.__file__).parent
-HEAVY = ("torch", "jax", "triton", "flint", "hypothesis", "pytest", "rich", "click")
+HEAVY = ("torch", "jax", "triton", "flint", "numba", "hypothesis", "pytest", "rich", "click")
 
 # From the ground up: a module imports, when it is imported itself, only what stands on a line above its own or in its
 # own package. `models` and `bounds` stand beside the oracle and not on it, or they would be judged by themselves.
@@ -53,6 +53,9 @@ LOADED_BY = {
     "jax": set(),
     "triton": set(),
     "flint": set(),
+    "numba": {"oracle"},
+    "llvmlite": {"oracle"},
+    "threadpoolctl": {"oracle"},
 }
 
 

@@ -1,7 +1,8 @@
 """Climbing the rungs: float64 first, then more bits, row by row, until every radius is small enough.
 
-The rungs above float64 are Arb's where python-flint is installed, and the definition where it is not.
-torch tensors stay where they are in float64, and go to NumPy for the rungs above; what comes out is NumPy's.
+The rungs above float64 are slices of float64, where there is work enough and Numba is installed, and Arb's where
+python-flint is, or else the definition. What makes a rung be left out is logged. torch tensors stay where they are in
+float64, and go to NumPy for the rungs above; what comes out is NumPy's.
 May import: numpy, refattn.arrays, refattn.formats, refattn.spec, refattn.visibility, and everything in refattn.oracle.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 from refattn import formats
 from refattn.arrays import to_numpy
 from refattn.formats import Array
-from refattn.oracle import ball, ball_gradients, fallback, float64, float64_gradients
+from refattn.oracle import float64, float64_gradients, rungs
 from refattn.oracle.definition import PLAIN_ATTENTION
 from refattn.oracle.dyadic import round_intervals
 from refattn.oracle.enclosure import Enclosure
@@ -79,17 +80,27 @@ def correctly_rounded(
     pending = ~decided
     if special.out is not None:
         pending &= ~special.out.mask
-    rung = ball if ball.available() else fallback
-    arrays = [to_numpy(array) for array in (special.q, special.k, special.v)]
+    q, k, v = (to_numpy(array) for array in (special.q, special.k, special.v))
+    counts = {"float64": int(decided.sum())}
+    if pending.any():
+        finer = rungs.attention(q, k, v, special.spec, shape, np.asarray(pending.any(axis=-1)), None)
+        if finer is not None:
+            found, sure = finer.out.correctly_rounded(target)
+            sure &= pending
+            values = np.where(sure, found, values)
+            decided, pending = decided | sure, pending & ~sure
+            counts["slices"] = int(sure.sum())
     for bits in ZIV_PRECISIONS:
         if not pending.any():
             break
-        low, high = rung.attention_ends(*arrays, special.spec, shape, bits=bits, wanted=pending.any(axis=-1))
+        low, high = rungs.exact().attention_ends(q, k, v, special.spec, shape, bits=bits, wanted=pending.any(axis=-1))
         found, sure, tie = round_intervals(low, high, target)
         values = np.where(pending, found, values)
         decided |= pending & sure
+        counts["more bits"] = counts.get("more bits", 0) + int((pending & sure).sum())
         pending &= ~(sure | tie)
-    return RoundedTruth(values, decided)
+    counts["ties"] = int((~decided).sum())
+    return RoundedTruth(values, decided, counts)
 
 
 def softmax(
@@ -139,8 +150,8 @@ def attention_backward(
     found = float64_gradients.attention_backward(q, k, v, do, spec, shape, dlse)
     q, k, v, do, dlse, spec = special.inputs.in_numpy()
     sizes = gradient_sizes(q, k, v, do, dlse, spec, shape)
-    rung = ball_gradients if ball.available() else fallback
-    for bits in PRECISIONS:
+    finer: GradientTruth | None = None
+    for bits in (None, *PRECISIONS):
         parts: list[Enclosure | None] = []
         pending = False
         for name, part, size in zip(found._fields, found, sizes, strict=True):
@@ -155,25 +166,33 @@ def attention_backward(
         found = _gradients(parts)
         if not pending:
             break
-        finer = rung.attention_backward(q, k, v, do, spec, shape, dlse, bits=bits)
-        found = _gradients([_narrower(a, b) for a, b in zip(found, finer, strict=True)])
+        if bits is None:
+            finer = rungs.attention_backward(q, k, v, do, spec, shape, dlse, limit)
+        else:
+            finer = rungs.exact_gradients().attention_backward(q, k, v, do, spec, shape, dlse, bits=bits)
+        if finer is not None:
+            found = _gradients([_narrower(a, b) for a, b in zip(found, finer, strict=True)])
     return special.over(found)
 
 
 def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTruth:
     """The truth of a finite problem, but for the elements that are known already."""
     found = float64.attention(special.q, special.k, special.v, special.spec, shape)
-    rung = ball if ball.available() else fallback
-    arrays = [to_numpy(array) for array in (special.q, special.k, special.v)]
-    for bits in PRECISIONS:
+    q, k, v = (to_numpy(array) for array in (special.q, special.k, special.v))
+    for bits in (None, *PRECISIONS):
         out, rows = _unsettled(found.out, special, shape, rtol)
         lse = ~_small(found.lse, rtol, np.ones(()))
         found = AttentionTruth(out, found.lse)
         rows |= lse if special.lse is None else lse & ~special.lse.mask
         if not rows.any():
             break
-        finer = rung.attention(*arrays, special.spec, shape, bits=bits, wanted=rows)
-        found = AttentionTruth(_narrowed(found.out, finer.out), _narrowed(found.lse, finer.lse))
+        finer: AttentionTruth | None
+        if bits is None:
+            finer = rungs.attention(q, k, v, special.spec, shape, rows, rtol)
+        else:
+            finer = rungs.exact().attention(q, k, v, special.spec, shape, bits=bits, wanted=rows)
+        if finer is not None:
+            found = AttentionTruth(_narrowed(found.out, finer.out), _narrowed(found.lse, finer.lse))
     return found
 
 
@@ -198,17 +217,22 @@ def _softmax(x: Any, spec: SoftmaxSpec, rtol: float | None, require_finite: bool
     plain, known = split_softmax(x, spec)
     refuse_specials(require_finite and known is not None, "x")
     found = float64.softmax(plain, spec)
-    rung = ball if ball.available() else fallback
     plain = to_numpy(plain)
     size = np.array(NEGLIGIBLE / DEFAULT_RTOL if spec.kind == "softmax" else 1.0)
-    for bits in PRECISIONS:
+    for bits in (None, *PRECISIONS):
         fails = ~_small(found, rtol, size)
         if known is not None:
             fails &= ~known.mask
         if not fails.any():
             break
         rows = fails if spec.kind == "logsumexp" else np.asarray(fails.any(axis=spec.axis))
-        found = _narrowed(found, rung.softmax(plain, spec, bits=bits, wanted=rows))
+        finer: Enclosure | None
+        if bits is None:
+            finer = rungs.softmax(plain, spec, rows, rtol)
+        else:
+            finer = rungs.exact().softmax(plain, spec, bits=bits, wanted=rows)
+        if finer is not None:
+            found = _narrowed(found, finer)
     return found if known is None else known.over(found)
 
 

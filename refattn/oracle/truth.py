@@ -39,8 +39,10 @@ class RoundedTruth(NamedTuple):
     """The correctly rounded output, and where its rounding is decided.
 
     Where `decided` is False the exact value is a midpoint of the format to within 2**-1000 of itself, as far as
-    enclosures can tell an exact tie, and `out` holds the neighbour whose last bit is even.
+    enclosures can tell an exact tie, and `out` holds the neighbour whose last bit is even. counts says how many
+    elements each rung decided: "float64", "slices" and "more bits"; and how many are "ties".
     """
 
     out: NDArray[np.float64]
     decided: NDArray[np.bool_]
+    counts: dict[str, int]

@@ -1,0 +1,267 @@
+"""Rung 2 of the ladder for gradients: some 100 bits with a proved radius, blockwise over the queries.
+
+May import: numpy, mpmath, refattn.scores, refattn.spec, refattn.oracle.enclosure, .extended, .loops, .slices, .truth,
+.weighted_sums, .words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refattn.oracle import extended, loops
+from refattn.oracle.enclosure import Enclosure
+from refattn.oracle.extended import (
+    INFLATE,
+    LAST_ROUNDING,
+    NOTHING,
+    ONE,
+    ROWS,
+    WANTED_BITS,
+    WORDS_ERROR,
+    Problem,
+    Rows,
+    Weights,
+    products_of,
+    rows_of,
+    weights_of,
+    words_sum,
+)
+from refattn.oracle.slices import Sliced, bits_for
+from refattn.oracle.truth import GradientTruth
+from refattn.oracle.weighted_sums import Values, sums_over_keys, sums_over_rows
+from refattn.oracle.words import PRODUCT_ERROR
+from refattn.scores import Block, blocks, dropout_keep
+from refattn.spec import AttentionSpec, Shape
+
+Array = NDArray[np.float64]
+
+# Error that is wanted of do . v, relative to the largest of both.
+WANTED_PRODUCT = 2.0**-108
+LOWEST_EXPONENT = -500
+# Slices of dS of which sums of up to 2^27 are exact.
+BIAS_BITS = 26
+BIAS_SLICES = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Operands:
+    """Arrays of a problem in the slices that the gradients' products need, by head: what P and dS are multiplied by,
+    and the rows of dO V^T.
+    """
+
+    queries: dict[tuple[int, int], Values]
+    keys: dict[tuple[int, int], Values]
+    upstream: dict[tuple[int, int], Values]
+    upstream_rows: dict[tuple[int, int], Sliced]
+    value_rows: dict[tuple[int, int], Sliced]
+
+    @classmethod
+    def of(cls, q: Array, k: Array, v: Array, do: Array) -> Operands:
+        """Of finite float64 arrays."""
+        bits = bits_for(v.shape[3])
+        of_keys, of_rows = (WANTED_BITS + max(1, n).bit_length() for n in (k.shape[2], ROWS))
+        return cls(
+            {place: Values.of(q[place], of_rows) for place in np.ndindex(*q.shape[:2])},
+            {place: Values.of(k[place], of_keys) for place in np.ndindex(*k.shape[:2])},
+            {place: Values.of(do[place], of_rows) for place in np.ndindex(*do.shape[:2])},
+            {place: Sliced.of(do[place], bits) for place in np.ndindex(*do.shape[:2])},
+            {place: Sliced.of(v[place], bits) for place in np.ndindex(*v.shape[:2])},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A gradient's terms of one block in words, and their radius."""
+
+    words: Any
+    rad: Any
+
+
+class Sums:
+    """Sums in three words, and the radius of what has been added so far."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.words = np.zeros((3, *shape))
+        self.rad = np.zeros(shape)
+
+    def add(self, head: tuple[int, ...], place: Any, part: Part) -> None:
+        """Add terms (m, c) to a place of that shape in one head's sums.
+
+        Integers and index arrays are used one after the other: together they would move axes.
+        """
+        words = [word[head] for word in self.words]
+        mine = [np.array(word[place], order="C") for word in words]
+        for term in reversed(part.words):
+            loops.add_words(np.array(np.broadcast_to(term, mine[0].shape), order="C"), *mine)
+        for word, found in zip(words, mine, strict=True):
+            word[place] = found
+        self.rad[head][place] += part.rad
+
+    def enclosure(self, shape: tuple[int, ...], factor: Array = ONE) -> Enclosure:
+        """The sums times a factor in words."""
+        words = np.ascontiguousarray(self.words.reshape(3, -1).T)
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = extended.words_product(words, factor)
+            mid, low = product[:, 0], product[:, 1]
+            rad = (abs(factor[0]) * self.rad.reshape(-1) + LAST_ROUNDING * np.abs(mid)) * INFLATE
+        known = np.isfinite(mid) & np.isfinite(rad)
+        parts = (np.where(known, mid, 0.0), np.where(known, rad, np.inf), np.where(known, low, 0.0))
+        return Enclosure(*(part.reshape(shape) for part in parts))
+
+
+@dataclass(frozen=True, eq=False)
+class Contribution:
+    """What one block adds to each gradient; None where the spec has no such thing."""
+
+    block: Block
+    dq: Part
+    dk: Part
+    dv: Part
+    dbias: Part | None
+    dsink: Part | None
+
+
+def attention_backward(
+    q: Array, k: Array, v: Array, do: Array, spec: AttentionSpec, shape: Shape, dlse: Array | None = None
+) -> GradientTruth:
+    """Gradients of sum(do * out) + sum(dlse * lse) for finite float64 arrays to which there is no `extended.obstacle`;
+    rad is inf where nothing is proved.
+
+    With P the weights, D = dropout's factor, dP = do V^T and Delta = do . out: dS = P (D dP - Delta + dlse), from which
+    dQ, dK, dbias and dsinks follow linearly, and dV = (P D)^T do.
+    """
+    problem = Problem.of(q, k, v, spec, shape)
+    operands = Operands.of(q, k, v, do)
+    dq, dk, dv = (Sums(array.shape) for array in (q, k, v))
+    dbias = None if spec.bias is None else Sums((1,) * (4 - spec.bias.ndim) + spec.bias.shape)
+    dsinks = None if spec.sinks is None else Sums((shape.heads, 1))
+
+    def run(block: Block) -> Contribution:
+        place = (block.batch, block.head, block.rows)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _contribution(block, problem, operands, v, do[place], None if dlse is None else dlse[place])
+
+    for found in extended.in_threads(run, blocks(q, k, spec, shape, ROWS * max(1, shape.keys))):
+        block = found.block
+        dq.add((block.batch, block.head), block.rows, found.dq)
+        dk.add((block.batch, block.kv_head), block.keys, found.dk)
+        dv.add((block.batch, block.kv_head), block.keys, found.dv)
+        if dbias is not None and found.dbias is not None:
+            b, h, rows, keys = dbias.rad.shape
+            place = (block.rows if rows > 1 else slice(0, 1), block.keys if keys > 1 else slice(0, 1))
+            dbias.add((block.batch if b > 1 else 0, block.head if h > 1 else 0), place, found.dbias)
+        if dsinks is not None and found.dsink is not None:
+            dsinks.add((), slice(block.head, block.head + 1), found.dsink)
+    return GradientTruth(
+        dq.enclosure(q.shape, problem.scale),
+        dk.enclosure(k.shape, problem.scale),
+        dv.enclosure(v.shape),
+        None if dbias is None else dbias.enclosure(spec.bias.shape),
+        None if dsinks is None else dsinks.enclosure((shape.heads,)),
+    )
+
+
+def _contribution(
+    block: Block, problem: Problem, operands: Operands, v: Array, do: Array, dlse: Array | None
+) -> Contribution:
+    spec = problem.spec
+    head, kv_head = (block.batch, block.head), (block.batch, block.kv_head)
+    found = weights_of(block, problem)
+    rows = rows_of(block, found, problem)
+    n = found.words[0].shape[1]
+    p, p_low = np.empty_like(found.words[0]), np.empty_like(found.words[0])
+    loops.quotients(*found.words, np.zeros_like(p), rows.total, p, p_low)
+    # Relative error of a weight, but for one that is taken for 0.
+    relative = (2.0 * found.error + rows.lost + LAST_ROUNDING) * INFLATE
+    nothing = NOTHING / rows.total[:, 0]
+    keep = None if spec.keep is None else np.ascontiguousarray(dropout_keep(block, spec))
+    gain = problem.gain
+
+    dp = products_of(
+        operands.upstream_rows[head][block.rows], operands.value_rows[kv_head][block.keys], ONE, WANTED_PRODUCT
+    )
+    out, out_low, out_rad = (np.where(found.seen[:, None], part, 0.0) for part in rows.out)
+    delta = np.empty((len(do), 3))
+    loops.row_dots(np.ascontiguousarray(do), out, out_low, delta)
+    size = np.abs(do)
+    less = delta if dlse is None else words_sum([delta, -dlse[:, None]])
+    value = np.abs(v[kv_head][block.keys]).max(initial=0.0)
+    height = (gain[0] * 2.0 * size.sum(axis=1) * value + np.abs(less[:, 0])) * INFLATE
+    error = (gain[0] * dp.error + (size * out_rad).sum(axis=1) + WORDS_ERROR * height) * INFLATE
+    ds, ds_low = np.empty_like(p), np.empty_like(p)
+    loops.score_gradients(p, p_low, *dp.words, keep, gain, less, ds, ds_low)
+    relative_ds = (relative + PRODUCT_ERROR) * INFLATE
+
+    exponent = exponent_of(ds)
+    largest = np.ldexp(1.0, exponent)
+    keys, queries = operands.keys[kv_head], operands.queries[head]
+    sums = sums_over_keys((ds, ds_low), keys, block.keys, exponent=exponent)
+    share = relative_ds[:, None] * sums.sizes + (error + n * nothing * height)[:, None] * keys.size * (1 + 2.0**-40)
+    dq = Part(sums.values, share + n * keys.left_out * largest * keys.size)
+    column = np.abs(ds).T @ relative_ds + p.T @ error + (nothing * height).sum()
+    spread = column[:, None] * INFLATE * queries.size + len(do) * queries.left_out * largest * queries.size
+    dk = Part(sums_over_rows((ds, ds_low), queries, block.rows, exponent=exponent), spread)
+
+    upstream = operands.upstream[head]
+    factor = 0
+    kept = p.T @ (relative + PRODUCT_ERROR) + nothing.sum()
+    if keep is not None:
+        factor = int(np.frexp(gain[0])[1])
+        p, p_low = p.copy(), p_low.copy()
+        loops.times(p, p_low, gain, keep)
+    lost = len(do) * upstream.left_out * np.ldexp(1.0, factor)
+    doubt = (gain[0] * kept[:, None] + lost) * INFLATE * upstream.size
+    dv = Part(sums_over_rows((p, p_low), upstream, block.rows, exponent=factor), doubt)
+
+    dbias = None
+    if spec.bias is not None:
+        spread = np.abs(ds) * relative_ds[:, None] + p * error[:, None] + (nothing * height)[:, None]
+        dbias = _bias(ds, ds_low, spread, exponent, spec.bias)
+    return Contribution(block, dq, dk, dv, dbias, _sink(found, rows, less, error, height, relative, spec))
+
+
+def _bias(ds: Array, ds_low: Array, rad: Array, exponent: int, bias: Array) -> Part:
+    """Terms of the bias's gradient, added up along the axes that the bias lacks: sums of slices are exact."""
+    shape = (1,) * (4 - bias.ndim) + bias.shape
+    axes = tuple(axis for axis in (0, 1) if shape[2 + axis] == 1)
+    parts = np.empty((BIAS_SLICES, *ds.shape))
+    loops.slice_words(ds, ds_low, 0, exponent, BIAS_BITS, parts)
+    terms = [part.sum(axis=axes, keepdims=True) for part in parts]
+    lost = np.ldexp(1.0, exponent - BIAS_BITS * BIAS_SLICES - 1)
+    return Part(terms, (rad + lost).sum(axis=axes, keepdims=True) * INFLATE)
+
+
+def _sink(
+    found: Weights, rows: Rows, less: Array, error: Array, height: Array, relative: Array, spec: AttentionSpec
+) -> Part | None:
+    """Terms of a sink's gradient: minus its share times what is subtracted from dP."""
+    if spec.sinks is None:
+        return None
+    share, low = np.empty((len(less), 1)), np.empty((len(less), 1))
+    sink = np.ascontiguousarray(found.sink)
+    loops.quotients(sink[:, :1].copy(), sink[:, 1:].copy(), np.zeros_like(share), rows.total, share, low)
+    terms = []
+    for factor in (share[:, 0], low[:, 0]):
+        one, two = np.empty_like(less), np.empty_like(less)
+        loops.row_products(less, factor, one, two)
+        terms += [-one, -two]
+    total = column_sum(np.concatenate(terms, axis=1))
+    rad = (share[:, 0] * (error + (relative + PRODUCT_ERROR) * height) + NOTHING * height).sum() * INFLATE
+    return Part(total, rad)
+
+
+def column_sum(x: Array) -> Array:
+    """The sum of all elements of an array, in words (3, 1, 1)."""
+    words = [np.zeros((1, 1)) for _ in range(3)]
+    loops.add_all(np.ascontiguousarray(x), *words)
+    return np.stack(words)
+
+
+def exponent_of(x: Array) -> int:
+    """e with |x| < 2^e, of an array; slices of numbers below 2^LOWEST_EXPONENT would be subnormal."""
+    largest = float(np.abs(x).max(initial=0.0))
+    return max(LOWEST_EXPONENT, int(np.frexp(largest)[1])) if np.isfinite(largest) else 0

@@ -94,6 +94,17 @@ def off_by_one_block() -> Reporting:
     return Reporting(_exact_scales, BlockScaledAttention(_Rolled(), BLOCKS))
 
 
+def _up_by_a_bit(scales: Any, q: Any, k: Any, spec: AttentionSpec) -> Any:
+    del q, spec
+    large = np.abs(k.astype(np.float32)).max(initial=0.0) > 64
+    return np.where((scales > 0) & large, np.nextafter(scales, np.float32(2)), scales)
+
+
+def reported_by_what_is_not_seen() -> Reporting:
+    """The last bit of the scales that are reported, and no output, depends on keys that are not seen."""
+    return Reporting(_up_by_a_bit)
+
+
 def understated() -> Reporting:
     """Scales of 1 are used, and the exact ones reported."""
     return Reporting(_exact_scales, uncorrected())
@@ -172,3 +183,16 @@ class WithMethod:
     def __call__(self, q: Any, k: Any, v: Any, *, spec: AttentionSpec) -> Any:
         """Output, and the log-sum-exp of attention."""
         return self.kernel(q, k, v, spec=spec)[0], TiledAttention()(q, k, v, spec=spec)[1]
+
+
+@dataclass(frozen=True)
+class OfThreeValues(Reporting):
+    """A call that returns (out, lse, scales)."""
+
+    report: Any = None
+    refattn_claims = ("causal", "cross", "ragged", "scale", "lse")
+
+    def __call__(self, q: Any, k: Any, v: Any, *, spec: AttentionSpec) -> Any:
+        """Output, the log-sum-exp of attention, scales."""
+        out, scales = self.kernel(q, k, v, spec=spec)
+        return out, TiledAttention()(q, k, v, spec=spec)[1], scales

@@ -20,6 +20,7 @@ HONEST = {
     "static": faulty.static,
     "moments": faulty.moments,
     "with a method": faulty.WithMethod,
+    "of three values": faulty.OfThreeValues,
 }
 #: Fault -> properties each of which finds it.
 FOUND_BY = {
@@ -30,6 +31,7 @@ FOUND_BY = {
     faulty.unnormalised: ("approximation/scales", "approximation/row_sums"),
     faulty.boundary_off_by_one: ("approximation/values", "approximation/certificate"),
     faulty.summary_of_the_future: ("visibility/garbage",),
+    faulty.reported_by_what_is_not_seen: ("visibility/garbage",),
     faulty.contiguous_only: ("approximation/layouts",),
 }
 JUDGED = [prop.name for prop in ALL if prop.of != "exact"]

@@ -19,7 +19,7 @@ from refattn_gpu.kernels.attention_backward_queries import attention_backward_qu
 from refattn_gpu.kernels.sum_axis import sum_axis
 from refattn_gpu.numerics import Numerics
 from refattn_gpu.sequences import Sequences
-from refattn_gpu.tilings import suitable, together
+from refattn_gpu.tilings import of_backward, roomy, together
 
 # Sums taken by a program of sum_axis, and terms at a time.
 SUMS, TERMS = 32, 32
@@ -99,7 +99,7 @@ def launch(
         for gradient in (dq, dk, dv):
             gradient.zero_()
         return
-    tiling = tiling or suitable(shape, q.dtype)
+    tiling = tiling or of_backward(shape, q.dtype, roomy(q.device))
     packed = sequences is not None
     starts = (None, None) if sequences is None else (sequences.query_starts, sequences.key_starts)
     delta = torch.empty_like(lse)
@@ -112,8 +112,6 @@ def launch(
         "GUARDS_VALUES": nan_safe and features.hides,
         "D_QK": shape.d_qk,
         "D_V": shape.d_v,
-        "BLOCK_M": tiling.queries,
-        "BLOCK_N": tiling.keys,
         "BLOCK_D": padded(shape.d_qk),
         "BLOCK_DV": padded(shape.d_v),
         "num_warps": tiling.warps,
@@ -135,13 +133,15 @@ def launch(
         features.bias, features.mask, features.slopes, features.sinks, *starts,
         *inputs, *of_dlse, *extras, *of_rows[:2], *strides(dq, packed)[:3],
         shape.batch * shape.heads, *sizes, *features.numbers,
-        HAS_SINKS=has_sinks, HAS_DLSE=dlse is not None, **common,
+        HAS_SINKS=has_sinks, HAS_DLSE=dlse is not None, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys, **common,
     )  # fmt: skip
     if shape.keys:
-        attention_backward_keys[(triton.cdiv(shape.keys, tiling.keys) * shape.batch * shape.kv_heads,)](
+        # The kernel keeps keys and goes over queries: their numbers are exchanged.
+        block_m, block_n = tiling.keys, tiling.queries
+        attention_backward_keys[(triton.cdiv(shape.keys, block_n) * shape.batch * shape.kv_heads,)](
             q, k, v, do, lse, delta, dk, dv, features.bias, features.mask, features.slopes, *starts,
             *inputs, *extras, *of_rows[:2], *strides(dk, packed)[:3], *strides(dv, packed)[:3],
-            shape.batch * shape.kv_heads, *sizes, *features.numbers, **common,
+            shape.batch * shape.kv_heads, *sizes, *features.numbers, BLOCK_M=block_m, BLOCK_N=block_n, **common,
         )  # fmt: skip
 
 

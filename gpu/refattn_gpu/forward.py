@@ -21,9 +21,10 @@ from refattn_gpu.kernels.attention_forward import attention_forward
 from refattn_gpu.numerics import Numerics
 from refattn_gpu.placement import OnThisMachine
 from refattn_gpu.sequences import Sequences
-from refattn_gpu.tilings import together
+from refattn_gpu.tilings import keys_of, of_forward, roomy, together
 
 PLAIN = AttentionSpec()
+DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ class Attention(OnThisMachine):
 
     `arithmetic` is the contract to be honoured; None is that of `numerics`. Gradients are its method `backward`.
 
-    backward_tiling     that of `backward`; None is one that suits the head dimension
+    tiling              None is one that suits the inputs and the GPU
+    backward_tiling     that of `backward`
     numerics            the options that change the arithmetic
     nan_safe            NaN and infinities in invisible values reach no row
     """
 
-    tiling: Tiling = field(default_factory=Tiling)
+    tiling: Tiling | None = None
     backward_tiling: Tiling | None = None
     numerics: Numerics = field(default_factory=Numerics)
     nan_safe: bool = True
@@ -53,7 +55,7 @@ class Attention(OnThisMachine):
 
     def arithmetic_for(self, format: Any) -> Arithmetic:
         """The contract that the kernels honour on inputs of a format."""
-        return self.numerics.arithmetic(format, self.tiling.keys)
+        return self.numerics.arithmetic(format, taken_keys(format, self.tiling))
 
     def __call__(
         self,
@@ -99,7 +101,7 @@ class Attention(OnThisMachine):
 attention = Attention()
 
 
-def realising(arithmetic: Any, q: torch.Tensor, tiling: Tiling, usual: Numerics) -> Numerics:
+def realising(arithmetic: Any, q: torch.Tensor, tiling: Tiling | None, usual: Numerics) -> Numerics:
     """The options by which a contract is honoured; the usual ones where there is none. Raises InvalidValue or
     InvalidType, naming what of it the kernels do not honour.
     """
@@ -112,7 +114,12 @@ def realising(arithmetic: Any, q: torch.Tensor, tiling: Tiling, usual: Numerics)
         raise InvalidValue(
             f"arithmetic.inputs is {arithmetic.inputs.name}: expected {given.name}, the format of q, k and v"
         )
-    return Numerics.realising(arithmetic, tiling.keys)
+    return Numerics.realising(arithmetic, taken_keys(given, tiling))
+
+
+def taken_keys(format: Any, tiling: Tiling | None) -> int:
+    """Keys that the forward pass takes at a time on inputs of a format."""
+    return keys_of(getattr(torch, DTYPE_NAMES[get(format).name])) if tiling is None else tiling.keys
 
 
 def forward(
@@ -124,7 +131,7 @@ def forward(
     shape: Shape,
     features: Features,
     *,
-    tiling: Tiling,
+    tiling: Tiling | None,
     nan_safe: bool,
     numerics: Numerics,
     sequences: Sequences | None = None,
@@ -134,6 +141,9 @@ def forward(
     """
     if 0 in (shape.batch, shape.heads, shape.queries):
         return
+    tiling = tiling or of_forward(
+        shape, q.dtype, roomy(q.device), arrays=features.bias is not None or features.mask is not None
+    )
     packed = sequences is not None
     starts = (None, None) if sequences is None else (sequences.query_starts, sequences.key_starts)
     tensors = tuple(stride for x in (q, k, v, out) for stride in strides(x, packed))

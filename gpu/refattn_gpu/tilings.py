@@ -20,8 +20,44 @@ def together(shape: Shape, size: int) -> int:
     return max(1, CACHE_BYTES // max(of_head, 1)) * shape.group
 
 
+def keys_of(dtype: torch.dtype) -> int:
+    """Keys that the forward pass takes at a time."""
+    return 32 if dtype.itemsize == 4 else 64
+
+
+def of_forward(shape: Shape, dtype: torch.dtype, roomy: bool, arrays: bool = False) -> Tiling:
+    """Tiles of the forward pass; `roomy` GPUs have the shared memory for one stage more, and `arrays` says that tiles
+    of a bias or a mask are loaded, too.
+    """
+    widest, keys = max(padded(shape.d_qk), padded(shape.d_v)), keys_of(dtype)
+    if dtype.itemsize == 4:
+        # Without matrix units, every thread holds its part of the products in registers.
+        return Tiling(64, keys, 8, 1) if widest <= 64 else Tiling(32 if widest <= 128 else 16, keys, 8, 1)
+    if arrays:
+        return Tiling(64, keys, 8, 1)
+    if widest <= 128:
+        return Tiling(128, keys, 8, 3 if roomy else 2)
+    return Tiling(64, keys, 8, 2 if roomy else 1)
+
+
+def of_backward(shape: Shape, dtype: torch.dtype, roomy: bool) -> Tiling:
+    """Tiles of the gradients of queries; those of keys and values take as many keys, and then queries, instead."""
+    widest = max(padded(shape.d_qk), padded(shape.d_v))
+    if dtype.itemsize == 4 or widest > 128 or not roomy:
+        return suitable(shape, dtype)
+    # The gradients of keys that several heads share take sums of their own.
+    return Tiling(64 if widest > 64 and shape.group > 1 else 128, 64, 8, 3)
+
+
+def roomy(device: torch.device) -> bool:
+    """True of a GPU with 227 KB of shared memory for a program: Hopper's, and Blackwell's of data centres."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    return torch.cuda.get_device_capability(device)[0] in (9, 10)
+
+
 def suitable(shape: Shape, dtype: torch.dtype) -> Tiling:
-    """Tiles of the backward pass."""
+    """Tiles of both kernels of a backward pass on any GPU."""
     widest = max(padded(shape.d_qk), padded(shape.d_v)) * dtype.itemsize
     if widest <= 128:
         return Tiling(64, 64)

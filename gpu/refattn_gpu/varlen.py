@@ -15,7 +15,7 @@ from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec, Shape
 from refattn_gpu.arguments import Features, Tiling, checked
 from refattn_gpu.backward import Pass, launch
-from refattn_gpu.forward import forward, realising
+from refattn_gpu.forward import forward, realising, taken_keys
 from refattn_gpu.numerics import Numerics
 from refattn_gpu.placement import OnThisMachine
 from refattn_gpu.sequences import Sequences, checked_sequences
@@ -34,7 +34,7 @@ class AttentionVarlen(OnThisMachine):
     The fields are those of Attention.
     """
 
-    tiling: Tiling = field(default_factory=Tiling)
+    tiling: Tiling | None = None
     backward_tiling: Tiling | None = None
     numerics: Numerics = field(default_factory=Numerics)
     nan_safe: bool = True
@@ -49,7 +49,7 @@ class AttentionVarlen(OnThisMachine):
 
     def arithmetic_for(self, format: Any) -> Arithmetic:
         """The contract that the kernels honour on inputs of a format."""
-        return self.numerics.arithmetic(format, self.tiling.keys)
+        return self.numerics.arithmetic(format, taken_keys(format, self.tiling))
 
     def __call__(
         self,
@@ -100,7 +100,7 @@ class Problem:
     features: Features
     sequences: Sequences
     numerics: Numerics
-    tiling: Tiling
+    tiling: Tiling | None
     backward_tiling: Tiling | None
     nan_safe: bool
 

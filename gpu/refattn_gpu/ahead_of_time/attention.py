@@ -13,20 +13,24 @@ from refattn_gpu.ahead_of_time.configuration import Configuration
 
 def forward_configurations() -> Iterator[Configuration]:
     """The forward pass: head dimensions, formats, and with every feature at once."""
+    import torch
+
+    from refattn.spec import Shape
     from refattn_gpu.arguments import padded
     from refattn_gpu.kernels.attention_forward import attention_forward
+    from refattn_gpu.tilings import of_forward
 
     flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT")
-    for element in ("bf16", "fp16", "fp32"):
-        for d in (64, 128):
+    for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
+        for d in (64, 128, 256):
             for features in ((), ("RIGHT",), ("RIGHT", "PACKED"), flags):
-                rows = 128 if element != "fp32" and features != flags else 64
+                tiling = of_forward(Shape(1, 1, 1, 1, 1, d, d), dtype, roomy=True, arrays=features == flags)
                 constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
                 constants |= {"GUARDS_VALUES": features == flags, "THRESHOLD": 0.0, "PRECISION": "ieee"}
                 # Packed sequences with the polynomial, too.
                 packed = "PACKED" in features
                 constants |= {"DEGREE": 3 if packed else 0, "PACKED": packed}
-                constants |= {"BLOCK_M": rows, "BLOCK_N": 64 if element != "fp32" else 32}
+                constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
                 constants |= {"D_QK": d, "D_V": d, "BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
                 pointers = dict.fromkeys(("q_base", "k_base", "v_base", "out_base"), element)
                 pointers["lse_base"] = "fp32"
@@ -43,13 +47,12 @@ def forward_configurations() -> Iterator[Configuration]:
                     else:
                         constants[name] = None
                 label = "+".join(features).lower() if features != flags else "every feature"
-                yield Configuration(
-                    f"attention_forward {element} d={d} {label or 'plain'}",
-                    attention_forward,
-                    pointers,
-                    constants,
-                    warps=8 if d == 128 else 4,
-                )
+                name = f"attention_forward {element} d={d} {label or 'plain'}"
+                yield Configuration(name, attention_forward, pointers, constants, tiling.warps, tiling.stages)
+                lean = of_forward(Shape(1, 1, 1, 1, 1, d, d), dtype, roomy=False)
+                if features == ("RIGHT",) and lean != tiling:
+                    name = f"{name}, a stage less"
+                    yield Configuration(name, attention_forward, pointers, constants, lean.warps, lean.stages)
 
 
 def backward_configurations() -> Iterator[Configuration]:
@@ -63,7 +66,7 @@ def backward_configurations() -> Iterator[Configuration]:
     from refattn_gpu.kernels.attention_backward_keys import attention_backward_keys
     from refattn_gpu.kernels.attention_backward_queries import attention_backward_queries
     from refattn_gpu.kernels.sum_axis import sum_axis
-    from refattn_gpu.tilings import suitable
+    from refattn_gpu.tilings import of_backward
 
     sums = {"x_base": "fp32", "sum_base": "fp32"}
     yield Configuration("sum_axis", sum_axis, sums, {"BLOCK": SUMS, "CHUNK": TERMS})
@@ -72,8 +75,10 @@ def backward_configurations() -> Iterator[Configuration]:
     results |= {"DLSE": ("dlse_base",), "MASK": ("mask_base",)}
     for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
         for d in (64, 128, 256):
-            tiling = suitable(Shape(1, 1, 1, 1, 1, d, d), dtype)
             for features in ((), flags):
+                # With every feature heads share keys, too.
+                group = 2 if features else 1
+                tiling = of_backward(Shape(1, group, 1, 1, 1, d, d), dtype, roomy=True)
                 constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
                 constants |= {"GUARDS_VALUES": features == flags, "PRECISION": "ieee"}
                 constants |= {"DEGREE": 0, "PACKED": False, "query_starts_base": None, "key_starts_base": None}
@@ -90,4 +95,7 @@ def backward_configurations() -> Iterator[Configuration]:
                 for kernel in (attention_backward_delta, attention_backward_keys, attention_backward_queries):
                     label = f"{kernel.__name__} {element} d={d} {'every feature' if features else 'plain'}"
                     mine = {name: value for name, value in constants.items() if name in kernel.arg_names}
+                    if kernel is attention_backward_keys:
+                        mine |= {"BLOCK_M": tiling.keys, "BLOCK_N": tiling.queries}
+                        mine |= {} if features else {"group": 1}
                     yield Configuration(label, kernel, pointers, mine, tiling.warps, tiling.stages)

@@ -102,7 +102,7 @@ def attention_backward_keys(
             count = (last - whole) // BLOCK_M
             if not WHOLE:
                 count = before + tl.cdiv(tl.maximum(end - last, 0), BLOCK_M)
-            for index in range(count):
+            for index in tl.range(0, count, num_stages=None if WHOLE else 1):
                 tile = whole + index * BLOCK_M
                 if not WHOLE:
                     tile = index * BLOCK_M + tl.where(index < before, start, last - before * BLOCK_M)

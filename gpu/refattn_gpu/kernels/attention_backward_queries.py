@@ -98,7 +98,7 @@ def attention_backward_queries(
         count = (last - whole) // BLOCK_N
         if not WHOLE:
             count = before + tl.cdiv(tl.maximum(end - last, 0), BLOCK_N)
-        for index in range(count):
+        for index in tl.range(0, count, num_stages=None if WHOLE else 1):
             tile = whole + index * BLOCK_N
             if not WHOLE:
                 tile = index * BLOCK_N + tl.where(index < before, start, last - before * BLOCK_N)

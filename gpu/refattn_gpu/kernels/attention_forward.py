@@ -95,11 +95,12 @@ def attention_forward(
     k_offsets = far[None, :] * k_row + d[:, None].to(tl.int64) * k_column
     v_places = v_base + batch * v_batch + kv_head * v_head
     v_offsets = far[:, None] * v_row + dv[None, :].to(tl.int64) * v_column
+    # Edges are few: their loads are not pipelined, which leaves registers to the other loop.
     for WHOLE in tl.static_range(1, -1, -1):
         count = (last - whole) // BLOCK_N
         if not WHOLE:
             count = before + tl.cdiv(tl.maximum(end - last, 0), BLOCK_N)
-        for index in range(count):
+        for index in tl.range(0, count, num_stages=None if WHOLE else 1):
             tile = whole + index * BLOCK_N
             if not WHOLE:
                 tile = index * BLOCK_N + tl.where(index < before, start, last - before * BLOCK_N)

@@ -143,6 +143,23 @@ def evaluate(json_file: str | None, **common: Any) -> None:
         files.write(json_file, json.dumps(report.as_dict(), indent=1), "--json")
 
 
+@cli.command()
+@_common
+@click.option("--results", required=True, metavar="FILE", help="What eval --json wrote.")
+@click.option("--pictures", default="pictures", show_default=True, metavar="FOLDER", help="For PNGs and index.html.")
+def show(results: str, pictures: str, **common: Any) -> None:
+    """Pictures of methods, with the first number of blocks on one window, and of the results of eval."""
+    from refattn.learned import showing
+
+    setting = _setting(**common)
+    report = showing.read_report(results)
+    experiment = _prepared(setting)
+    names = setting.methods or ALL_METHODS
+    methods = {name: experiment.loaded(name, setting.blocks[0], Path(setting.out)).methods for name in names}
+    for path in showing.write(experiment, methods, report, Path(pictures)):
+        click.echo(path)
+
+
 def _setting(**common: Any) -> Setting:
     """The options that all commands share, checked. Raises InvalidValue."""
     blocks = tuple(_number(part) for part in common.pop("blocks").split(",") if part.strip())

@@ -95,6 +95,8 @@ def log_normalised(logits: Tensor, seen: Tensor) -> Tensor:
 
 def log_sum_exp(values: Tensor, known: Tensor, dim: int) -> Tensor:
     """The natural log-sum-exp of the values that are known, -inf of none: differentiable there too."""
+    if not known.shape[dim]:
+        return (values + known).sum(dim).fill_(-math.inf)
     largest = torch.where(known, values.detach(), -math.inf).amax(dim, keepdim=True)
     largest = largest.masked_fill(largest == -math.inf, 0.0)
     total = torch.where(known, torch.exp(torch.where(known, values, largest) - largest), 0.0).sum(dim)
@@ -104,7 +106,8 @@ def log_sum_exp(values: Tensor, known: Tensor, dim: int) -> Tensor:
 
 def log_add_exp(one: Tensor, other: Tensor) -> Tensor:
     """log(exp(one) + exp(other)), of which both may be -inf: differentiable there too."""
-    both = torch.stack(torch.broadcast_tensors(one, other), -1)
+    shape = (one + other).shape
+    both = torch.stack((one.expand(shape), other.expand(shape)), -1)
     return log_sum_exp(both, both > -math.inf, -1)
 
 

@@ -59,9 +59,9 @@ def main() -> None:
     from refattn_gpu import interpreter
 
     passed = 0
-    with tempfile.TemporaryDirectory() as folder, interpreter.active():
+    with tempfile.TemporaryDirectory() as folder:
         for mutant in MUTANTS:
-            with planted(mutant, Path(folder)):
+            with interpreter.active(), planted(mutant, Path(folder)):
                 lets_pass = accepted(mutant)
             passed += lets_pass
             verdict = "passes" if lets_pass else "is seen"

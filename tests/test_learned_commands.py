@@ -70,12 +70,18 @@ def test_train_then_evaluate_then_show(tmp_path: Path, capsys: pytest.CaptureFix
         assert len(each["layers"]) == 2
         assert all(len(values) == 4 for layer in each["layers"] for values in layer.values())
     pictures = tmp_path / "pictures"
-    options = ("--blocks", "2", "--results", str(json_file), "--pictures", str(pictures))
+    again = tmp_path / "again.json"
+    assert run("eval", tmp_path, "--blocks", "4", "--methods", "none", "--json", str(again)) == 0
+    options = ("--blocks", "2", "--results", str(json_file), "--results", str(again), "--pictures", str(pictures))
     assert run("show", tmp_path, *options) == 0
     assert {path.name for path in pictures.iterdir()} == {f"{name}.png" for name in PNGS} | {"index.html"}
     page = (pictures / "index.html").read_text(encoding="utf-8")
     assert page.count("data:image/png;base64,") == len(PNGS)
     assert "http" not in page
+    assert page.count("<td>none</td>") == 3
+    foreign = {**report, "tokens": 1}
+    again.write_text(json.dumps(foreign), encoding="utf-8")
+    assert "of different models or texts" in refusal(capsys, run("show", tmp_path, *options))
 
 
 def test_training_again_goes_on_or_has_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

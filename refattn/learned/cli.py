@@ -145,14 +145,14 @@ def evaluate(json_file: str | None, **common: Any) -> None:
 
 @cli.command()
 @_common
-@click.option("--results", required=True, metavar="FILE", help="What eval --json wrote.")
+@click.option("--results", required=True, multiple=True, metavar="FILE", help="What eval --json wrote, once or more.")
 @click.option("--pictures", default="pictures", show_default=True, metavar="FOLDER", help="For PNGs and index.html.")
-def show(results: str, pictures: str, **common: Any) -> None:
+def show(results: tuple[str, ...], pictures: str, **common: Any) -> None:
     """Pictures of methods, with the first number of blocks on one window, and of the results of eval."""
     from refattn.learned import showing
 
     setting = _setting(**common)
-    report = showing.read_report(results)
+    report = showing.joined([showing.read_report(path) for path in results])
     experiment = _prepared(setting)
     names = setting.methods or ALL_METHODS
     methods = {name: experiment.loaded(name, setting.blocks[0], Path(setting.out)).methods for name in names}

@@ -15,7 +15,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 from matplotlib.colors import LogNorm
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from refattn.learned.looking import Views
 
@@ -31,7 +31,7 @@ COLOURS = {
 }
 MARKERS = {"none": "x", "original": "v", "original-sealed": "^", "static": "s", "moments": "D", "moments+learned": "o"}
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130}
-# The smallest weight that a map tells from nothing.
+# The smallest weight that has a colour of its own in a map; those below share one, and only weight 0 has none.
 LEAST = 1e-4
 
 
@@ -41,19 +41,19 @@ def attention_maps(views: Views) -> Any:
     with plt.rc_context(STYLE):
         size = (2.1 * len(names) + 0.9, 2.25 * len(views.heads) + 0.35)
         figure, axes = plt.subplots(len(views.heads), len(names), figsize=size, squeeze=False, layout="constrained")
-        colours = plt.get_cmap("magma").with_extremes(bad="#f4f4f4")
+        colours = plt.get_cmap("magma").with_extremes(bad="#ececec", under=plt.get_cmap("magma")(0))
         image = None
+        for axis, name in zip(axes[0], names, strict=True):
+            axis.set_title(name, color=COLOURS.get(name, "black"), fontweight="bold", fontsize=9)
         for row, head in zip(axes, views.heads, strict=True):
             for axis, name in zip(row, names, strict=True):
                 weights = head.weights[name].numpy()
-                shown = np.ma.masked_less(weights, LEAST)
+                shown = np.ma.masked_equal(weights, 0.0)
                 image = axis.imshow(shown, norm=LogNorm(LEAST, 1.0), cmap=colours, interpolation="nearest")
                 for keys in views.blocks.slices(weights.shape[1])[1:]:
                     axis.axvline(keys.start - 0.5, color="#3b7dd8", linewidth=0.7, linestyle=":")
                 axis.set(xticks=[], yticks=[])
                 axis.spines[["left", "bottom"]].set_visible(False)
-                if row is axes[0]:
-                    axis.set_title(name, color=COLOURS.get(name, "black"), fontweight="bold", fontsize=9)
             row[0].set_ylabel(f"layer {head.layer}, head {head.head}\nquery")
         for axis in axes[-1]:
             axis.set_xlabel("key")
@@ -124,9 +124,11 @@ def certificates(results: Sequence[dict[str, Any]]) -> Any:
             axis.set_title(f"{number} blocks", fontsize=9)
             axis.set_yscale("log")
             axis.set_xlabel("layer")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             axis.grid(axis="y", color="#e6e6e6", linewidth=0.7)
         axes[0][0].set_ylabel("mean $\\sum_j |p'_j - p_j|$ of a row")
-        axes[0][-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        fullest = max(axes[0], key=lambda axis: len(axis.lines))
+        figure.legend(*fullest.get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside right center")
     return figure
 
 

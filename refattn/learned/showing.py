@@ -46,6 +46,16 @@ def read_report(path: str) -> dict[str, Any]:
     return found
 
 
+def joined(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Reports of different methods or numbers of blocks as one. Raises InvalidValue if their texts differ."""
+    first = reports[0]
+    every = {(each["method"], each["blocks"]): each for report in reports for each in report["results"]}
+    exact = {report["results"][0]["perplexity"] for report in reports}
+    if len(exact) > 1 or any(report["tokens"] != first["tokens"] for report in reports):
+        raise InvalidValue("--results are of different models or texts: expected the same exact perplexity in each")
+    return {**first, "results": sorted(every.values(), key=lambda each: each["blocks"])}
+
+
 def write(
     experiment: Experiment, methods: Mapping[str, Sequence[Method]], report: Mapping[str, Any], folder: Path
 ) -> list[Path]:

@@ -67,7 +67,9 @@ def test_honest_kernels_conform(name: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "name"), [(fault, name) for fault, names in FOUND_BY.items() for name in names], ids=str
+    ("fault", "name"),
+    [(fault, name) for fault, names in FOUND_BY.items() for name in names],
+    ids=lambda each: getattr(each, "__name__", each),
 )
 def test_a_fault_is_found_by(fault: Any, name: str) -> None:
     (finding,) = checked(fault(), name).findings

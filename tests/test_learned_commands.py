@@ -47,12 +47,14 @@ def refusal(capsys: pytest.CaptureFixture[str], code: int) -> str:
 
 
 def test_train_then_evaluate_then_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train", tmp_path, "--blocks", "2,3", "--steps", "2") == 0
+    learners = ("--methods", ",".join(learning()))
+    every = ("--methods", ",".join(name for name in METHODS if name != "exact"))
+    assert run("train", tmp_path, "--blocks", "2,3", "--steps", "2", *learners) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"{name}-{blocks}.safetensors" for name in learning() for blocks in (2, 3)
     }
     json_file = tmp_path / "results.json"
-    assert run("eval", tmp_path, "--blocks", "2,3", "--json", str(json_file)) == 0
+    assert run("eval", tmp_path, "--blocks", "2,3", "--json", str(json_file), *every) == 0
     printed = capsys.readouterr().out
     report = json.loads(json_file.read_text(encoding="utf-8"))
     assert [(each["method"], each["blocks"]) for each in report["results"]] == [
@@ -72,7 +74,17 @@ def test_train_then_evaluate_then_show(tmp_path: Path, capsys: pytest.CaptureFix
     pictures = tmp_path / "pictures"
     again = tmp_path / "again.json"
     assert run("eval", tmp_path, "--blocks", "4", "--methods", "none", "--json", str(again)) == 0
-    options = ("--blocks", "2", "--results", str(json_file), "--results", str(again), "--pictures", str(pictures))
+    options = (
+        "--blocks",
+        "2",
+        *every,
+        "--results",
+        str(json_file),
+        "--results",
+        str(again),
+        "--pictures",
+        str(pictures),
+    )
     assert run("show", tmp_path, *options) == 0
     assert {path.name for path in pictures.iterdir()} == {f"{name}.png" for name in PNGS} | {"index.html"}
     page = (pictures / "index.html").read_text(encoding="utf-8")

@@ -192,7 +192,7 @@ class Decode(OnThisMachine):
         )  # fmt: skip
         decode_combine[(triton.cdiv(rows, ROWS_COMBINED),)](
             parts, part_lse, out, lse, splits, rows, shape.d_v,
-            BLOCK_M=ROWS_COMBINED, BLOCK_DV=padded(shape.d_v), num_warps=self.warps,
+            BLOCK_M=ROWS_COMBINED, BLOCK_DV=padded(shape.d_v), num_warps=self.warps, enable_fp_fusion=True,
         )  # fmt: skip
         return out, lse
 

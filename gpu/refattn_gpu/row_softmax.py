@@ -122,6 +122,7 @@ class Softmax(OnThisMachine):
             "BLOCK_R": together,
             "BLOCK_N": columns,
             "num_warps": self.warps,
+            "enable_fp_fusion": True,
         }
 
 

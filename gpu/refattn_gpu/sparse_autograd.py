@@ -1,12 +1,15 @@
-"""Sparse attention as a differentiable function of torch. May import: torch, refattn_gpu.sparse_launch."""
+"""Sparse attention as a differentiable function of torch.
+
+May import: torch, refattn_gpu.{second_derivatives,sparse_launch}.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from refattn_gpu.second_derivatives import differentiable_no_more
 from refattn_gpu.sparse_launch import Launch
 
 
@@ -25,15 +28,15 @@ class SparseFunction(torch.autograd.Function):
         return out, lse
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *upstream: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """Of out's gradient and of lse's."""
         do, dlse = upstream
         if do is None and dlse is None:
             return None, None, None, None
         q, k, v, out, lse = ctx.saved_tensors
-        do = torch.zeros_like(out) if do is None else do
-        return *ctx.launch.gradients(q, k, v, do, out, lse, dlse), None
+        with torch.no_grad():
+            found = ctx.launch.gradients(q, k, v, torch.zeros_like(out) if do is None else do, out, lse, dlse)
+        return *differentiable_no_more(found, (q, k, v, do, dlse)), None
 
 
 def sparse_function(

@@ -49,6 +49,7 @@ class Launch:
             "BLOCK_DV": padded(self.shape.d_v),
             "num_warps": tiling.warps,
             "num_stages": tiling.stages,
+            "enable_fp_fusion": True,
         }
 
     def numbers(self, order: Order, size: int) -> tuple[Any, ...]:
@@ -104,7 +105,7 @@ class Launch:
         attention_backward_delta[(tiles, heads)](
             out, do, dlse, delta, None, *out.stride(), *do.stride(), *of_dlse, *delta.stride()[:2],
             shape.heads, shape.queries, shape.d_v, PACKED=False, HAS_DLSE=dlse is not None,
-            BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v),
+            BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v), enable_fp_fusion=True,
         )  # fmt: skip
         sparse_backward_queries[(tiles * heads,)](
             q, k, v, do, lse, delta, dq, order.rows, order.starts, order.ends, order.columns,
@@ -125,7 +126,8 @@ def fitting(tiling: Tiling, shape: Shape, dtype: torch.dtype) -> Tiling:
     if widest <= 128:
         return tiling
     if widest <= 256:
-        return replace(tiling, warps=8)
+        # Without matrix units, whose fp32 is not IEEE 754's, operands lie in registers.
+        return replace(tiling, queries=min(tiling.queries, 32) if dtype == torch.float32 else tiling.queries, warps=8)
     # Of 64 queries, guarded values overflow the tensor memory of sm_100.
     return replace(tiling, queries=min(tiling.queries, 32 if widest <= 512 else 16), warps=8, stages=1)
 
@@ -135,7 +137,10 @@ def backward_fitting(shape: Shape, dtype: torch.dtype) -> Tiling:
     widest = row_bytes(shape, dtype)
     if widest <= 128:
         return Tiling(64, 64, stages=PREFETCHING)
-    return Tiling(32, 64, warps=8, stages=PREFETCHING) if widest <= 256 else Tiling(16, 32, warps=8, stages=1)
+    if widest <= 256:
+        # Operands of fp32 lie in registers, and leave none for a tile to come.
+        return Tiling(32, 64, warps=8, stages=1 if dtype == torch.float32 else PREFETCHING)
+    return Tiling(16, 32, warps=8, stages=1)
 
 
 def row_bytes(shape: Shape, dtype: torch.dtype) -> int:

@@ -1,10 +1,11 @@
-"""Which faults of the Triton kernels (tests/gpu/mutants.py) a tolerance of 1e-2 sees, beside the property that does.
+"""Which faults of the Triton kernels (tests/gpu/kernel_mutants.py) a tolerance of 1e-2 sees, beside their property.
 
     python -m tests.benchmarks.triton_mutants
 
 Outputs and gradients on ordinary inputs, a typical use of the feature included, held to the exact ones by
 |actual - exact| <= 1e-2 + 1e-2 |exact|, which is what most projects' tests ask of half precision. That the properties
-see every fault is tested in tests/gpu/test_mutants.py. May import: refattn, refattn_gpu, tests.mutants, tests/gpu.
+see every fault is tested in tests/gpu/test_kernel_mutants.py. May import: refattn, refattn_gpu, tests.mutants and
+tests/gpu.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def close(actual: Any, exact: Any) -> bool:
 
 def main() -> None:
     """A line for each fault, and the sums."""
-    from mutants import MUTANTS, planted
+    from kernel_mutants import MUTANTS, planted
 
     from refattn_gpu import interpreter
 

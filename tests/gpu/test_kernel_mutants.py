@@ -14,7 +14,7 @@ from refattn.properties import PROFILES
 pytest.importorskip("torch")
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from mutants import MUTANTS, Mutant, planted
+from kernel_mutants import MUTANTS, Mutant, planted
 from small import KERNELS, LARGEST
 
 from refattn_gpu import interpreter

@@ -1,108 +1,34 @@
-"""Contract: only what is right is timed, what is not measured is said to be so, and figures are printed from files."""
+"""Contract: only what is right is timed, against whoever takes the same inputs."""
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import json
 import math
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="Triton is not installed")
 
-from refattn.errors import InvalidValue  # noqa: E402
+from bench_cases import HEADER, Fake, begun, rival, stopped_clock  # noqa: E402
+
 from refattn.suite import properties  # noqa: E402
 from refattn_gpu import attention, interpreter, placement, row_softmax, softmax  # noqa: E402
 from refattn_gpu.bench import aims, dense, inputs, judging, machine, results, rivals, run, suite, table  # noqa: E402
 from refattn_gpu.bench.__main__ import main  # noqa: E402
-from refattn_gpu.bench.row import FIRST, OURS, Contender, Problem, Rival, Row, Unavailable  # noqa: E402
-from refattn_gpu.bench.timing import Timing, summary  # noqa: E402
-
-ROOT = Path(__file__).parents[2]
-HEADER = {
-    "interpreted": False,
-    "date": "2026-01-02T03:04:05+00:00",
-    "command": [],
-    "machine": {"device": "a GPU"},
-    "versions": {"torch": "2", "triton": "3"},
-    "sources": {"kernels": "abc", "commit": None},
-}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fake(Row):
-    """A row that solves nothing; `share` of its bound, or what `judge` raises."""
-
-    number: int = 0
-    outcome: Any = 0.5
-    rivals: tuple[Rival, ...] = ()
-
-    group: ClassVar[str] = "fake"
-    target: ClassVar[str] = "refattn_gpu:attention"
-    unit: ClassVar[str] = "TFLOP/s"
-    scale: ClassVar[float] = 1e12
-
-    @property
-    def name(self) -> str:
-        return f"fake {self.number}"
-
-    @property
-    def sizes(self) -> dict[str, Any]:
-        return {"number": self.number}
-
-    def shrunk(self) -> Fake:
-        return self
-
-    def problem(self, device: str) -> Problem:
-        def judge() -> float:
-            if isinstance(self.outcome, Exception):
-                raise self.outcome
-            return float(self.outcome)
-
-        return Problem(Contender(OURS, lambda: device, 3e12), self.rivals, judge)
+from refattn_gpu.bench.row import FIRST, OURS, Unavailable  # noqa: E402
 
 
 @pytest.fixture
 def clock(monkeypatch: Any) -> list[str]:
-    """A clock that finds one second for us and two for others; the names of whom it has timed."""
+    """The names of whom a stopped clock has timed."""
     asked: list[str] = []
-
-    def timed(contender: Contender) -> Timing:
-        asked.append(contender.name)
-        contender.call()
-        seconds = 1e3 if contender.name == OURS else 2e3
-        return Timing(seconds, seconds, seconds, 10)
-
-    monkeypatch.setattr(run, "timed", timed)
+    monkeypatch.setattr(run, "timed", stopped_clock(asked))
     return asked
-
-
-def rival(name: str = "SDPA flash", reason: str | None = None, shared: str | None = None) -> Rival:
-    """One that takes two seconds, or refuses."""
-
-    def start() -> Contender:
-        if reason is not None:
-            raise Unavailable(reason)
-        return Contender(name, lambda: None, 3e12)
-
-    return Rival(name, start, shared)
-
-
-def begun(path: Path, deadline: float = math.inf, report: Callable[[str], None] = lambda line: None) -> run.Run:
-    """A run into a file."""
-    return run.Run(results.Results.opened(path, HEADER), "cpu", False, deadline, report)
-
-
-# What is timed
 
 
 def test_rows_have_names_of_their_own_and_cover_what_they_claim() -> None:
@@ -134,9 +60,6 @@ def test_operations_are_counted_as_is_said() -> None:
     row = dense.Forward(d=64, causal=True, tokens=1024, batch=16, heads=32)
     assert row.operations == 4 * 64 * 16 * 32 * 1024 * 1024 / 2
     assert dataclasses.replace(row, causal=False).operations == 2 * row.operations
-
-
-# Correct first
 
 
 def test_a_call_outside_its_bound_is_not_timed(tmp_path: Path, clock: list[str]) -> None:
@@ -173,7 +96,7 @@ def test_the_worst_verdict_counts(verdicts: list[str], verdict: str) -> None:
 
 
 def test_the_suite_runs_in_processes_and_what_does_not_end_is_said(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.chdir(ROOT)
+    monkeypatch.chdir(Path(__file__).parents[2])
     del tmp_path
     pattern = "values/needles"
     right, wrong = (suite.Part(f"refattn.models:{name}", "bf16", pattern) for name in ("tiled_attention", "nothing"))
@@ -240,9 +163,6 @@ def test_inputs_are_the_same_whenever_they_are_drawn() -> None:
     assert not torch.equal(first, inputs.normal("k", (2, 3), "cpu"))
 
 
-# Against whom
-
-
 def test_a_backend_that_refuses_is_unavailable_and_not_zero(tmp_path: Path, clock: list[str]) -> None:
     row = Fake(rivals=(rival(), rival("SDPA cuDNN", "no such device")))
     (entry,) = begun(tmp_path / "r.json").measure([row])
@@ -306,199 +226,3 @@ def test_the_whole_command_ends_with_the_table(tmp_path: Path, clock: list[str],
     assert printed.index("softmax") < printed.index("not timed: wrong") < printed.index("| not yet |")
     assert printed.splitlines()[-1] == f"results: {path}"
     assert clock == [OURS, "torch"]
-
-
-# What is written
-
-
-def test_a_second_run_goes_on_where_the_first_one_stopped(tmp_path: Path, clock: list[str]) -> None:
-    path, told = tmp_path / "r.json", []
-    rows = [Fake(number=number) for number in range(3)]
-    assert [entry["status"] for entry in begun(path).measure(rows[:1])] == ["measured"]
-    late = begun(path, deadline=time.monotonic() - 1, report=told.append)
-    assert [entry["status"] for entry in late.measure(rows)] == [run.OUT_OF_TIME] * 2
-    assert told == [f"2 rows {run.OUT_OF_TIME}"]
-    assert [entry["name"] for entry in begun(path).measure(rows)] == ["fake 1", "fake 2"]
-    assert clock == [OURS] * 3
-    assert {row["status"] for row in json.loads(path.read_text())["rows"]} == {"measured"}
-
-
-@pytest.mark.parametrize(
-    ("change", "complaint"),
-    [
-        ({"sources": {"kernels": "def"}}, "sources.kernels 'abc', and here it is 'def'"),
-        ({"machine": {"device": "another"}}, "machine.device 'a GPU', and here it is 'another'"),
-        ({"interpreted": True}, "interpreted False, and here it is True"),
-    ],
-)
-def test_results_of_something_else_are_not_continued(tmp_path: Path, change: Any, complaint: str) -> None:
-    path = tmp_path / "r.json"
-    begun(path).results.save()
-    with pytest.raises(InvalidValue, match=complaint):
-        results.Results.opened(path, HEADER | change)
-
-
-def test_what_is_no_results_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "r.json"
-    for text in ("{", "[]", '{"schema": 0}'):
-        path.write_text(text)
-        with pytest.raises(InvalidValue, match=r"r\.json"):
-            results.loaded(path)
-
-
-def test_the_kernels_files_have_a_digest(tmp_path: Path, monkeypatch: Any) -> None:
-    (tmp_path / "kernels").mkdir()
-    for name in ("a.py", "kernels/b.py"):
-        (tmp_path / name).write_text("1")
-    monkeypatch.setattr(machine, "PACKAGE", tmp_path)
-    before = machine.digest()
-    (tmp_path / "kernels" / "b.py").write_text("2")
-    assert machine.digest() != before
-    assert machine.git_commit() is None
-    assert machine.sources("given")["commit"] == "given"
-
-
-def test_medians_and_quantiles() -> None:
-    assert summary([4.0, 1.0, 2.0, 3.0, 5.0, 6.0]) == Timing(3.5, 2.0, 5.0, 6)
-    assert summary([7.0]) == Timing(7.0, 7.0, 7.0, 1)
-
-
-def test_files_are_named_by_device_and_date(tmp_path: Path) -> None:
-    header = HEADER | {"machine": {"device": "NVIDIA H200"}}
-    first = results.usual(tmp_path, header)
-    first.save()
-    assert first.path.name == "nvidia-h200-2026-01-02.json"
-    assert results.usual(tmp_path, header).path == first.path
-    others = results.usual(tmp_path, header | {"sources": {"kernels": "other"}})
-    others.save()
-    assert others.path.name == "nvidia-h200-2026-01-02-2.json"
-    (tmp_path / "interpreter.json").write_text("{}")
-    assert sorted(tmp_path.glob(table.NAMES)) == sorted([first.path, others.path])
-
-
-# What is printed
-
-
-def measured(path: Path, ratio: Callable[[Row], float | None], **changes: Any) -> Path:
-    """A file in which every row for which there is a ratio was measured with it, against everyone."""
-    written = results.Results.opened(path, HEADER | changes)
-    for row in run.all_rows():
-        value = ratio(row)
-        names = ("SDPA flash", "SDPA cuDNN", "copy", "torch")
-        entry = {"name": row.name, "group": row.group, "target": row.target, "status": "measured", "share": 0.5}
-        entry |= {"entries": {OURS: {"ms": 1.0, "rate": 2.0}}, "unit": row.unit, "ratios": dict.fromkeys(names, value)}
-        if value is not None:
-            written.contents["rows"].append(entry)
-    written.save()
-    return path
-
-
-def states(path: Path) -> list[tuple[str, float | None, float | None]]:
-    wanted = [(row.name, row.group, row.sizes) for row in run.all_rows()]
-    found = {row["name"]: row for row in results.loaded(path)["rows"]}
-    return [(state.verdict, state.lowest, state.highest) for state in aims.states(wanted, found)]
-
-
-def test_an_aim_is_met_by_its_slowest_row(tmp_path: Path) -> None:
-    assert {verdict for verdict, _, _ in states(measured(tmp_path / "all", lambda row: 12.0))} == {"met"}
-    slow = measured(tmp_path / "slow", lambda row: 1.29 if row.name == "forward d=64 causal N=512" else 13.0)
-    assert states(slow)[:2] == [("missed", 1.29, 13.0), ("met", 1.29, 13.0)]
-    part = measured(tmp_path / "part", lambda row: 13.0 if row.name.startswith("forward d=64") else None)
-    assert states(part)[0] == ("met so far", 13.0, 13.0)
-    assert set(states(part)[2:]) == {("unmeasured", None, None)}
-
-
-def test_the_table_says_what_is_unmeasured_and_what_was_not_checked(tmp_path: Path) -> None:
-    path = measured(tmp_path / "r", lambda row: 1.5 if row.group == "forward" else None)
-    printed = table.readme_table([path])
-    assert "| in bf16 | aim | a GPU, 2026-01-02 |" in printed
-    assert "| 1.3 | 1.50 (met) |" in printed
-    assert printed.count("| not yet |") == len(aims.AIMS) - 2
-    assert "refattn_gpu:attention on a GPU: timed without the suite." in printed
-    full = table.full_table(results.loaded(path))
-    assert "| forward d=64 N=512 | 1.000 | 2.0 TFLOP/s | 0.50 | 1.50 of SDPA flash" in full
-    assert "decode B=64 N=2048: unmeasured" in full
-
-
-def test_interpreted_and_older_results_are_not_printed(tmp_path: Path) -> None:
-    old = measured(tmp_path / "old", lambda row: 1.0)
-    new = measured(tmp_path / "new", lambda row: 2.0, date="2026-02-02T00:00:00+00:00")
-    smoke = measured(tmp_path / "smoke", lambda row: 9.0, date="2026-03-03T00:00:00+00:00", interpreted=True)
-    printed = table.readme_table([new, smoke, old])
-    assert "2.00 (met)" in printed
-    assert "9.00" not in printed
-    assert "1.00" not in printed
-    assert table.readme_table([smoke]) == table.readme_table([])
-
-
-def test_readme_has_the_table_that_is_printed() -> None:
-    text = (ROOT / "README.md").read_text()
-    first, last = "<!-- printed by python -m refattn_gpu.bench.table -->\n", "<!-- end of what is printed -->\n"
-    files = sorted(table.RESULTS.glob(table.NAMES))
-    assert text.partition(first)[2].partition(last)[0] == table.readme_table(files)
-
-
-# The command
-
-
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """python -m refattn_gpu.bench where Triton compiles and there is no GPU."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(ROOT / "gpu"), str(ROOT)]), "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(
-        [sys.executable, "-m", "refattn_gpu.bench", *arguments],
-        env=environment | {"HIP_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-def test_without_a_gpu_it_says_so() -> None:
-    ran = command()
-    assert ran.returncode == 2
-    assert ran.stderr == "this machine has no GPU that torch and Triton can use: expected one, or --interpret\n"
-
-
-def test_patterns_that_match_nothing_are_refused(capsys: Any, monkeypatch: Any) -> None:
-    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
-    assert main(["--only", "foward*"]) == 2
-    assert "--only is 'foward*', which matches no row" in capsys.readouterr().err
-    assert main(["--only", "forward*", "--list"]) == 0
-    assert "forward d=64 causal N=512" in capsys.readouterr().out.splitlines()
-
-
-def test_interpreted_it_runs_all_but_the_clock(tmp_path: Path) -> None:
-    trace, found = tmp_path / "trace.json", tmp_path / "r.json"
-    ran = command(
-        *("--interpret", "--checks", "none", "--only", "decode*", "--output", str(found), "--profile", str(trace))
-    )
-    assert ran.returncode == 0, ran.stderr
-    contents = results.loaded(found)
-    assert contents["interpreted"] is True
-    assert {row["status"] for row in contents["rows"]} == {"run"}
-    assert all(0 < row["share"] <= 1 and not row["ratios"] for row in contents["rows"])
-    assert "decode" in trace.read_text()
-
-
-def test_the_script_for_a_gpu_compares_checks_and_times_and_says_if_something_is_wrong(tmp_path: Path) -> None:
-    stub = tmp_path / "bin" / "python3"
-    stub.parent.mkdir()
-    stub.write_text(
-        '#!/bin/sh\necho "$@" >>"$CALLS"\ncase "$*" in *refattn_gpu.bench*) echo aims; exit $WRONG;; esac\n'
-    )
-    stub.chmod(0o755)
-    calls, folder = tmp_path / "calls", tmp_path / "results"
-    for wrong in ("0", "1"):
-        calls.write_text("")
-        environment = {"PATH": f"{stub.parent}:/usr/bin:/bin", "CALLS": str(calls), "WRONG": wrong}
-        script = [str(ROOT / "gpu" / "run_on_gpu"), str(folder), "100"]
-        ran = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=60)
-        assert ran.returncode == int(wrong), ran.stderr
-        compare, bench = (line for line in calls.read_text().splitlines() if line.startswith("-m"))
-        assert compare.startswith("-m refattn_gpu.interpreter.compare --time-limit 12 ")
-        assert bench.startswith(f"-m refattn_gpu.bench --output {folder} --time-limit ")
-        assert 0 < int(bench.split()[-1]) <= 85
-        assert "aims" in ran.stdout
-        assert (folder / "bench.log").read_text() == "aims\n"

@@ -44,9 +44,10 @@ def test_moments_are_those_of_the_numpy_model(blocks: int, rank: int, first: int
     assert (np.abs(found - expected) <= summary_error(rows)).all()
 
 
-def test_keys_that_all_stand_apart_make_moments_exact() -> None:
+@pytest.mark.parametrize("first", [0, 2])
+def test_keys_that_all_stand_apart_make_moments_exact(first: int) -> None:
     rows = rows_of(WINDOW, WINDOW)
-    method = moments(3, 8, 0, WINDOW, rows)
+    method = moments(3, 8, first, WINDOW, rows)
     softmax = block_softmax(rows, method.blocks)
     seen = softmax.seen
     found, exact = method.logits(rows, softmax), softmax.log_sum_exps

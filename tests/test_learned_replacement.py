@@ -20,7 +20,7 @@ from transformers import DynamicCache  # noqa: E402
 
 from refattn.learned.methods import METHODS, Exact, build  # noqa: E402
 from refattn.learned.replacement import attend, attending, layers  # noqa: E402
-from refattn.learned.rows import Rows  # noqa: E402
+from refattn.learned.rows import Rows, rows_of_call  # noqa: E402
 from tests.learned_models import CONFIGURATIONS, WINDOW, tiny, tokens  # noqa: E402
 
 UNIT = 2.0**-53
@@ -182,3 +182,10 @@ def test_an_additive_mask_is_refused() -> None:
     array = torch.zeros(1, 1, 2, 4)
     with pytest.raises(InvalidValue, match=r"attention_mask has dtype torch\.float32: expected booleans"):
         attend({}, torch.nn.Identity(), array, array, array, torch.zeros(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize(("causal", "seen"), [(True, [[1, 1, 1, 0], [1, 1, 1, 1]]), (False, [[1] * 4] * 2)])
+def test_without_a_mask_a_query_sees_what_lies_before_it_or_everything(causal: bool, seen: list[list[int]]) -> None:
+    rows = rows_of_call(torch.zeros(1, 1, 2, 4), torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 4), None, causal=causal)
+    assert rows.visible[0, 0].int().tolist() == seen
+    assert rows.positions[0, 0].tolist() == [2 if causal else 3, 3]

@@ -24,11 +24,12 @@ import pytest
 from proofs.grid import Line, load
 from refattn import formats, roundoff
 from refattn.bounds import theorems
+from refattn.oracle import radii
 
 # Higham's lemma, for the oracle: no bound is made of it. What is claimed, or infinity: no formula.
 OF_NO_BOUND = {"gamma", "claimed_in_range"}
 PROOFS = Path(__file__).parent.parent / "proofs"
-MODULES = [roundoff] + [
+MODULES = [roundoff, radii] + [
     importlib.import_module(f"{theorems.__name__}.{found.name}") for found in pkgutil.iter_modules(theorems.__path__)
 ]
 

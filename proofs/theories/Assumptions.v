@@ -1,5 +1,5 @@
 (** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not in the build. *)
-From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits.
+From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsExtended StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits.
 
 Definition every_theorem_of_algebra := (
   StatementsAlgebra.merge_comm,
@@ -98,6 +98,22 @@ Definition every_theorem_of_exponential := (
   StatementsExponential.polynomial_exp2_dominates).
 Locate every_theorem_of_exponential.
 Print Assumptions every_theorem_of_exponential.
+
+Definition every_theorem_of_extended := (
+  StatementsExtended.products_of_slices_exact,
+  StatementsExtended.bits_for_enough,
+  StatementsExtended.chunk_enough,
+  StatementsExtended.leading_exact,
+  StatementsExtended.weight_radius_bounded,
+  StatementsExtended.output_radius_bounded,
+  StatementsExtended.lse_radius_bounded,
+  StatementsExtended.share_radius_bounded,
+  StatementsExtended.weight_radius_dominates,
+  StatementsExtended.output_radius_dominates,
+  StatementsExtended.lse_radius_dominates,
+  StatementsExtended.share_radius_dominates).
+Locate every_theorem_of_extended.
+Print Assumptions every_theorem_of_extended.
 
 Definition every_theorem_of_formats := (
   StatementsFormats.nearest_relative,

@@ -3,7 +3,7 @@
 Products of slices are exact in float64 (refattn.oracle.slices), so that three things err: the exponential
 (refattn.oracle.words), what the slices leave out, and the last word of sums and products of three words.
 May import: numpy, threadpoolctl, refattn.errors, refattn.scores, refattn.spec, refattn.visibility, and
-refattn.oracle.enclosure, .loops, .slices, .truth, .weighted_sums, .words.
+refattn.oracle.enclosure, .loops, .radii, .slices, .truth, .weighted_sums, .words.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from threadpoolctl import threadpool_limits
 
 from refattn.oracle import loops
 from refattn.oracle.enclosure import Enclosure
+from refattn.oracle.radii import lse_radius, output_radius, weight_radius
 from refattn.oracle.slices import Sliced, bits_for, dropped, enough_levels, levels
 from refattn.oracle.truth import AttentionTruth
 from refattn.oracle.weighted_sums import Values, sums_over_keys
-from refattn.oracle.words import EXPONENTIAL_ERROR, LOWEST_ARGUMENT, words_of
+from refattn.oracle.words import EXPONENTIAL_ERROR, LOGARITHM_ERROR, LOWEST_ARGUMENT, words_of
 from refattn.scores import Block, blocks, dropout_keep, head_of
 from refattn.spec import AttentionSpec, Shape
 from refattn.visibility import Bools, Visibility, block_of
@@ -53,7 +54,7 @@ WORDS_ERROR = 2.0**-151
 LAST_ROUNDING = 2.0**-105
 # A weight below exp(LOWEST_ARGUMENT) is taken for 0.
 NOTHING = math.exp(LOWEST_ARGUMENT) * 1.001
-# The radius is made of fewer than a hundred products and sums of non-negative numbers.
+# The radius is made of fewer than a hundred products and sums of non-negative numbers, in float64.
 INFLATE = 1.0 + 2.0**-40
 
 
@@ -257,7 +258,7 @@ def weights_of(block: Block, problem: Problem) -> Weights:
         zeros = np.zeros((rows, 1))
         loops.weight_words(np.full((rows, 1), sink), zeros, zeros, shift, weight[0], weight[1])
     with np.errstate(over="ignore", invalid="ignore"):
-        error = (scores.error + np.abs(shift) * WORDS_ERROR + EXPONENTIAL_ERROR) * INFLATE
+        error = weight_radius(scores.error + np.abs(shift) * WORDS_ERROR, EXPONENTIAL_ERROR) * INFLATE
     error = np.where((error <= LARGEST_WEIGHT_ERROR) & (np.abs(shift) <= LARGEST_SHIFT), error, np.inf)
     seen = np.full(rows, n > 0) if block.visible is None else block.visible.any(axis=1)
     return Weights((one, two), shift, weight[:, :, 0].T, error, seen)
@@ -295,18 +296,28 @@ def rows_of(block: Block, found: Weights, problem: Problem) -> Rows:
     loops.logarithms(total, np.log(total[:, 0]), found.shift, lse, lse_low)
     with np.errstate(over="ignore", invalid="ignore"):
         lost = (n * (values.lost + NOTHING) / total[:, 0] + WORDS_ERROR) * INFLATE
-        left_out = n * (values.left_out + NOTHING) / divisor[:, 0] + WORDS_ERROR
-        radius = sums.sizes / divisor[:, :1] * (2.0 * found.error + lost)[:, None] + left_out[:, None] * values.size
-        radius = (radius + LAST_ROUNDING * np.abs(out)) * INFLATE
-        lse_radius = found.error + lost + 2 * EXPONENTIAL_ERROR + LAST_ROUNDING * (1.0 + np.abs(lse))
-        lse_radius = lse_radius * INFLATE
-    unknown = np.isinf(found.error)
-    radius[unknown], lse_radius[unknown] = np.inf, np.inf
+        # The words of the products err by a part of the whole total, of which the divisor may be a small share.
+        share = total[:, 0] / divisor[:, 0]
+        left_out = n * (values.left_out + NOTHING) / divisor[:, 0] + WORDS_ERROR * share
+        doubt = lost if spec.keep is None else lost + WORDS_ERROR
+        mean = sums.sizes / divisor[:, :1]
+        radius = output_radius(
+            found.error[:, None],
+            doubt[:, None],
+            mean,
+            left_out[:, None] * values.size,
+            LAST_ROUNDING * np.abs(out),
+        )
+        radius = radius * INFLATE
+        last = LAST_ROUNDING * (1.0 + np.abs(lse))
+        lse_radii = lse_radius(found.error, lost, LOGARITHM_ERROR, last) * INFLATE
+    unknown = np.isinf(found.error) | ~(lost < LARGEST_WEIGHT_ERROR)
+    radius[unknown], lse_radii[unknown] = np.inf, np.inf
     none = ~found.seen
     out[none], low[none], radius[none] = (0.0 if spec.empty_rows == "zero" else np.nan), 0.0, 0.0
     sink = -np.inf if spec.sinks is None else float(spec.sinks[block.head])
-    lse[none], lse_low[none], lse_radius[none] = sink, 0.0, 0.0
-    return Rows((out, low, radius), (lse, lse_low, lse_radius), total, lost)
+    lse[none], lse_low[none], lse_radii[none] = sink, 0.0, 0.0
+    return Rows((out, low, radius), (lse, lse_low, lse_radii), total, lost)
 
 
 def words_sum(terms: list[Array]) -> Array:

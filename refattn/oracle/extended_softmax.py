@@ -1,6 +1,6 @@
 """Rung 2 of the ladder for softmax: some 100 bits of every element, with a proved radius.
 
-May import: numpy, refattn.spec, refattn.oracle.enclosure, .loops, .words.
+May import: numpy, refattn.spec, refattn.oracle.enclosure, .extended, .loops, .radii, .words.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from refattn.oracle import loops
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.extended import INFLATE, LAST_ROUNDING, NOTHING, WORDS_ERROR, words_sum
-from refattn.oracle.words import EXPONENTIAL_ERROR
+from refattn.oracle.radii import lse_radius, share_radius, weight_radius
+from refattn.oracle.words import EXPONENTIAL_ERROR, LOGARITHM_ERROR
 from refattn.spec import SoftmaxSpec
 
 Array = NDArray[np.float64]
@@ -19,6 +20,8 @@ Array = NDArray[np.float64]
 # Slices of the weights of a row, of which sums of up to 2^27 are exact.
 BITS = 26
 SLICES = 5
+# Of a weight, whose score is exact.
+WEIGHT_ERROR = weight_radius(0.0, EXPONENTIAL_ERROR)
 # Elements of rows that are taken together.
 HELD = 1 << 18
 
@@ -56,11 +59,11 @@ def _rows(x: Array, spec: SoftmaxSpec) -> tuple[Array, Array, Array]:
     if spec.kind == "softmax":
         mid, low = np.empty((rows, n)), np.empty((rows, n))
         loops.quotients(one, two, zeros, total, mid, low)
-        rad = (mid * (2 * EXPONENTIAL_ERROR + lost[:, None] + LAST_ROUNDING) + NOTHING) * INFLATE
+        rad = share_radius(WEIGHT_ERROR, lost[:, None], mid, LAST_ROUNDING * mid, NOTHING) * INFLATE
         return _filled(mid, low, np.where(np.isneginf(x), 0.0, rad), nothing, 0.0, spec)
     lse, lse_low = np.empty(rows), np.empty(rows)
     loops.logarithms(total, np.log(total[:, 0]), shift, lse, lse_low)
-    error = (3 * EXPONENTIAL_ERROR + lost + LAST_ROUNDING * (1.0 + np.abs(lse))) * INFLATE
+    error = lse_radius(WEIGHT_ERROR, lost, LOGARITHM_ERROR, LAST_ROUNDING * (1.0 + np.abs(lse))) * INFLATE
     if spec.kind == "logsumexp":
         lse[nothing], lse_low[nothing], error[nothing] = -np.inf, 0.0, 0.0
         return lse, lse_low, error

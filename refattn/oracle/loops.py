@@ -208,10 +208,12 @@ def logarithms(totals: Any, guesses: Any, shift: Any, one: Any, two: Any) -> Non
         a, b, exponent = exponential(-guesses[i], 0.0, 0.0)
         factor = power_of_two(exponent)
         a, b = multiply(a * factor, b * factor, totals[i, 0], totals[i, 1])
-        z = (a - 1.0) + b
+        z, small = two_sum(a - 1.0, b)
+        # Where shift and guess cancel, z is not small beside their sum: it is not rounded.
         first, rest = two_sum(shift[i], guesses[i])
-        second = rest + (z - 0.5 * z * z)
-        one[i], two[i] = two_sum(first, second)
+        second, more = two_sum(rest, z)
+        first, second = two_sum(first, second)
+        one[i], two[i] = two_sum(first, second + (more + (small - 0.5 * z * z)))
 
 
 @compiled

@@ -28,6 +28,8 @@ FIRST_WORD_BITS = 32
 EXPONENTIAL_ERROR = 5 * 2.0**-106
 # Relative error of `multiply`: the product of the last words is left out, and three roundings are of their size.
 PRODUCT_ERROR = 8 * 2.0**-106
+# Of Newton's step for a logarithm: an exponential, a product, a third word and the terms from the cube on.
+LOGARITHM_ERROR = EXPONENTIAL_ERROR + PRODUCT_ERROR + 2 * 2.0**-106
 
 
 def words_of(x: Any, count: int) -> tuple[float, ...]:

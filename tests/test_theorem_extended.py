@@ -1,0 +1,141 @@
+"""The theorems of proofs/extended_precision.md: sums of slices are exact, no errors that they allow go beyond the radii
+of rung 2, and some reach them.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+
+import numpy as np
+import pytest
+
+from refattn.oracle.radii import lse_radius, output_radius, share_radius, weight_radius
+
+slices = pytest.importorskip("refattn.oracle.slices")
+
+Array = np.ndarray
+TIGHTNESS: dict[str, float] = {
+    "weight_radius": 0.99,
+    "output_radius": 0.98,
+    "lse_radius": 0.99,
+    "share_radius": 0.99,
+}
+KEYS = 5
+CASES = 4000
+# Errors are drawn far above float64's own, which is all that is forgiven.
+FORGIVEN = 1e-9
+
+
+def sizes(rng: np.random.Generator, high: float = 0.1) -> Array:
+    """Log-uniform, and 0 in a tenth of the cases."""
+    drawn = np.exp(rng.uniform(np.log(1e-4), np.log(high), CASES))
+    return np.where(rng.random(CASES) < 0.1, 0.0, drawn)
+
+
+def ways(rng: np.random.Generator) -> Array:
+    """Outwards in most cases, elsewhere at random."""
+    return np.where(rng.random(CASES) < 0.7, 1.0, rng.uniform(-1.0, 1.0, CASES))
+
+
+def judge(name: str, error: Array, radius: Array) -> None:
+    share = error / np.maximum(radius, 1e-300)
+    assert share.max() <= 1 + FORGIVEN
+    assert share.max() >= TIGHTNESS[name]
+
+
+def test_no_weight_is_further_off() -> None:
+    rng = np.random.default_rng(0)
+    score, exponential = sizes(rng), sizes(rng)
+    error = np.abs(score * ways(rng) + np.log1p(-exponential * ways(rng)))
+    judge("weight_radius", np.where(error > 1e-3, error, 0.0), weight_radius(score, exponential))
+    small = np.abs(np.log1p(-exponential / 100))
+    assert (small <= weight_radius(0 * score, exponential / 100) * (1 + FORGIVEN)).all()
+
+
+def test_no_output_is_further_off() -> None:
+    """Weights e^t apart, up where values are positive and down where not; a total and products that err besides."""
+    rng = np.random.default_rng(1)
+    error, lost, left_out, last = (sizes(rng, 0.01) for _ in range(4))
+    q = rng.random((CASES, KEYS))
+    v = np.where(rng.random((CASES, 1)) < 0.5, 1.0, rng.uniform(-1, 1, (CASES, KEYS)))
+    v = v * np.where(rng.random((CASES, 1)) < 0.5, 1.0, rng.random((CASES, 1)) * 1e-2)
+    apart = np.where(rng.random((CASES, KEYS)) < 0.5, np.sign(v), rng.uniform(-1, 1, (CASES, KEYS)))
+    p = q * np.exp(error[:, None] * apart)
+    # l and q's sum differ by lost l.
+    total = q.sum(axis=1) / (1 - lost * ways(rng))
+    computed = ((q * v).sum(axis=1) - left_out * total * ways(rng)) / total - last * ways(rng)
+    exact = (p * v).sum(axis=1) / p.sum(axis=1)
+    mean = (q * np.abs(v)).sum(axis=1) / total
+    radius = output_radius(error, lost, mean, left_out, last)
+    assert (np.abs(computed - exact) <= radius * (1 + FORGIVEN)).all()
+
+
+def test_an_output_reaches_its_radius() -> None:
+    """Values 1 and -1, of which nearly all of the weight is on the first: all errors add up."""
+    rng = np.random.default_rng(2)
+    error, lost, left_out, last = (sizes(rng, 1e-3) for _ in range(4))
+    # Two keys of equal weight with values 1 and -1: the weights' errors move the mean by tanh(t), the rest adds up.
+    exact = np.tanh(error)
+    total = 2.0 / (1 + lost)
+    computed = -left_out - last
+    judge("output_radius", np.abs(computed - exact), output_radius(error, lost, 2.0 / total, left_out, last))
+
+
+def test_no_log_sum_exp_is_further_off() -> None:
+    rng = np.random.default_rng(3)
+    error, lost, logarithm, last = (sizes(rng) for _ in range(4))
+    total = rng.random(CASES) + 0.5
+    exact = np.log(total * (1 - lost * ways(rng))) - error * ways(rng)
+    computed = np.log(total) + logarithm * ways(rng) + last * ways(rng)
+    judge("lse_radius", np.abs(computed - exact), lse_radius(error, lost, logarithm, last))
+
+
+def test_no_share_is_further_off() -> None:
+    rng = np.random.default_rng(4)
+    error, lost, last = sizes(rng), sizes(rng), sizes(rng)
+    q, total = rng.random(CASES), 1 + rng.random(CASES)
+    exact = q * np.exp(error * ways(rng)) / (total * (1 - lost * ways(rng)) * np.exp(-error * ways(rng)))
+    computed = q / total - last * ways(rng)
+    judge("share_radius", np.abs(computed - exact), share_radius(error, lost, np.abs(computed), last, 0.0))
+    # A weight that is taken for 0.
+    assert (sizes(rng) <= share_radius(error, lost, 0.0, 0.0, sizes(np.random.default_rng(4)) * 0 + 0.1)).all()
+
+
+@pytest.mark.parametrize("terms", [1, 2, 3, 64, 100, 128, 129, 512])
+def test_no_more_bits_would_do(terms: int) -> None:
+    """`bits_for_enough`: the largest products of one level are at most 2^53 units, and not with a bit more."""
+
+    def most(bits: int) -> int:
+        later = [1 << (2 * bits - 2)] * (slices.MOST_SLICES - 2) + [1 << (2 * bits - 1)] * 2
+        return terms * max(1 << (2 * bits), sum(later))
+
+    bits = slices.bits_for(terms)
+    assert most(bits) <= 2**53 < most(bits + 1)
+
+
+@pytest.mark.parametrize("unit", [-60, -7, 0, 40])
+def test_leading_is_exact(unit: int) -> None:
+    """`leading_exact` and `products_of_slices_exact`, on numbers of all sizes, ties and the largest ones."""
+    rng = np.random.default_rng(5)
+    x = rng.uniform(-1, 1, 2000) * 2.0 ** rng.integers(unit - 60, unit + 51, 2000)
+    x = np.concatenate([x, (np.arange(-9, 9) + 0.5) * 2.0**unit, [np.nextafter(2.0 ** (unit + 51), 0.0)]])
+    part = slices.leading(x, np.array(unit))
+    for number, multiple, rest in zip(x, part, x - part, strict=True):
+        assert (Fraction(multiple) / Fraction(2) ** unit).denominator == 1
+        assert Fraction(number) - Fraction(multiple) == Fraction(rest)
+        assert abs(Fraction(rest)) <= Fraction(2) ** unit / 2
+
+
+def test_products_of_slices_are_added_in_any_order_without_an_error() -> None:
+    """`products_of_slices_exact` and `chunk_enough`, in several orders, with every slice as large as it can be."""
+    rng = np.random.default_rng(6)
+    keys, weight_bits, value_bits = 512, 22, 22
+    for largest, order in product((True, False), range(5)):
+        a = np.full(keys, 2**weight_bits) if largest else rng.integers(-(2**weight_bits), 2**weight_bits, keys)
+        b = np.full(keys, 2**value_bits) if largest else rng.integers(-(2**value_bits), 2**value_bits, keys)
+        places = rng.permutation(keys) if order else np.arange(keys)
+        total = 0.0
+        for i in places:
+            total += float(a[i]) * float(b[i])
+        assert int(total) == sum(int(x) * int(y) for x, y in zip(a, b, strict=True))

@@ -96,6 +96,8 @@ def perplexities(results: Sequence[dict[str, Any]]) -> Any:
             axis.errorbar(x, y, doubt, capsize=2, label=name, **style)
         axis.axhline(0.0, color="black", linewidth=0.8)
         axis.set_yscale("symlog", linthresh=0.01, linscale=0.6)
+        lowest = min((each["change"] - each["doubt"] for each in results), default=0.0)
+        axis.set_ylim(bottom=min(-0.005, 1.3 * lowest))
         axis.set_xscale("log", base=2)
         axis.set_xticks(blocks, [str(each) for each in blocks])
         axis.minorticks_off()

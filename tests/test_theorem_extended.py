@@ -20,6 +20,7 @@ TIGHTNESS: dict[str, float] = {
     "output_radius": 0.98,
     "lse_radius": 0.99,
     "share_radius": 0.99,
+    "multiply_error": 0.45,
 }
 KEYS = 5
 CASES = 4000
@@ -139,3 +140,19 @@ def test_products_of_slices_are_added_in_any_order_without_an_error() -> None:
         for i in places:
             total += float(a[i]) * float(b[i])
         assert int(total) == sum(int(x) * int(y) for x, y in zip(a, b, strict=True))
+
+
+def test_products_of_two_words_come_near_their_error() -> None:
+    """`multiply_error`, and `two_product_exact` and `sum_error_held`: second words as large as they can be."""
+    words = pytest.importorskip("refattn.oracle.words")
+    rng = np.random.default_rng(7)
+    worst = Fraction(0)
+    for _ in range(4000):
+        a, b = (1 + rng.random(2) * 2.0 ** -rng.integers(0, 4)).tolist()
+        a_low, b_low = (np.array([a, b]) * 2.0**-53 * rng.choice([1.0, -1.0, 0.999, 0.75], 2)).tolist()
+        assert sum(map(Fraction, words.two_sum(a, b))) == Fraction(a) + Fraction(b)
+        assert sum(map(Fraction, words.two_product(a, b))) == Fraction(a) * Fraction(b)
+        one, two = words.multiply(a, a_low, b, b_low)
+        exact = (Fraction(a) + Fraction(a_low)) * (Fraction(b) + Fraction(b_low))
+        worst = max(worst, abs((Fraction(one) + Fraction(two)) / exact - 1))
+    assert TIGHTNESS["multiply_error"] <= float(worst) / words.PRODUCT_ERROR <= 1

@@ -1,5 +1,5 @@
 (** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not in the build. *)
-From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsExtended StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits.
+From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsExtended StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits StatementsWords.
 
 Definition every_theorem_of_algebra := (
   StatementsAlgebra.merge_comm,
@@ -388,3 +388,10 @@ Definition every_theorem_of_splits := (
   StatementsSplits.split_apart_dominates).
 Locate every_theorem_of_splits.
 Print Assumptions every_theorem_of_splits.
+
+Definition every_theorem_of_words := (
+  StatementsWords.sum_error_held,
+  StatementsWords.two_product_exact,
+  StatementsWords.multiply_error).
+Locate every_theorem_of_words.
+Print Assumptions every_theorem_of_words.

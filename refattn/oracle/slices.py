@@ -68,7 +68,9 @@ def exponents(rows: Array) -> NDArray[np.int64]:
 
 
 def leading(x: Array, unit: NDArray[np.int64]) -> Array:
-    """X rounded to nearest multiples of 2^unit, for |x| of at most 2^(unit + 51): x less that is exact too."""
+    """X rounded to nearest multiples of 2^unit, for |x| below 2^(unit + 51): x less that is exact too (theorem
+    leading_exact).
+    """
     rounder = np.ldexp(1.5, PRECISION - 1 + unit)
     return np.asarray((x + rounder) - rounder)
 
@@ -77,7 +79,8 @@ def bits_for(terms: int) -> int:
     """Bits of the slices of two matrices of which sums of so many products are exact, whatever pairs are added up.
 
     Of the at most MOST_SLICES pairs (a, b) with a + b = t > 0, a product is at most a quarter of 2^(-bits t), or a half
-    where one of them is the first slice: all together are at most 1 + (MOST_SLICES - 2) / 4 = 2 times the first pair's.
+    where one of them is the first slice: all together are at most 1 + (MOST_SLICES - 2) / 4 = 2 times the first pair's
+    (theorem bits_for_enough).
     """
     return (PRECISION - 1 - (terms - 1).bit_length()) // 2
 

@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 # Keys whose products are added up in float64; what these give is then added in two words.
 CHUNK = 512
-# Bits of a weight's slice and a value's together.
+# Bits of a weight's slice and a value's together (theorem chunk_enough).
 PRODUCT_BITS = PRECISION - (CHUNK - 1).bit_length()
 FEWEST_BITS = 10
 

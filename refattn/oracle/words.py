@@ -26,7 +26,8 @@ FIRST_WORD_BITS = 32
 # |computed / exact - 1| of `exponential`. The sum of the last two words errs by u^2 of the result and their sum with
 # the rest of the first by 2 u^2; a table entry by u^2; the rest, of 2^-109, is what the terms of exp(r) - 1 leave.
 EXPONENTIAL_ERROR = 5 * 2.0**-106
-# Relative error of `multiply`: the product of the last words is left out, and three roundings are of their size.
+# Relative error of `multiply` (theorem multiply_error): the product of the last words is left out, and two roundings
+# are of twice and three times its size.
 PRODUCT_ERROR = 8 * 2.0**-106
 # Of Newton's step for a logarithm: an exponential, a product, a third word and the terms from the cube on.
 LOGARITHM_ERROR = EXPONENTIAL_ERROR + PRODUCT_ERROR + 2 * 2.0**-106

@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from mpmath import mp, mpf
 
 from refattn.oracle.radii import lse_radius, output_radius, share_radius, weight_radius
 
@@ -156,3 +157,21 @@ def test_products_of_two_words_come_near_their_error() -> None:
         exact = (Fraction(a) + Fraction(a_low)) * (Fraction(b) + Fraction(b_low))
         worst = max(worst, abs((Fraction(one) + Fraction(two)) / exact - 1))
     assert TIGHTNESS["multiply_error"] <= float(worst) / words.PRODUCT_ERROR <= 1
+
+
+def test_a_logarithm_that_cancels_errs_by_no_more_than_is_stated() -> None:
+    """shift + log of sums that are near exp(-shift): what the steps round is not hidden by the result's size."""
+    words, loops = pytest.importorskip("refattn.oracle.words"), pytest.importorskip("refattn.oracle.loops")
+    rng = np.random.default_rng(8)
+    totals = np.zeros((3000, 3))
+    totals[:, 0] = np.exp(rng.uniform(0.0, 12.0, 3000))
+    guesses = np.log(totals[:, 0])
+    one, two = np.empty(3000), np.empty(3000)
+    loops.logarithms(totals, guesses, -guesses, one, two)
+    worst = 0.0
+    with mp.workprec(300):
+        for i in range(3000):
+            exact = mp.log(mpf(totals[i, 0])) - mpf(guesses[i])
+            error = abs(mpf(one[i]) + mpf(two[i]) - exact)
+            worst = max(worst, float(error / (words.LOGARITHM_ERROR + 2.0**-105 * (1.0 + abs(one[i])))))
+    assert 0.1 <= worst <= 1.0

@@ -146,7 +146,8 @@ Proof.
   - left. now apply Rinv_0_lt_compat.
 Qed.
 
-(** shift + ln L, with M the sum of the computed weights and of those taken for 0, and the logarithm off by [logarithm]. *)
+(** shift + ln L, with M the sum of the computed weights and of those taken for 0, and the logarithm off by
+    [logarithm]. *)
 Theorem lse_radius_bounded L M l shift computed result weight_error lost logarithm last :
   0 < l -> lost < 1 -> rerr weight_error L M -> Rabs (M - l) <= lost * l ->
   Rabs (computed - (shift + ln l)) <= logarithm -> Rabs (result - computed) <= last ->

@@ -69,8 +69,9 @@ End Format.
 
 (** ** How many bits a slice may have *)
 
-(** Sums of [terms] products of slices of [bits]: of the two first slices, and of all pairs of slices on one later level,
-    of which two have a first slice and at most four have none.  A first slice is at most 2^bits, others half that. *)
+(** Sums of [terms] products of slices of [bits]: of the two first slices, and of all pairs of slices on one later
+    level, of which two have a first slice and at most four have none.  A first slice is at most 2^bits, others half
+    that. *)
 Theorem bits_for_enough (terms log bits p : Z) :
   (0 <= terms <= 2 ^ log)%Z -> (0 <= log)%Z -> (1 <= bits)%Z -> (2 * bits + 1 + log <= p)%Z ->
   (terms * (2 ^ bits * 2 ^ bits) <= 2 ^ p /\

@@ -61,7 +61,8 @@ Proof.
   { eapply Rle_trans; [exact H2|]. apply Rmult_le_compat_l with (r := u) in S2; lra. }
   assert (T : Rabs (product + e2 - (a + al) * (b + bl)) <= (6 * (u * u) + 2 * (u * u * u)) * m).
   { replace (product + e2 - (a + al) * (b + bl)) with
-      ((e2 - (al * b + e1)) + (e1 - (a * bl + error)) + - (al * bl)) by (replace product with (a * b - error) by lra; ring).
+      ((e2 - (al * b + e1)) + (e1 - (a * bl + error)) + - (al * bl))
+      by (replace product with (a * b - error) by lra; ring).
     eapply Rle_trans; [apply Rabs_triang|]. rewrite Rabs_Ropp.
     pose proof (Rabs_triang (e2 - (al * b + e1)) (e1 - (a * bl + error))). lra. }
   assert (W : (1 - 2 * u - u * u) * m <= Rabs ((a + al) * (b + bl))).

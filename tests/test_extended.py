@@ -293,7 +293,7 @@ def test_a_missing_library_is_named_with_its_remedy(
 def test_scores_beyond_the_words_are_left_to_the_next_rung() -> None:
     q, k, v, _ = heads(3, 4)
     shape = problem_shape(q, k, v, PLAIN)
-    found = extended.attention(q * 2.0**20, k * 2.0**20, v, PLAIN, shape)
+    found = extended.attention(q * 2.0**10, k * 2.0**10, v, PLAIN, shape)
     assert np.isinf(found.out.rad).all()
     assert np.isinf(found.lse.rad).all()
 

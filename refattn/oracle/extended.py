@@ -41,8 +41,9 @@ WANTED_BITS = 104
 WANTED_SCORE = 2.0**-108
 # Exponents of inputs lie within this: no product of slices over- or underflows.
 LARGEST_EXPONENT = 300
-# Beyond it the second word of a score could be more than the exponential takes.
-LARGEST_SHIFT = 2.0**20
+# A row's largest score is its shift to within its second word, of at most 2^-37 here: no weight's first slice, of at
+# most PRODUCT_BITS - FEWEST_BITS bits, is more than 1.
+LARGEST_SHIFT = 2.0**16
 LARGEST_WEIGHT_ERROR = 2.0**-60
 # Queries of a block, and keys whose levels are held at once.
 ROWS = 256

@@ -34,7 +34,9 @@ def test_what_is_found_in_a_package(
 ) -> None:
     if package == "jvp_flash_attention" and not hasattr(triton.runtime.interpreter, "BlockPointerHandle"):
         pytest.skip("the package needs Triton's block pointers, which 3.9 has no more")
-    if importlib.util.find_spec(package) is None:
+    # Another test's module of the same name is no package.
+    found = importlib.util.find_spec(package)
+    if found is None or found.submodule_search_locations is None:
         pytest.skip(f"{package} is not installed")
     monkeypatch.syspath_prepend(str(THIRD_PARTY))
     module, name = target.split(":")

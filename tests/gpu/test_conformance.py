@@ -42,6 +42,10 @@ def families(kernel: str) -> list[str]:
     return [family for family in dict.fromkeys(names) if family != STATISTICS]
 
 
+# Two kernels a call, and a long search: only under the deep profile.
+LONG = ("exactly_scaled", "visibility")
+
+
 def combinations() -> list[tuple[str, str, str]]:
     """Kernels, families and formats that are run together."""
     return [
@@ -49,7 +53,7 @@ def combinations() -> list[tuple[str, str, str]]:
         for kernel in KERNELS
         for family in families(kernel)
         for format in FORMATS
-        if PROFILE == "deep" or format == FORMATS[0] or family in OF_NUMBERS
+        if PROFILE == "deep" or ((format == FORMATS[0] or family in OF_NUMBERS) and (kernel, family) != LONG)
     ]
 
 

@@ -6,6 +6,7 @@ May import: refattn.errors, refattn.formats.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,9 +31,14 @@ class Stage:
     @property
     def mean_square(self) -> float:
         """Mean squared relative error of one rounding when significands are log-uniform: u^2 / (8 ln 2), or 4 times
-        as much when truncating (whose mean is then not zero).
+        as much when truncating.
         """
-        return self.unit**2 / (8 * 0.6931471805599453)
+        return self.unit**2 / (8 * math.log(2.0))
+
+    @property
+    def mean(self) -> float:
+        """Mean relative error of one rounding when significands are log-uniform: -2u / (4 ln 2) when truncating."""
+        return 0.0 if self.rounding == "nearest" else -self.unit / (4 * math.log(2.0))
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class Arithmetic:
     cast           whether P is cast "before" or "after" it is divided by the row sum
     sum_of_cast    True if the row sum adds the cast P and not the P before the cast
     accumulator    accumulation of P V, and of the products with rescaling factors
+    chained        True if the products of P V are added one by one to what the accumulator holds of the tiles before,
+                   False if those of a tile are first added up among themselves
     output         format of the result
     lse            format in which the log-sum-exp is computed and returned; log_ulps is the logarithm's error there
     lag            how far below a row's largest score, in nats, the reference that exponents are taken from may lie
@@ -86,6 +94,7 @@ class Arithmetic:
     log_ulps: float = 2.0
     cast: Literal["before", "after"] = "before"
     sum_of_cast: bool = False
+    chained: bool = False
     lag: float = 0.0
     tile: int | None = 64
     splits: int = 1

@@ -41,6 +41,7 @@ def arithmetics(dtype: str) -> dict[str, Arithmetic]:
         "fma": Arithmetic.flash(dtype, exponent="fma", tile=4),
         "fma, scores narrow": Arithmetic.flash(dtype, exponent="fma", tile=4, scores=dtype),
         "subtract_exp2": Arithmetic.flash(dtype, exponent="subtract_exp2", tile=4),
+        "chained": Arithmetic.flash(dtype, chained=True, tile=4),
         "sum of cast": Arithmetic.flash(dtype, sum_of_cast=True, tile=4),
         "query scaled": Arithmetic.flash(dtype, scale_query=True, tile=4),
         "splits": Arithmetic.flash(dtype, tile=2, splits=3),

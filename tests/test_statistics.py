@@ -12,8 +12,9 @@ import pytest
 from faulty import FAULTS, wrapped
 
 from refattn import formats, suite
-from refattn.arithmetic import Arithmetic
+from refattn.arithmetic import Arithmetic, Stage
 from refattn.judge import Finding, Verdict
+from refattn.models import TiledAttention
 from refattn.properties import ALL, PROFILES
 from refattn.properties import statistics as tests_of_errors
 from refattn.properties.patterns import PATTERNS, Pattern, softmax_case
@@ -80,6 +81,28 @@ def test_what_is_suspected_lies_within_the_certified_bound() -> None:
         assert finding.share is not None
         assert finding.share <= 1.0
         assert f"So it was on {CONFIRMATIONS} fresh draws." in finding.message
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_truncation_is_suspected_unless_it_is_declared(dtype: str) -> None:
+    sums = dict.fromkeys(("dot", "accumulator"), Stage(formats.fp32, "truncate"))
+    cast = {"probabilities": Stage(formats.get(dtype), "truncate")}
+    kernel = TiledAttention(arithmetic=Arithmetic.flash(dtype, **sums, **cast))
+
+    def undeclared(q: Any, k: Any, v: Any, *, spec: Any) -> Any:
+        return kernel(q, k, v, spec=spec)
+
+    verdicts = [
+        {
+            finding.property: finding.verdict
+            for finding in suite.check(
+                each, dtypes=(dtype,), claims=("lse",), profile="small", only="statistics/*"
+            ).findings
+        }
+        for each in (kernel, undeclared)
+    ]
+    assert set(verdicts[0].values()) == {Verdict.CONFORMS, Verdict.NOT_CLAIMED}
+    assert verdicts[1]["statistics/bias"] is Verdict.SUSPECT
 
 
 # Confirmation

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from refattn import formats
 from refattn.arithmetic import Arithmetic, Stage
@@ -22,7 +22,7 @@ STAGES = (
     "gradient_sum",
 )
 AT_LEAST = ("exp_ulps", "exp_relative", "tanh_ulps", "log_ulps", "lag", "flush_to_zero")
-EXACTLY = ("inputs", "exponent", "scale_query", "cast", "sum_of_cast")
+EXACTLY = ("inputs", "exponent", "scale_query", "cast", "sum_of_cast", "chained")
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,21 @@ class Numerics:
     def arithmetic(self, format: Any, tile: int, name: str = "refattn_gpu") -> Arithmetic:
         """The contract that the kernels honour on inputs of a format, taking `tile` keys at a time.
 
-        Matrix units truncate the sums of products. exp2 and log2 are the hardware's, of 2 ulp, and flush subnormals.
-        With tf32 both operands of a product are truncated, which a sum in tf32 of at least as many terms allows for.
+        Matrix units truncate the sums of products; without them, on fp32 operands, a product is a chain of fused
+        multiply-adds into the accumulator. exp2 and log2 are the hardware's, of 2 ulp, and flush subnormals. With tf32
+        both operands of a product are truncated, which a sum in tf32 of at least as many terms allows for.
         """
         inputs = formats.get(format)
         narrow = self.tf32 and inputs is formats.fp32
-        wide = Stage(formats.tf32 if narrow else Arithmetic.flash(inputs).accumulator.format, "truncate")
+        chained = inputs is formats.fp32 and not narrow
+        rounding: Literal["nearest", "truncate"] = "nearest" if chained else "truncate"
+        wide = Stage(formats.tf32 if narrow else Arithmetic.flash(inputs).accumulator.format, rounding)
         found = Arithmetic.flash(
             inputs,
             name=f"{name}({inputs.name})",
             dot=wide,
             accumulator=wide,
+            chained=chained,
             exponent="fma",
             exp_ulps=HARDWARE_ULPS,
             lag=self.rescale_threshold * math.log(2.0),

@@ -323,7 +323,7 @@ def _lse_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     lse = found.maximum + logarithm
     stage = arithmetic.lse
     # The last rounding has the ulp of the result, whatever its significand.
-    last = stage.format.ulp(lse) ** 2 / 12
+    last = stage.format.ulp(lse) ** 2 / (12 if stage.rounding == "nearest" else 3)
     return np.asarray(
         total_mean_square(found, arithmetic)
         + log_mean_square(arithmetic) * logarithm**2

@@ -1,7 +1,8 @@
 """Root mean square errors when every rounding errs independently with a log-uniform significand.
 
-A model, not a theorem: it says how large the error of a good kernel usually is, and what is much larger, or biased,
-needs another explanation. May import: numpy, refattn.arithmetic, refattn.bounds.stages.
+Sums that truncate drift as well, in proportion to the number of roundings and not to its root. A model, not a theorem:
+it says how large the error of a good kernel usually is, and what is much larger, or biased, needs another explanation.
+May import: numpy, refattn.arithmetic, refattn.bounds.stages.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def total_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     independent += found.sink**2 * exp_mean_square(arithmetic)
     if arithmetic.sum_of_cast:
         independent += (found.weights**2 * cast_mean_square(found, arithmetic)).sum(axis=1)
-    return np.asarray(independent + _shared_by_total(found, arithmetic) + _summation(found, arithmetic))
+    drift = (found.weights * found.score_drift).sum(axis=1) + arithmetic.scores.mean
+    return np.asarray(independent + drift**2 + _shared_by_total(found, arithmetic) + _summation(found, arithmetic))
 
 
 def kept_mean_square(arithmetic: Arithmetic) -> float:
@@ -60,11 +62,14 @@ def _summation(found: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square of the roundings of sum_j w_j: within a tile one after the other, then tile after tile."""
     square = np.zeros(len(found.total))
     running = np.zeros(len(found.total))
+    drift = np.zeros(len(found.total))
     for tile in _tiles(found.weights.shape[1], arithmetic):
         partial = np.cumsum(found.weights[:, tile], axis=1)
         running = running + partial[:, -1]
         square += (partial**2).sum(axis=1) + running**2
-    return np.asarray(square * arithmetic.normaliser.mean_square + kept_mean_square(arithmetic))
+        drift += partial.sum(axis=1) + running
+    drift *= arithmetic.normaliser.mean
+    return np.asarray(square * arithmetic.normaliser.mean_square + drift**2 + kept_mean_square(arithmetic))
 
 
 def output_mean_square(
@@ -88,12 +93,14 @@ def output_mean_square(
     square = moments[:, :columns] - 2 * out * cross + out**2 * bare
     square = np.maximum(square, 0.0)
     if not arithmetic.sum_of_cast:
-        square += (weights**2 * cast) @ value**2
+        square += (weights**2 * cast) @ value**2 + (out * arithmetic.probabilities.mean) ** 2
+    drift = (found.weights * found.score_drift).sum(axis=1)
+    square += ((weights * found.score_drift) @ value - out * drift[:, None]) ** 2
     square += _accumulation(weights, value, arithmetic)
     square += out**2 * (_summation(found, arithmetic)[:, None] + 2 * arithmetic.accumulator.mean_square)
     square += _shared_by_output(found, weights, value, out, arithmetic)
     if arithmetic.output.format.precision < arithmetic.accumulator.format.precision:
-        square += arithmetic.output.format.ulp(out) ** 2 / 12
+        square += arithmetic.output.format.ulp(out) ** 2 / (12 if arithmetic.output.rounding == "nearest" else 3)
     for stage in (arithmetic.accumulator, arithmetic.output):
         square += underflow_unit(stage, arithmetic.flush_to_zero) ** 2 / 3
     return np.asarray(square)
@@ -114,15 +121,18 @@ def cast_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
 
 
 def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array:
-    """Mean square of the accumulator's roundings, keys in their order: within each tile, then the sum after each.
+    """Mean square of the accumulator's roundings, keys in their order: within each tile, then the sum after each, or
+    all in one chain.
 
     In a run of CHUNK keys from partial sum R, with sum A and sum of squares Q, the partial sums are a bridge from R to
-    R + A: their squares add up to about CHUNK (R^2 + R A + A^2 / 3) + CHUNK Q / 6.
+    R + A: their squares add up to about CHUNK (R^2 + R A + A^2 / 3) + CHUNK Q / 6, and they to CHUNK (R + A / 2), of
+    which truncation loses the same part each time.
     """
     running = np.zeros((weights.shape[0], value.shape[1]))
     square = np.zeros_like(running)
+    drift = np.zeros_like(running)
     for tile in _tiles(weights.shape[1], arithmetic):
-        inside = np.zeros_like(running)
+        inside = running if arithmetic.chained else np.zeros_like(running)
         stop = min(tile.stop, weights.shape[1])
         for start in range(tile.start, stop, CHUNK):
             keys = slice(start, min(start + CHUNK, stop))
@@ -130,10 +140,16 @@ def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array
             added = weights[:, keys] @ value[keys]
             spread = weights[:, keys] ** 2 @ value[keys] ** 2
             square += length * (inside**2 + inside * added + added**2 / 3) + length / 6 * spread
-            inside += added
-        running += inside
-        square += running**2
-    return np.asarray(np.maximum(square, 0.0) * arithmetic.accumulator.mean_square)
+            drift += length * (inside + added / 2)
+            inside = inside + added
+        if arithmetic.chained:
+            running = inside
+        else:
+            running = running + inside
+            square += running**2
+            drift += running
+    stage = arithmetic.accumulator
+    return np.asarray(np.maximum(square, 0.0) * stage.mean_square + (drift * stage.mean) ** 2)
 
 
 def _shared(found: BlockWeights, arithmetic: Arithmetic, *, by_tile: bool) -> list[tuple[slice, Array]]:

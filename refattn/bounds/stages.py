@@ -73,15 +73,16 @@ def _product_units(factor: float, arithmetic: Arithmetic) -> tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """Scores of one block and the certified and mean square errors of their computation, each (r, n), in nats.
+    """Scores of one block and the certified, mean square and mean errors of their computation, each (r, n), in nats.
 
-    `overflow` (r,) is true where a number on the way to the scores can leave its format's range: nothing can be claimed
-    there.
+    Only stages that truncate have a mean error, `drift`, which all keys of a row share. `overflow` (r,) is true where a
+    number on the way to the scores can leave its format's range: nothing can be claimed there.
     """
 
     scores: Array
     certified: Array
     mean_square: Array
+    drift: Array
     overflow: NDArray[np.bool_]
 
 
@@ -98,21 +99,24 @@ def score_errors(block: Block, spec: AttentionSpec, scale: float, arithmetic: Ar
     raw = np.where(np.isneginf(raw), 0.0, raw)
     squares = (block.query * scale) ** 2 @ (block.key**2).T
     mean_square = arithmetic.dot.mean_square * (d / 6 * squares + d / 3 * raw**2)
+    drift = arithmetic.dot.mean * d / 2 * raw
     if arithmetic.scale_query:
         mean_square += Stage(arithmetic.inputs).mean_square * squares
     else:
         mean_square += 2 * arithmetic.scores.mean_square * raw**2
+        drift += 2 * arithmetic.scores.mean * raw
     certified, overflow = _product_error(block, raw, scale, arithmetic)
     if spec.softcap is not None:
-        raw, certified, mean_square = _capped(raw, certified, mean_square, spec.softcap, arithmetic)
+        raw, certified, mean_square, drift = _capped(raw, certified, mean_square, drift, spec.softcap, arithmetic)
     if block.additive is not None:
         visible = np.where(np.isneginf(final), 0.0, final)
         certified = _with_additions(block, spec, raw, visible, certified, arithmetic)
         mean_square += 2 * arithmetic.scores.mean_square * visible**2
+        drift += 2 * arithmetic.scores.mean * visible
     # The exponential in base 2 multiplies by log2(e) < 1.5.
     height = (np.abs(raw) + certified).max(axis=1, initial=0.0) + block.additive_size
     height = height * (1.0 if arithmetic.exponent == "subtract" else 1.5)
-    return Scores(final, certified, mean_square, overflow | (height > arithmetic.scores.format.max_finite))
+    return Scores(final, certified, mean_square, drift, overflow | (height > arithmetic.scores.format.max_finite))
 
 
 def _product_error(block: Block, raw: Array, scale: float, arithmetic: Arithmetic) -> tuple[Array, NDArray[np.bool_]]:
@@ -145,7 +149,9 @@ def _product_error(block: Block, raw: Array, scale: float, arithmetic: Arithmeti
     return error, overflow
 
 
-def _capped(raw: Array, certified: Array, square: Array, cap: float, arithmetic: Arithmetic) -> tuple[Array, ...]:
+def _capped(
+    raw: Array, certified: Array, square: Array, drift: Array, cap: float, arithmetic: Arithmetic
+) -> tuple[Array, ...]:
     """Scores and errors after c tanh(s / c): the slope is at most sech^2 at the end of the interval nearest to 0."""
     unit, constant = _product_units(cap, arithmetic)
     tanh = arithmetic.tanh_ulps * 2 * arithmetic.scores.format.unit_roundoff
@@ -156,7 +162,9 @@ def _capped(raw: Array, certified: Array, square: Array, cap: float, arithmetic:
     capped = cap * np.tanh(raw / cap)
     error = capped_score(divided, slope, np.abs(capped), cap, tanh, unit, constant, lost)
     middle = 1.0 / np.cosh(np.minimum(np.abs(raw) / cap, 300.0)) ** 2
-    return capped, error, square * middle**2 + 3 * arithmetic.scores.mean_square * capped**2
+    scores = arithmetic.scores
+    square = square * middle**2 + 3 * scores.mean_square * capped**2
+    return capped, error, square, drift * middle + 3 * scores.mean * capped
 
 
 def _with_additions(

@@ -43,6 +43,7 @@ class BlockWeights:
     top: Array
     combining: Array
     score_square: Array
+    score_drift: Array
     visible: NDArray[np.bool_]
     sink: Array
     sink_distance: Array
@@ -124,6 +125,7 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         sink_distance=maximum - sink,
         sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit))[:, 0] + constant),
         score_square=np.where(hidden, 0.0, found.mean_square),
+        score_drift=np.where(hidden, 0.0, found.drift),
         overflow=found.overflow,
         empty=empty,
     )

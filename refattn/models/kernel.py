@@ -274,16 +274,19 @@ class TiledKernel:
         largest = math.inf if format.has_infinity else format.max_finite
         return problem.stages.probabilities(np.clip(x, -largest, largest))
 
-    def visible_product(self, weights: Array, values: Array, seen: Bools, accumulate: Rounder) -> Array:
-        """weights @ values, in which what is not seen(i, j) adds nothing, whatever values[j] holds.
+    def visible_product(
+        self, weights: Array, values: Array, seen: Bools, accumulate: Rounder, start: Array | None = None
+    ) -> Array:
+        """weights @ values, chained to `start` if there is one; what is not seen(i, j) adds nothing, whatever values[j]
+        holds.
 
         A weight of 0 does not silence NaN or infinity (0 * NaN = NaN). So the rows of `values` that hold one are taken
         out of the product, and added afterwards to just those rows that see them.
         """
         finite = np.asarray(np.isfinite(values).all(axis=-1))
         if not self.nan_safe or finite.all():
-            return accumulate.product(weights, values)
-        total = accumulate.product(weights, np.where(finite[..., None], values, 0.0))
+            return accumulate.product(weights, values, start)
+        total = accumulate.product(weights, np.where(finite[..., None], values, 0.0), start)
         seen = np.broadcast_to(seen, weights.shape)
         for j in np.unique(np.nonzero(~finite)[-1]):
             poisoned = seen[..., j] & ~finite[..., None, j]

@@ -60,12 +60,17 @@ class Rounder:
                 return single.astype(storage).astype(np.float64)
         return self.format.round(values, self.stage.rounding)
 
-    def product(self, a: Array, b: Array) -> Array:
+    def product(self, a: Array, b: Array, start: Array | None = None) -> Array:
         """The matrix product a @ b, (..., m, n) @ (..., n, p), accumulated in the stage.
 
-        fp32 and fp64 sum in whatever order the BLAS library likes; other stages add one term after another, each
-        exact product being rounded into the accumulator as by a fused multiply-add.
+        fp32 and fp64 sum in whatever order the BLAS library likes; other stages, and a product that is added to a
+        `start`, add one term after another, each exact product being rounded into the accumulator as by a fused
+        multiply-add.
         """
+        if start is not None:
+            for n in range(a.shape[-1]):
+                start = self.fma(a[..., :, n, None], b[..., n, None, :], start)
+            return start
         native = self._native
         if native is not None:
             return np.asarray(np.matmul(a.astype(native), b.astype(native)), dtype=np.float64)

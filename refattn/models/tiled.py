@@ -192,7 +192,11 @@ class TiledAttention(TiledKernel):
     def accumulate_values(self, problem: Problem, tile: Tile, old: Array, factor: Array, operand: Array) -> Array:
         """acc = acc * factor + P V."""
         rounded = problem.stages.accumulator
-        return rounded(rounded(old * factor[..., None]) + self.values_product(problem, tile, operand))
+        rescaled = rounded(old * factor[..., None])
+        if problem.arithmetic.chained:
+            values = self.load_values(problem, tile.columns)
+            return self.visible_product(operand, values, tile.seen, rounded, rescaled)
+        return rounded(rescaled + self.values_product(problem, tile, operand))
 
     def values_product(self, problem: Problem, tile: Tile, operand: Array) -> Array:
         """P V of one tile."""

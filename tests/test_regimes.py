@@ -9,15 +9,20 @@ import itertools
 
 import numpy as np
 import pytest
-from regime_checks import CHECKS, FORMATS, LARGE, NO_FEATURES, SMALL, seen
+from regime_checks import CHECKS
+from regime_checks.looking import seen
 
 from refattn import formats, regimes
 from refattn.cases import AttentionCase
 from refattn.errors import InvalidValue
-from refattn.regimes import EVERY_CLAIM, Recipe
+from refattn.regimes import EVERY_CLAIM, Limits, Recipe
 from refattn.sources import SeededSource
 from refattn.spec import AttentionSpec, Shape
 
+LARGE = Limits(length=96, long=2600, batch=2, heads=8, head_dims=(16, 8, 40, 64), pairs=1 << 14)
+SMALL = Limits(length=6, long=6, batch=2, heads=4, head_dims=(1, 2, 3, 4))
+FORMATS = (formats.bf16, formats.fp16, formats.e4m3, formats.fp32)
+NO_FEATURES = frozenset()
 BOTH = ("bottom_right", "top_left")
 
 

@@ -43,7 +43,7 @@ def static() -> BlockScaledAttention:
 
 def moments() -> BlockScaledAttention:
     """Scales predicted from summaries."""
-    return BlockScaledAttention(MomentScales(apart=1), NORMALISED)
+    return BlockScaledAttention(MomentScales(first=1), NORMALISED)
 
 
 def published() -> BlockScaledAttention:

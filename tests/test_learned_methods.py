@@ -25,7 +25,7 @@ CAUSAL = AttentionSpec(causal=True)
 
 
 def moments(blocks: int, rank: int, first: int, latest: int, rows: Rows | None = None) -> Moments:
-    method = Moments(SHAPE, BlockScales(blocks, WINDOW), rank, first, latest).double()
+    method = Moments(SHAPE, BlockScales(blocks, WINDOW), rank, 4, first, latest).double()
     if rows is not None:
         method.observe(rows)
         method.settle()
@@ -34,11 +34,13 @@ def moments(blocks: int, rank: int, first: int, latest: int, rows: Rows | None =
 
 @pytest.mark.parametrize("blocks", [1, 2, 5])
 @pytest.mark.parametrize("rank", [3, 8])
-@pytest.mark.parametrize("first", [0, 2])
-def test_moments_are_those_of_the_numpy_model(blocks: int, rank: int, first: int) -> None:
+@pytest.mark.parametrize(("first", "latest"), [(0, 0), (2, 0), (1, 5)])
+def test_moments_are_those_of_the_numpy_model(blocks: int, rank: int, first: int, latest: int) -> None:
     rows = rows_of(WINDOW, WINDOW)
-    method = moments(blocks, rank, first, 0, rows)
-    model = MomentScales(basis=method.basis.numpy(), apart=first)
+    method = moments(blocks, rank, first, latest, rows)
+    model = MomentScales(*(array.numpy() for array in (method.basis, method.centroids, method.metric)), first, latest)
+    # With one block nothing is to be told apart.
+    assert len(np.unique(model.groups(rows.key.numpy()))) == (1 if blocks == 1 else 4)
     expected = model(rows.query.numpy(), rows.key.numpy(), CAUSAL, method.blocks)
     found = method.scales(rows, block_softmax(rows, method.blocks)).numpy()
     assert (np.abs(found - expected) <= summary_error(rows)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +24,7 @@ from refattn.models import (
     Uncorrected,
 )
 from refattn.models.learned import block_log_sum_exps, normalised, scales_of
-from refattn.models.moments import mean_and_variance
+from refattn.models.moments import growth, mean_and_variance
 from refattn.spec import AttentionSpec, problem_shape
 
 U = 2.0**-53
@@ -34,8 +35,11 @@ METHODS = {
     "uncorrected": Uncorrected(),
     "static": StaticScales(TABLE),
     "moments": MomentScales(),
-    "groups": MomentScales(centroids=RNG.standard_normal((2, 3, 5)), apart=2),
+    "groups": MomentScales(centroids=RNG.standard_normal((2, 3, 5)), first=2),
     "basis": MomentScales(basis=RNG.standard_normal((2, 5, 2))),
+    "metric": MomentScales(
+        centroids=RNG.standard_normal((2, 3, 4)), metric=RNG.standard_normal((2, 5, 4)), first=1, latest=3
+    ),
 }
 SPECS = {
     "everything": AttentionSpec(),
@@ -153,9 +157,28 @@ def test_moments_are_exact_where_nothing_varies_and_of_keys_apart() -> None:
     seen = np.isfinite(exact)
     # Some ten roundings, of numbers below 16 in size.
     assert (np.abs(found[seen] - exact[seen]) <= 16 * 10 * 2.0**-50).all()
-    apart = MomentScales(apart=13).log_sum_exps(q, k, spec, blocks)
+    apart = MomentScales(first=13).log_sum_exps(q, k, spec, blocks)
     assert (np.abs(apart[seen] - block_log_sum_exps(q, k, spec, blocks)[seen]) <= 16 * 10 * 2.0**-50).all()
+    latest = MomentScales(latest=13).log_sum_exps(q, k, spec, blocks)
+    assert (np.abs(latest[seen] - apart[seen]) <= 2 * 16 * 10 * 2.0**-50).all()
     assert (np.abs(MomentScales().log_sum_exps(q, k, spec, blocks)[seen] - apart[seen])).max() > 0.01
+
+
+def test_few_keys_grow_no_faster_than_the_largest_of_them() -> None:
+    count, variance = np.array([1.0, 2.0, 16.0, 1e9]), 40.0
+    found = growth(count, np.full(4, variance))
+    assert found[0] == 0.0
+    assert found[-1] == variance / 2
+    assert (np.diff(found) > 0).all()
+    # The largest of n is about sqrt(2 log n) deviations above the mean, and n e^mean is below e^largest by log n.
+    rng = np.random.default_rng(0)
+    for n in (16, 256):
+        x = rng.standard_normal((4000, n)) * math.sqrt(variance)
+        mean = float((np.logaddexp.reduce(x, axis=1) - math.log(n) - x.mean(axis=1)).mean())
+        ours, naive = (
+            abs(each - mean) for each in (float(growth(np.array(float(n)), np.array(variance))), variance / 2)
+        )
+        assert ours < naive / 2
 
 
 def test_a_key_that_dominates_is_seen_as_a_group_of_its_own() -> None:
@@ -167,9 +190,11 @@ def test_a_key_that_dominates_is_seen_as_a_group_of_its_own() -> None:
     def error(method: MomentScales) -> float:
         return float(np.abs(method.log_sum_exps(q, k, spec, blocks) - exact).mean())
 
-    assert error(MomentScales(apart=1)) < error(MomentScales()) / 4
+    assert error(MomentScales(first=1)) < error(MomentScales()) / 4
     centres = np.stack([k[0, :, 0], np.zeros_like(k[0, :, 0])], axis=1)
     assert MomentScales(centroids=centres).groups(k)[0, 0].tolist() == [0] + [1] * 12
+    doubled = MomentScales(centroids=2 * centres, metric=np.broadcast_to(2 * np.eye(5), (2, 5, 5)))
+    assert np.array_equal(doubled.groups(k), MomentScales(centroids=centres).groups(k))
     assert error(MomentScales(centroids=centres)) < error(MomentScales()) / 2
 
 

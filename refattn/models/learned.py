@@ -104,19 +104,24 @@ class PublishedScales:
 class MomentScales:
     """LSE_i predicted from summaries of the keys of a block that the query sees: their number, mean and covariance.
 
-    Were the keys of a block normally distributed, with mean mu and covariance S, the mean of exp(q.k) over them would
-    be exp(q.mu + q'S q / 2): LSE_i ~ log n_i + q.mu_i + q'S_i q / 2 with q scaled. One normal distribution is wrong of
-    a block in which few keys dominate, so keys may be told apart: LSE_i ~ logsumexp over the groups of them. A summary
-    of what a causal query sees of its own block is a prefix sum, so that a kernel has it without looking at the block.
+    Were these keys normally distributed, with mean mu and covariance S, the mean of exp(q.k) over them would be
+    exp(q.mu + q'S q / 2): LSE_i ~ log n_i + q.mu_i + q'S_i q / 2 with q scaled, which grows more slowly where n is too
+    small for it (`moments.growth`). One normal distribution is wrong of a block in which few keys dominate, so keys may
+    be told apart: LSE_i ~ logsumexp over the groups of them. A summary of what a causal query sees of its own block is
+    a prefix sum, so that a kernel has it without looking at the block.
 
     basis      (Hkv, D, r): S is taken as basis S_r basis', S_r being the covariance of basis'k; None is all of S
-    centroids  (Hkv, C, D): a key belongs to the group of the nearest centroid; None is one group
-    apart      so many of the first keys are each a group of their own, whose log-sum-exp is then exact
+    centroids  (Hkv, C, E): a key belongs to the group of the centroid nearest to metric'k; None is one group
+    metric     (Hkv, D, E); None is that of the keys themselves
+    first      so many of the first keys are known one by one, and their scores with them
+    latest     the same of the latest keys, counted back from the last that a query sees
     """
 
     basis: Array | None = None
     centroids: Array | None = None
-    apart: int = 0
+    metric: Array | None = None
+    first: int = 0
+    latest: int = 0
     claims: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, q: Array, k: Array, spec: AttentionSpec, blocks: BlockScales) -> Array:
@@ -140,20 +145,33 @@ class MomentScales:
             kv_head = head // shape.group
             query, key = q[batch, head] * scale, k[batch, kv_head]
             basis = None if self.basis is None else self.basis[kv_head % len(self.basis)]
+            sees = visible[batch, head]
+            apart = sees & self.apart(sees)
             for block, keys in enumerate(blocks.slices(shape.keys)):
+                group = groups[batch, kv_head, keys]
+                scores = np.where(
+                    apart[:, keys], query @ np.where(apart.any(axis=0)[:, None], key, 0.0)[keys].T, -np.inf
+                )
+                parts = [np.logaddexp.reduce(scores, axis=1, initial=-np.inf)]
                 # All products of a block at once: their bits do not depend on the groups of keys that are not seen.
-                for group in np.unique(groups[batch, kv_head, keys]):
-                    seen = visible[batch, head][:, keys] & (groups[batch, kv_head, keys] == group)
-                    part = log_sum_exp(*mean_and_variance(query, key[keys], seen, basis))
-                    found[batch, head, :, block] = np.logaddexp(found[batch, head, :, block], part)
+                for each in np.unique(group):
+                    seen = (sees & ~apart)[:, keys] & (group == each)
+                    parts.append(log_sum_exp(*mean_and_variance(query, key[keys], seen, basis)))
+                found[batch, head, :, block] = np.logaddexp.reduce(parts, axis=0)
         return found
+
+    def apart(self, sees: Bools) -> Any:
+        """Which keys are known one by one to each query, (Nq, Nk), of those that it sees, (Nq, Nk)."""
+        keys = np.arange(sees.shape[1])
+        last = np.where(sees, keys, 0).max(axis=1, initial=0)
+        return (keys > last[:, None] - self.latest) | (keys < self.first)
 
     def groups(self, k: Array) -> Any:
         """The group of each key, (B, Hkv, Nk); it depends on no other key."""
-        groups = np.zeros(k.shape[:3], np.int64) if self.centroids is None else nearest(k, self.centroids)
-        first = min(self.apart, k.shape[2])
-        groups[..., :first] = -1 - np.arange(first)
-        return groups
+        if self.centroids is None:
+            return np.zeros(k.shape[:3], np.int64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            return nearest(k if self.metric is None else k @ self.metric, self.centroids)
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,13 +34,24 @@ def mean_and_variance(query: Array, key: Array, seen: Bools, basis: Array | None
 
 
 def log_sum_exp(count: Array, mean: Array, variance: Array) -> Array:
-    """log n + mean + variance / 2: exact of normally distributed scores in the limit; -inf where n is 0."""
+    """log n + mean + growth: exact of normally distributed scores in the limit; -inf where n is 0."""
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(count) + mean + variance / 2)
+        return np.asarray(np.log(count) + mean + growth(count, variance))
+
+
+def growth(count: Array, variance: Array) -> Array:
+    """By how much the log of the mean of exp(x) exceeds the mean, of `count` normally distributed x.
+
+    variance / 2 in the limit of many. Of n, none is likely to exceed the mean by more than sqrt(2 log n) standard
+    deviations: beyond variance = 2 log n the largest dominates, and the sum grows like it (Derrida, "Random-energy
+    model", Phys. Rev. B 24, 2613, 1981).
+    """
+    reach = np.sqrt(2 * np.log(np.maximum(count, 1.0)))
+    return np.where(variance <= reach**2, variance / 2, np.sqrt(variance) * reach - reach**2 / 2)
 
 
 def nearest(k: Array, centroids: Array) -> Any:
-    """The nearest of the centroids (Hkv, C, D) to each key (B, Hkv, Nk, D), (B, Hkv, Nk), the first of equal ones."""
+    """The nearest of the centroids (Hkv, C, E) to each key (B, Hkv, Nk, E), (B, Hkv, Nk), the first of equal ones."""
     with np.errstate(invalid="ignore", over="ignore"):
         distance = (centroids**2).sum(axis=-1)[:, None] - 2 * k @ np.swapaxes(centroids, -1, -2)
     return np.argmin(distance, axis=-1)

@@ -1,6 +1,6 @@
-"""Scales predicted from summaries of each block's keys: their number, mean and covariance, of low rank.
+"""Scales predicted from summaries of each block's keys: number, mean and covariance of each of a few groups of them.
 
-May import: torch, refattn.blocks, errors, refattn.learned.rows, scales, methods.base.
+May import: numpy, torch, scipy, refattn.blocks, errors, refattn.learned.rows, scales, methods.base.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from typing import ClassVar, NamedTuple
 
+import numpy as np
 import torch
+from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
 from refattn.blocks import BlockScales
@@ -17,14 +19,17 @@ from refattn.learned.methods.base import LayerShape, NormalisedMethod, Objective
 from refattn.learned.rows import Rows
 from refattn.learned.scales import BlockSoftmax, block_softmax, log_add_exp, log_sum_exp
 
+# So many of the keys observed, a head, are kept until the groups are settled.
+SAMPLE = 1024
+
 
 class Summary(NamedTuple):
-    """What is known of a block without looking at its keys, for each query: (B, H, Nq, blocks).
+    """What is known of a block without looking at its keys, for each query.
 
-    number    keys of the block that the query sees, but for those apart
+    number    keys of the block and of the group that the query sees, but for those apart: (B, H, Nq, blocks, groups)
     mean      q.mu of them, with q scaled
     variance  q'S q of them, S being their covariance within the basis
-    apart     the log-sum-exp of the keys of the block that are known one by one; -inf where there are none
+    apart     the log-sum-exp of the keys of the block that are known one by one, (B, H, Nq, blocks); -inf of none
     """
 
     number: Tensor
@@ -34,34 +39,58 @@ class Summary(NamedTuple):
 
 
 class Moments(NormalisedMethod):
-    """LSE_i ~ log(n exp(q.mu + q'S q / 2) + the exponentials of a few keys that are known one by one).
+    """LSE_i ~ log(sum over groups of n exp(q.mu + growth(n, q'S q)) + the exponentials of a few keys known one by one).
 
-    Were a block's keys normally distributed that would be its log-sum-exp in the limit. Two kinds of keys are so far
-    from that that they stand apart: the first ones of a text, on which heads park what weight they have to spare
+    Were the keys of a group normally distributed that would be its log-sum-exp in the limit (`growth`). One group is
+    wrong where few keys dominate: keys differ by what they are, so that each joins the group of the nearest centroid.
+    Two kinds of keys stand apart: the first ones of a text, on which heads park what weight they have to spare
     (attention sinks), and the latest that the query sees, which its own device holds.
 
-    basis   (Hkv, D, r), orthonormal: the covariance is that of basis'k, so that a block is summed up by
-            D + r (r + 1) / 2 + 1 numbers a head. Settled from the rows observed as the directions in which keys vary
-            within a block and queries point. What a causal query sees of its own block is summed up by prefix sums.
+    metric      (Hkv, D, D), centroids (Hkv, groups, D): a key's group is that whose centroid is nearest to metric'k.
+                The metric weighs directions by how much queries point there, so that what is near scores alike. Settled
+                from the rows observed, by k-means. Until then all keys are in one group.
+    basis       (Hkv, D, r), orthonormal: the covariance is that of basis'k. Settled as the directions in which keys
+                vary within a block and queries point.
     first, latest   how many keys stand apart on either side
 
-    The sums are taken here from dot products, which is the same by linearity: the mean of q.k is q.mu, and the variance
-    of (q'basis)(basis'k) is q'basis cov(basis'k) basis'q. Softcapped scores are no dot products and are refused.
+    A block is summed up by D + r (r + 1) / 2 + 1 numbers a group and head, however long it is. What a causal query sees
+    of its own block is summed up by prefix sums. The sums are taken here from dot products, which is the same by
+    linearity: the mean of q.k is q.mu, and the variance of (q'basis)(basis'k) is q'basis cov(basis'k) basis'q.
+    Softcapped scores are no dot products and are refused.
     """
 
     name: ClassVar[str] = "moments"
     objective: ClassVar[Objective | None] = "scales"
     basis: Tensor
+    metric: Tensor
+    centroids: Tensor
     key_spread: Tensor
     query_spread: Tensor
+    sample: Tensor
+    priority: Tensor
+    offered: Tensor
 
-    def __init__(self, layer: LayerShape, blocks: BlockScales, rank: int = 16, first: int = 1, latest: int = 8) -> None:
+    def __init__(
+        self,
+        layer: LayerShape,
+        blocks: BlockScales,
+        rank: int = 16,
+        groups: int = 16,
+        first: int = 1,
+        latest: int = 8,
+    ) -> None:
         super().__init__(layer, blocks)
-        self.rank, self.first, self.latest = min(rank, layer.head_dim), first, latest
-        square = torch.zeros(layer.kv_heads, layer.head_dim, layer.head_dim, dtype=torch.float64)
+        self.rank, self.groups = min(rank, layer.head_dim), groups
+        self.first, self.latest = first, latest
+        square = torch.zeros(layer.kv_heads, layer.head_dim, layer.head_dim)
         self.register_buffer("basis", torch.eye(layer.head_dim)[:, : self.rank].repeat(layer.kv_heads, 1, 1))
-        self.register_buffer("key_spread", square)
-        self.register_buffer("query_spread", square.clone())
+        self.register_buffer("metric", square)
+        self.register_buffer("centroids", torch.zeros(layer.kv_heads, groups, layer.head_dim))
+        self.register_buffer("key_spread", square.double())
+        self.register_buffer("query_spread", square.double())
+        self.register_buffer("sample", torch.zeros(layer.kv_heads, SAMPLE, layer.head_dim))
+        self.register_buffer("priority", torch.full((SAMPLE,), math.inf))
+        self.register_buffer("offered", torch.zeros((), dtype=torch.long))
 
     def logits(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
         """The predicted log-sum-exps; -inf where the query sees nothing of the block."""
@@ -69,25 +98,42 @@ class Moments(NormalisedMethod):
         return log_add_exp(self.rest(summary), summary.apart)
 
     def rest(self, summary: Summary) -> Tensor:
-        """The log-sum-exp of the keys that do not stand apart."""
-        return log_number(summary.number) + summary.mean + summary.variance / 2
+        """The log-sum-exp of the keys that do not stand apart, (B, H, Nq, blocks)."""
+        number = summary.number.clamp_min(1)
+        each = torch.log(number) + summary.mean + growth(number, summary.variance)
+        return log_sum_exp(each, summary.number > 0, -1)
 
     def summary(self, rows: Rows, softmax: BlockSoftmax) -> Summary:
         """The summaries of all blocks, for all queries. Raises InvalidValue for softcapped scores."""
         if rows.softcap is not None:
             raise InvalidValue("the model's scores are softcapped: expected dot products, as moments are those of keys")
         summed = rows.visible & ~self.apart(rows)
-        belongs = torch.nn.functional.one_hot(softmax.members, self.blocks.blocks).to(rows.query.dtype)
-        count = summed.to(rows.query.dtype) @ belongs
-        divisor = count.clamp_min(1)
-        mean = rows.dot_products.masked_fill(~summed, 0.0) @ belongs / divisor
         basis = self.basis.to(rows.query.dtype)
         along = (rows.scaled_query @ rows.for_heads(basis)) @ rows.for_heads(rows.key @ basis).transpose(-1, -2)
-        along = along.masked_fill(~summed, 0.0)
-        centre = along @ belongs / divisor
-        deviation = (along - centre[..., softmax.members]).masked_fill(~summed, 0.0)
-        variance = deviation.square() @ belongs / divisor
-        return Summary(count.expand_as(mean), mean, variance, self.log_sum_exps_apart(rows, softmax))
+        groups = rows.for_heads(self.groups_of(rows.key)[..., None])[..., 0]
+        found = []
+        for keys in self.blocks.slices(rows.keys):
+            group = groups[..., keys]
+            belongs = torch.nn.functional.one_hot(group, self.groups).to(rows.query.dtype)
+            seen = summed[..., keys]
+            number = seen.to(rows.query.dtype) @ belongs
+            divisor = number.clamp_min(1)
+            mean = rows.dot_products[..., keys].masked_fill(~seen, 0.0) @ belongs / divisor
+            within = along[..., keys].masked_fill(~seen, 0.0)
+            centre = within @ belongs / divisor
+            own = torch.gather(centre, -1, group[..., None, :].expand(*centre.shape[:-1], -1))
+            variance = (within - own).masked_fill(~seen, 0.0).square() @ belongs / divisor
+            found.append((number.expand_as(mean), mean, variance))
+        number, mean, variance = (torch.stack(parts, -2) for parts in zip(*found, strict=True))
+        return Summary(number, mean, variance, self.log_sum_exps_apart(rows, softmax))
+
+    def groups_of(self, key: Tensor) -> Tensor:
+        """The group of each key (B, Hkv, Nk, D), (B, Hkv, Nk), the first of equally near ones; it depends on no other
+        key.
+        """
+        centroids = self.centroids.to(key.dtype)
+        seen_so = key @ self.metric.to(key.dtype)
+        return (centroids.square().sum(-1)[:, None] - 2 * seen_so @ centroids.transpose(-1, -2)).argmin(-1)
 
     def apart(self, rows: Rows) -> Tensor:
         """Which visible keys stand apart, boolean, of the shape of rows.visible."""
@@ -111,7 +157,7 @@ class Moments(NormalisedMethod):
         return log_sum_exp(scores[..., None], inside, -2)
 
     def observe(self, rows: Rows) -> None:
-        """Add what keys vary by within their block, and where queries point."""
+        """Add what keys vary by within their block, where queries point, and a sample of keys."""
         softmax = block_softmax(rows, self.blocks)
         key = rows.key.double()
         for keys in self.blocks.slices(rows.keys):
@@ -123,16 +169,45 @@ class Moments(NormalisedMethod):
         query = torch.where(divided, rows.scaled_query.double(), 0.0)
         query = query.view(len(query), self.layer.kv_heads, -1, *query.shape[2:])
         self.query_spread += torch.einsum("bhgnd,bhgne->hde", query, query)
+        self._offer(rows.key[:, :, self.first :].transpose(0, 1).flatten(1, 2))
+
+    def _offer(self, keys: Tensor) -> None:
+        """Keys (Hkv, n, D) for the sample: those of the smallest random priorities of all that were ever offered."""
+        generator = torch.Generator().manual_seed(int(self.offered))
+        priority = torch.rand(keys.shape[1], generator=generator).to(self.priority)
+        self.offered += keys.shape[1]
+        best = torch.cat([self.priority, priority]).argsort(stable=True)[:SAMPLE]
+        self.priority.copy_(torch.cat([self.priority, priority])[best])
+        self.sample.copy_(torch.cat([self.sample, keys.to(self.sample)], 1)[:, best])
 
     def settle(self) -> None:
-        """The directions in which q'S q is largest on the mean: eigenvectors of S Q + Q S, Q being the mean of q q'."""
+        """Basis: the directions in which q'S q is largest on the mean, eigenvectors of S Q + Q S, Q being the mean of
+        q q'. Metric: the root of Q. Centroids: k-means of the sample in it.
+        """
         product = self.key_spread @ self.query_spread
         values, vectors = torch.linalg.eigh(product + product.transpose(-1, -2))
         order = values.abs().argsort(-1, descending=True)[..., : self.rank]
         chosen = torch.gather(vectors, -1, order[:, None, :].expand(-1, vectors.shape[1], -1))
         self.basis.copy_(chosen)
+        values, vectors = torch.linalg.eigh(self.query_spread)
+        size = values.amax(-1).clamp_min(torch.finfo(values.dtype).tiny)
+        self.metric.copy_(vectors * (values.clamp_min(0.0) / size[:, None]).sqrt()[:, None])
+        held = self.sample[:, self.priority < math.inf] @ self.metric
+        for head, keys in enumerate(held.double().cpu().numpy()):
+            # Where no query sees two blocks nothing is told apart.
+            groups = min(self.groups, len(np.unique(keys, axis=0)))
+            if groups > 1:
+                found, _ = kmeans2(keys, groups, iter=20, minit="++", rng=0)
+                self.centroids[head] = torch.from_numpy(found)[[*range(groups), *[0] * (self.groups - groups)]]
 
 
-def log_number(number: Tensor) -> Tensor:
-    """The logarithm of a number of keys; -inf of none."""
-    return torch.where(number > 0, torch.log(number.clamp_min(1)), -math.inf)
+def growth(number: Tensor, variance: Tensor) -> Tensor:
+    """By how much the log of the mean of exp(x) exceeds the mean, of `number` normally distributed x.
+
+    variance / 2 in the limit of many. Of n, none is likely to exceed the mean by more than sqrt(2 log n) standard
+    deviations: beyond variance = 2 log n the largest dominates, and the sum grows like it (Derrida, "Random-energy
+    model", Phys. Rev. B 24, 2613, 1981).
+    """
+    reach = torch.sqrt(2 * torch.log(number))
+    frozen = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() * reach - reach.square() / 2
+    return torch.where(variance <= reach.square(), variance / 2, frozen)

@@ -6,12 +6,25 @@ from __future__ import annotations
 
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 from mpmath import mp, mpf
 
-from refattn.oracle.radii import lse_radius, output_radius, share_radius, weight_radius
+from refattn.oracle.radii import (
+    gathered_radius,
+    lse_radius,
+    output_radius,
+    query_gradient_radius,
+    scaled_radius,
+    score_gradient_radius,
+    share_error,
+    share_radius,
+    slope_radius,
+    value_weight_radius,
+    weight_radius,
+)
 
 slices = pytest.importorskip("refattn.oracle.slices")
 
@@ -21,6 +34,13 @@ TIGHTNESS: dict[str, float] = {
     "output_radius": 0.98,
     "lse_radius": 0.99,
     "share_radius": 0.99,
+    "share_error": 0.99,
+    "slope_radius": 0.99,
+    "score_gradient_radius": 0.99,
+    "query_gradient_radius": 0.95,
+    "value_weight_radius": 0.99,
+    "gathered_radius": 0.99,
+    "scaled_radius": 0.99,
     "multiply_error": 0.45,
 }
 KEYS = 5
@@ -104,6 +124,78 @@ def test_no_share_is_further_off() -> None:
     assert (sizes(rng) <= share_radius(error, lost, 0.0, 0.0, sizes(np.random.default_rng(4)) * 0 + 0.1)).all()
 
 
+def test_no_computed_share_is_further_off() -> None:
+    rng = np.random.default_rng(9)
+    error, lost, last = (sizes(rng, 0.01) for _ in range(3))
+    ends = ways(rng), ways(rng), ways(rng)
+    # The exact normaliser is e^(-error) (1 - lost) of the computed one, the weight e^error of its own.
+    exact = np.exp(error * ends[0]) / ((1 - lost * ends[1]) * np.exp(-error * ends[0]))
+    judge("share_error", np.abs(np.log(exact / (1 - last * ends[2]))), share_error(error, lost, last))
+
+
+def test_no_slope_is_further_off() -> None:
+    rng = np.random.default_rng(10)
+    product, words = sizes(rng), sizes(rng)
+    gain, height = 1 + rng.random(CASES), 1 + rng.random(CASES)
+    upstream, radius = rng.uniform(-1, 1, (CASES, KEYS)), rng.random((CASES, KEYS)) * 1e-2
+    outwards = np.sign(upstream) * np.where(rng.random((CASES, 1)) < 0.5, 1.0, rng.uniform(-1, 1, (CASES, KEYS)))
+    error = gain * product * ways(rng) + (upstream * radius * outwards).sum(axis=1) + words * height * ways(rng)
+    delta = (np.abs(upstream) * radius).sum(axis=1)
+    judge("slope_radius", np.abs(error), slope_radius(gain, product, delta, words, height))
+
+
+def gradients(rng: np.random.Generator, shape: tuple[int, ...], share: Array, product: Array, slope: Array) -> Any:
+    """Weights and elements of dS as computed, and exact ones of both, with errors that mostly add up."""
+    weight, x = rng.random(shape), rng.uniform(-1, 1, shape)
+    turn = np.where(rng.random(shape[:1] + (1,) * (len(shape) - 1)) < 0.7, 1.0, rng.uniform(-1, 1, shape))
+    gradient = weight * x * (1 - product * turn)
+    return weight, gradient, weight * np.exp(share * turn), x + np.sign(x) * slope * turn
+
+
+def test_no_element_of_ds_is_further_off() -> None:
+    rng = np.random.default_rng(11)
+    share, product, slope = (sizes(rng, 0.01) for _ in range(3))
+    weight, gradient, exact, x = gradients(rng, (CASES,), share, product, slope)
+    radius = score_gradient_radius(share, product, np.abs(gradient), weight, slope, 0.0)
+    judge("score_gradient_radius", np.abs(gradient - exact * x), radius)
+    assert (np.abs(exact * x) <= score_gradient_radius(share, product, 0.0, 0.0, slope, np.abs(exact * x))).all()
+
+
+def test_no_query_gradient_is_further_off() -> None:
+    rng = np.random.default_rng(12)
+    share, product, slope, left_out = (sizes(rng, 0.01)[:, None] for _ in range(4))
+    _, gradient, exact, x = gradients(rng, (CASES, KEYS), share, product, slope)
+    whole = exact.sum(axis=1, keepdims=True)
+    gradient, exact = gradient / whole, exact / whole
+    # Keys that all errors move the same way, and random ones.
+    k = np.where(rng.random((CASES, 1)) < 0.5, np.sign(x), rng.uniform(-1, 1, x.shape))
+    moved, size = np.abs(gradient * k).sum(axis=1), np.abs(k).max(axis=1)
+    error = np.abs(((exact * x - gradient) * k).sum(axis=1)) + left_out[:, 0]
+    radius = query_gradient_radius(share[:, 0], product[:, 0], moved, slope[:, 0], 0.0, size, left_out[:, 0])
+    judge("query_gradient_radius", np.where(error > 1e-9, error, 0.0), radius)
+    # A key that is taken for 0 besides.
+    more = query_gradient_radius(share[:, 0], product[:, 0], moved, slope[:, 0], 0.1, size, left_out[:, 0])
+    assert (error + 0.1 * size <= more * (1 + FORGIVEN)).all()
+
+
+def test_no_kept_weight_and_no_sum_over_queries_is_further_off() -> None:
+    rng = np.random.default_rng(13)
+    share, product, left_out = (sizes(rng, 0.01)[:, None] for _ in range(3))
+    kept, gain = rng.random((CASES, KEYS)), 1 + rng.random((CASES, 1))
+    turn = np.where(rng.random((CASES, 1)) < 0.7, 1.0, rng.uniform(-1, 1, kept.shape))
+    error = np.abs(kept * gain * np.exp(share * turn) - kept * gain * (1 - product * turn))
+    radius = value_weight_radius(share, product, kept * gain * (1 - product * turn), 0.0)
+    judge("value_weight_radius", error, radius)
+    assert (kept <= value_weight_radius(share, product, 0.0, kept)).all()
+    b = np.where(rng.random((CASES, 1)) < 0.5, 1.0, rng.uniform(-1, 1, kept.shape))
+    gathered = (error * b).sum(axis=1) + left_out[:, 0]
+    total = gathered_radius(radius.sum(axis=1), np.abs(b).max(axis=1), left_out[:, 0])
+    judge("gathered_radius", np.abs(gathered), total)
+    factor = rng.uniform(-2, 2, CASES)
+    judge("scaled_radius", np.abs(gathered * factor), scaled_radius(total, np.abs(factor), 0.0))
+    assert (np.abs(gathered * factor) + 0.1 <= scaled_radius(total, np.abs(factor), 0.1) * (1 + FORGIVEN)).all()
+
+
 @pytest.mark.parametrize("terms", [1, 2, 3, 64, 100, 128, 129, 512])
 def test_no_more_bits_would_do(terms: int) -> None:
     """`bits_for_enough`: the largest products of one level are at most 2^53 units, and not with a bit more."""
@@ -174,4 +266,35 @@ def test_a_logarithm_that_cancels_errs_by_no_more_than_is_stated() -> None:
             exact = mp.log(mpf(totals[i, 0])) - mpf(guesses[i])
             error = abs(mpf(one[i]) + mpf(two[i]) - exact)
             worst = max(worst, float(error / (words.LOGARITHM_ERROR + 2.0**-105 * (1.0 + abs(one[i])))))
+    assert 0.1 <= worst <= 1.0
+
+
+def test_dropouts_factor_does_not_err_by_more_than_the_gradients_radius() -> None:
+    """Where dLSE cancels D dP and hardly any weight is left, D has to have more than two words."""
+    pytest.importorskip("flint")
+    from refattn.oracle import ball_gradients, extended, extended_gradients
+    from refattn.spec import AttentionSpec, problem_shape
+
+    rng = np.random.default_rng(0)
+    worst = 0.0
+    for _ in range(20):
+        q, do, v = np.ones((1, 1, 1, 4)), np.ones((1, 1, 1, 4)), np.ones((1, 1, 3, 4))
+        k = np.zeros((1, 1, 3, 4))
+        k[0, 0, 0], v[0, 0, 0] = -rng.uniform(2, 20), 2.0**30
+        dropout = float(rng.uniform(0, 0.9))
+        spec = AttentionSpec(
+            dropout=dropout, bias=np.zeros((1, 1, 1, 3)), keep=np.ones((1, 1, 1, 3), np.bool_), scale=1.0
+        )
+        shape = problem_shape(q, k, v, spec)
+        out = extended.attention(q, k, v, spec, shape).out.mid
+        with mp.workprec(300):
+            whole = mp.fsum(mpf(x) for x in out.ravel().tolist()) - 4 * mpf(2) ** 30 / (1 - mpf(dropout))
+        dlse = np.full((1, 1, 1), float(whole))
+        found = extended_gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+        exact = ball_gradients.attention_backward(q, k, v, do, spec, shape, dlse, bits=400)
+        for part, wanted in ((found.dk, exact.dk), (found.dbias, exact.dbias)):
+            assert part is not None
+            assert wanted is not None
+            error = np.abs((part.mid - wanted.mid) + (part.tail() - wanted.tail()))
+            worst = max(worst, float((error / part.rad).max()))
     assert 0.1 <= worst <= 1.0

@@ -1,5 +1,5 @@
 (** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not in the build. *)
-From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsExtended StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits StatementsWords.
+From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsExtended StatementsExtendedGradients StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits StatementsWords.
 
 Definition every_theorem_of_algebra := (
   StatementsAlgebra.merge_comm,
@@ -114,6 +114,24 @@ Definition every_theorem_of_extended := (
   StatementsExtended.share_radius_dominates).
 Locate every_theorem_of_extended.
 Print Assumptions every_theorem_of_extended.
+
+Definition every_theorem_of_extendedgradients := (
+  StatementsExtendedGradients.share_error_bounded,
+  StatementsExtendedGradients.slope_radius_bounded,
+  StatementsExtendedGradients.score_gradient_radius_bounded,
+  StatementsExtendedGradients.query_gradient_radius_bounded,
+  StatementsExtendedGradients.value_weight_radius_bounded,
+  StatementsExtendedGradients.gathered_radius_bounded,
+  StatementsExtendedGradients.scaled_radius_bounded,
+  StatementsExtendedGradients.share_error_dominates,
+  StatementsExtendedGradients.slope_radius_dominates,
+  StatementsExtendedGradients.score_gradient_radius_dominates,
+  StatementsExtendedGradients.query_gradient_radius_dominates,
+  StatementsExtendedGradients.value_weight_radius_dominates,
+  StatementsExtendedGradients.gathered_radius_dominates,
+  StatementsExtendedGradients.scaled_radius_dominates).
+Locate every_theorem_of_extendedgradients.
+Print Assumptions every_theorem_of_extendedgradients.
 
 Definition every_theorem_of_formats := (
   StatementsFormats.nearest_relative,

@@ -1,8 +1,8 @@
 (** Prints every line of the grids: what grid.py turns into grid.json. Not in the build; see the Makefile. *)
 From Coq Require Import List String ZArith.
-From refattn Require BlockScalesRational DotRational ExponentialRational ExtendedRational FormatsRational
-  ForwardRational GradientRational GrowthRational OverflowRational ScheduleRational ScoresRational SoftmaxRational
-  SplitsRational.
+From refattn Require BlockScalesRational DotRational ExponentialRational ExtendedGradientsRational ExtendedRational
+  FormatsRational ForwardRational GradientRational GrowthRational OverflowRational ScheduleRational
+  ScoresRational SoftmaxRational SplitsRational.
 Import ListNotations.
 Set Printing Width 1000000.
 Set Printing Depth 10000000.
@@ -10,6 +10,7 @@ Eval vm_compute in (
   BlockScalesRational.grid_block_scales ++
   DotRational.grid_dot ++
   ExponentialRational.grid_exponential ++
+  ExtendedGradientsRational.grid_extended_gradients ++
   ExtendedRational.grid_extended ++
   FormatsRational.grid_formats ++
   ForwardRational.grid_forward ++

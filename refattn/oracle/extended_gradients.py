@@ -1,7 +1,7 @@
 """Rung 2 of the ladder for gradients: some 100 bits with a proved radius, blockwise over the queries.
 
-May import: numpy, mpmath, refattn.scores, refattn.spec, refattn.oracle.enclosure, .extended, .loops, .slices, .truth,
-.weighted_sums, .words.
+May import: numpy, mpmath, refattn.roundoff, refattn.scores, refattn.spec, refattn.oracle.enclosure, .extended, .loops,
+.radii, .slices, .truth, .weighted_sums, .words.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from refattn.oracle import extended, loops
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.extended import (
     INFLATE,
+    LARGEST_WEIGHT_ERROR,
     LAST_ROUNDING,
     NOTHING,
     ONE,
@@ -30,10 +31,20 @@ from refattn.oracle.extended import (
     weights_of,
     words_sum,
 )
+from refattn.oracle.radii import (
+    gathered_radius,
+    query_gradient_radius,
+    scaled_radius,
+    score_gradient_radius,
+    share_error,
+    slope_radius,
+    value_weight_radius,
+)
 from refattn.oracle.slices import Sliced, bits_for
 from refattn.oracle.truth import GradientTruth
 from refattn.oracle.weighted_sums import Values, sums_over_keys, sums_over_rows
 from refattn.oracle.words import PRODUCT_ERROR
+from refattn.roundoff import compound, log_error
 from refattn.scores import Block, blocks, dropout_keep
 from refattn.spec import AttentionSpec, Shape
 
@@ -42,6 +53,12 @@ Array = NDArray[np.float64]
 # Error that is wanted of do . v, relative to the largest of both.
 WANTED_PRODUCT = 2.0**-108
 LOWEST_EXPONENT = -500
+# Of a weight times a number of three words, of which the last two are added up first.
+GRADIENT_ERROR = compound(PRODUCT_ERROR, LAST_ROUNDING)
+# Of a weight times dropout's factor, of which two words are taken.
+KEPT_ERROR = compound(PRODUCT_ERROR, 2.0**-106)
+# What a few products of three words lose where they underflow.
+UNDERFLOW = 2.0**-1070
 # Slices of dS of which sums of up to 2^27 are exact.
 BIAS_BITS = 26
 BIAS_SLICES = 5
@@ -95,11 +112,12 @@ class Sums:
         """
         words = [word[head] for word in self.words]
         mine = [np.array(word[place], order="C") for word in words]
+        size = np.abs(mine[0]) + sum(np.abs(term) for term in part.words)
         for term in reversed(part.words):
             loops.add_words(np.array(np.broadcast_to(term, mine[0].shape), order="C"), *mine)
         for word, found in zip(words, mine, strict=True):
             word[place] = found
-        self.rad[head][place] += part.rad
+        self.rad[head][place] += part.rad + WORDS_ERROR * size
 
     def enclosure(self, shape: tuple[int, ...], factor: Array = ONE) -> Enclosure:
         """The sums times a factor in words."""
@@ -107,7 +125,8 @@ class Sums:
         with np.errstate(over="ignore", invalid="ignore"):
             product = extended.words_product(words, factor)
             mid, low = product[:, 0], product[:, 1]
-            rad = (abs(factor[0]) * self.rad.reshape(-1) + LAST_ROUNDING * np.abs(mid)) * INFLATE
+            last = LAST_ROUNDING * np.abs(mid) + UNDERFLOW * (self.rad.reshape(-1) > 0.0)
+            rad = scaled_radius(self.rad.reshape(-1), abs(factor[0]), last) * INFLATE
         known = np.isfinite(mid) & np.isfinite(rad)
         parts = (np.where(known, mid, 0.0), np.where(known, rad, np.inf), np.where(known, low, 0.0))
         return Enclosure(*(part.reshape(shape) for part in parts))
@@ -175,8 +194,9 @@ def _contribution(
     n = found.words[0].shape[1]
     p, p_low = np.empty_like(found.words[0]), np.empty_like(found.words[0])
     loops.quotients(*found.words, np.zeros_like(p), rows.total, p, p_low)
-    # Relative error of a weight, but for one that is taken for 0.
-    relative = (2.0 * found.error + rows.lost + LAST_ROUNDING) * INFLATE
+    share = share_error(found.error, rows.lost, LAST_ROUNDING)
+    # Of a row of which nothing is proved, also where its log-error would be negative.
+    share = np.where(rows.lost < LARGEST_WEIGHT_ERROR, share, np.inf)[:, None]
     nothing = NOTHING / rows.total[:, 0]
     keep = None if spec.keep is None else np.ascontiguousarray(dropout_keep(block, spec))
     gain = problem.gain
@@ -191,37 +211,38 @@ def _contribution(
     less = delta if dlse is None else words_sum([delta, -dlse[:, None]])
     value = np.abs(v[kv_head][block.keys]).max(initial=0.0)
     height = (gain[0] * 2.0 * size.sum(axis=1) * value + np.abs(less[:, 0])) * INFLATE
-    error = (gain[0] * dp.error + (size * out_rad).sum(axis=1) + WORDS_ERROR * height) * INFLATE
+    # Delta adds up 4 Dv numbers: what is left of them after n roundings is gamma_n of them, in each word again.
+    words = WORDS_ERROR + log_error(4 * out.shape[1] * 2.0**-53) ** 3
+    slope = slope_radius(gain[0], dp.error, (size * out_rad).sum(axis=1), words, height) * INFLATE
+    slope, hidden = slope[:, None], (nothing * height)[:, None]
     ds, ds_low = np.empty_like(p), np.empty_like(p)
     loops.score_gradients(p, p_low, *dp.words, keep, gain, less, ds, ds_low)
-    relative_ds = (relative + PRODUCT_ERROR) * INFLATE
+    ds_rad = score_gradient_radius(share, GRADIENT_ERROR, np.abs(ds), p, slope, hidden)
 
     exponent = exponent_of(ds)
     largest = np.ldexp(1.0, exponent)
     keys, queries = operands.keys[kv_head], operands.queries[head]
     sums = sums_over_keys((ds, ds_low), keys, block.keys, exponent=exponent)
-    share = relative_ds[:, None] * sums.sizes + (error + n * nothing * height)[:, None] * keys.size * (1 + 2.0**-40)
-    dq = Part(sums.values, share + n * keys.left_out * largest * keys.size)
-    column = np.abs(ds).T @ relative_ds + p.T @ error + (nothing * height).sum()
-    spread = column[:, None] * INFLATE * queries.size + len(do) * queries.left_out * largest * queries.size
-    dk = Part(sums_over_rows((ds, ds_low), queries, block.rows, exponent=exponent), spread)
+    left_out = n * (keys.left_out + WORDS_ERROR) * largest * keys.size
+    rad = query_gradient_radius(share, GRADIENT_ERROR, sums.sizes, slope, n * hidden, keys.size, left_out)
+    dq = Part(sums.values, rad * INFLATE)
+    left_out = len(do) * (queries.left_out + WORDS_ERROR) * largest * queries.size
+    rad = gathered_radius(ds_rad.sum(axis=0)[:, None], queries.size, left_out)
+    dk = Part(sums_over_rows((ds, ds_low), queries, block.rows, exponent=exponent), rad * INFLATE)
 
     upstream = operands.upstream[head]
-    factor = 0
-    kept = p.T @ (relative + PRODUCT_ERROR) + nothing.sum()
+    sink = _sink(found, rows, less, slope, hidden, share, spec)
+    exponent_of_kept = 0
     if keep is not None:
-        factor = int(np.frexp(gain[0])[1])
-        p, p_low = p.copy(), p_low.copy()
+        exponent_of_kept = int(np.frexp(gain[0])[1])
         loops.times(p, p_low, gain, keep)
-    lost = len(do) * upstream.left_out * np.ldexp(1.0, factor)
-    doubt = (gain[0] * kept[:, None] + lost) * INFLATE * upstream.size
-    dv = Part(sums_over_rows((p, p_low), upstream, block.rows, exponent=factor), doubt)
+    kept = value_weight_radius(share, 0.0 if keep is None else KEPT_ERROR, p, gain[0] * nothing[:, None])
+    left_out = len(do) * (upstream.left_out + WORDS_ERROR) * np.ldexp(1.0, exponent_of_kept) * upstream.size
+    rad = gathered_radius(kept.sum(axis=0)[:, None], upstream.size, left_out)
+    dv = Part(sums_over_rows((p, p_low), upstream, block.rows, exponent=exponent_of_kept), rad * INFLATE)
 
-    dbias = None
-    if spec.bias is not None:
-        spread = np.abs(ds) * relative_ds[:, None] + p * error[:, None] + (nothing * height)[:, None]
-        dbias = _bias(ds, ds_low, spread, exponent, spec.bias)
-    return Contribution(block, dq, dk, dv, dbias, _sink(found, rows, less, error, height, relative, spec))
+    dbias = None if spec.bias is None else _bias(ds, ds_low, ds_rad, exponent, spec.bias)
+    return Contribution(block, dq, dk, dv, dbias, sink)
 
 
 def _bias(ds: Array, ds_low: Array, rad: Array, exponent: int, bias: Array) -> Part:
@@ -236,22 +257,25 @@ def _bias(ds: Array, ds_low: Array, rad: Array, exponent: int, bias: Array) -> P
 
 
 def _sink(
-    found: Weights, rows: Rows, less: Array, error: Array, height: Array, relative: Array, spec: AttentionSpec
+    found: Weights, rows: Rows, less: Array, slope: Array, hidden: Array, share: Array, spec: AttentionSpec
 ) -> Part | None:
-    """Terms of a sink's gradient: minus its share times what is subtracted from dP."""
+    """Terms of a sink's gradient: minus its weight times what is subtracted from dP."""
     if spec.sinks is None:
         return None
-    share, low = np.empty((len(less), 1)), np.empty((len(less), 1))
+    weight, low = np.empty((len(less), 1)), np.empty((len(less), 1))
     sink = np.ascontiguousarray(found.sink)
-    loops.quotients(sink[:, :1].copy(), sink[:, 1:].copy(), np.zeros_like(share), rows.total, share, low)
+    loops.quotients(sink[:, :1].copy(), sink[:, 1:].copy(), np.zeros_like(weight), rows.total, weight, low)
     terms = []
-    for factor in (share[:, 0], low[:, 0]):
+    for factor in (weight[:, 0], low[:, 0]):
         one, two = np.empty_like(less), np.empty_like(less)
         loops.row_products(less, factor, one, two)
         terms += [-one, -two]
-    total = column_sum(np.concatenate(terms, axis=1))
-    rad = (share[:, 0] * (error + (relative + PRODUCT_ERROR) * height) + NOTHING * height).sum() * INFLATE
-    return Part(total, rad)
+    whole = np.concatenate(terms, axis=1)
+    # The products are exact but for what underflows; what is left of their sum, as above.
+    size = weight * np.abs(less[:, :1])
+    rad = score_gradient_radius(share, 0.0, size, weight, slope, hidden).sum()
+    words = log_error(whole.size * 2.0**-53) ** 3 * size.sum()
+    return Part(column_sum(whole), (rad + words + UNDERFLOW * len(less)) * INFLATE)
 
 
 def column_sum(x: Array) -> Array:

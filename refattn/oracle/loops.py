@@ -246,8 +246,8 @@ def row_dots(x: Any, y: Any, y_low: Any, words: Any) -> None:
 def score_gradients(
     weight: Any, weight_low: Any, high: Any, middle: Any, low: Any, keep: Any, gain: Any, less: Any, one: Any, two: Any
 ) -> None:
-    """weight (keep gain dP - less) as two words (r, n), of weights in two words, dP in three, gain in two and `less`
-    (r, 3); keep is None or (r, n).
+    """weight (keep gain dP - less) as two words (r, n), of weights in two words, and of dP, gain and `less` (r, 3) in
+    three; keep is None or (r, n).
     """
     rows, keys = weight.shape
     for i in range(rows):
@@ -259,7 +259,7 @@ def score_gradients(
                 z, more = two_product(b, gain[0])
                 x, error = two_sum(x, y)
                 x, final = two_sum(x, z)
-                small = b * gain[1] + c * gain[0] + rest + more + error + final
+                small = a * gain[2] + b * gain[1] + c * gain[0] + rest + more + error + final
                 kept = 1.0 if keep[i, j] else 0.0
                 a, b, c = product * kept, x * kept, small * kept
             a, x = two_sum(a, -less[i, 0])
@@ -271,7 +271,7 @@ def score_gradients(
 
 @compiled
 def times(one: Any, two: Any, factor: Any, keep: Any) -> None:
-    """Two words (r, n) times a factor of two words and keep (r, n), in place."""
+    """Two words (r, n) times the first two words of a factor and keep (r, n), in place."""
     rows, keys = one.shape
     for i in range(rows):
         for j in range(keys):

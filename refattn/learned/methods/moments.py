@@ -89,7 +89,7 @@ class Moments(NormalisedMethod):
         self.register_buffer("key_spread", square.double())
         self.register_buffer("query_spread", square.double())
         self.register_buffer("sample", torch.zeros(layer.kv_heads, SAMPLE, layer.head_dim))
-        self.register_buffer("priority", torch.full((SAMPLE,), math.inf))
+        self.register_buffer("priority", torch.ones(SAMPLE))
         self.register_buffer("offered", torch.zeros((), dtype=torch.long))
 
     def logits(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
@@ -172,7 +172,7 @@ class Moments(NormalisedMethod):
         self._offer(rows.key[:, :, self.first :].transpose(0, 1).flatten(1, 2))
 
     def _offer(self, keys: Tensor) -> None:
-        """Keys (Hkv, n, D) for the sample: those of the smallest random priorities of all that were ever offered."""
+        """Keys (Hkv, n, D) for the sample: those of the smallest random priorities, below 1, of all ever offered."""
         generator = torch.Generator().manual_seed(int(self.offered))
         priority = torch.rand(keys.shape[1], generator=generator).to(self.priority)
         self.offered += keys.shape[1]
@@ -192,7 +192,7 @@ class Moments(NormalisedMethod):
         values, vectors = torch.linalg.eigh(self.query_spread)
         size = values.amax(-1).clamp_min(torch.finfo(values.dtype).tiny)
         self.metric.copy_(vectors * (values.clamp_min(0.0) / size[:, None]).sqrt()[:, None])
-        held = self.sample[:, self.priority < math.inf] @ self.metric
+        held = self.sample[:, self.priority < 1.0] @ self.metric
         for head, keys in enumerate(held.double().cpu().numpy()):
             # Where no query sees two blocks nothing is told apart.
             groups = min(self.groups, len(np.unique(keys, axis=0)))

@@ -408,6 +408,10 @@ Locate every_theorem_of_splits.
 Print Assumptions every_theorem_of_splits.
 
 Definition every_theorem_of_words := (
+  StatementsWords.two_sum_exact,
+  StatementsWords.ordered_sum_exact,
+  StatementsWords.two_product_lost,
+  StatementsWords.three_sum_exact,
   StatementsWords.sum_error_held,
   StatementsWords.two_product_exact,
   StatementsWords.multiply_error).

@@ -1,10 +1,57 @@
-(** The public theorems of numbers of two words,
+(** The public theorems of numbers of two and three words,
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats Words.
+From refattn Require Import LogMetric Formats ErrorFree Words.
 Import ListNotations.
 Open Scope R_scope.
+
+(** * ErrorFree.v *)
+
+Theorem two_sum_exact :
+  forall f : format,
+    valid_format f ->
+    forall a b : R,
+    holds f a ->
+    holds f b ->
+    fst (two_sum f a b) = nearest f (a + b) /\
+    nearest f (a + b) +
+    nearest f
+      (nearest f (a - nearest f (nearest f (a + b) - nearest f (nearest f (a + b) - a))) +
+       nearest f (b - nearest f (nearest f (a + b) - a))) = a + b.
+Proof. exact (@ErrorFree.two_sum_exact). Qed.
+
+Theorem ordered_sum_exact :
+  forall f : format,
+    valid_format f ->
+    forall a b : R,
+    holds f a ->
+    holds f b ->
+    Rabs b <= Rabs a \/ a = 0 \/ Rabs (a + b) < smallest_normal f ->
+    fst (ordered_sum f a b) = nearest f (a + b) /\
+    nearest f (a + b) + nearest f (b - nearest f (nearest f (a + b) - a)) = a + b.
+Proof. exact (@ErrorFree.ordered_sum_exact). Qed.
+
+Theorem two_product_lost :
+  forall f : format,
+    valid_format f ->
+    forall a b : R,
+    holds f a ->
+    holds f b ->
+    fst (two_product f a b) = nearest f (a * b) /\
+    Rabs (nearest f (a * b) + nearest f (a * b + - nearest f (a * b)) - a * b) <= smallest_subnormal f / 2.
+Proof. exact (@ErrorFree.two_product_lost). Qed.
+
+Theorem three_sum_exact :
+  forall f : format,
+    valid_format f ->
+    forall a b c : R,
+    holds f a ->
+    holds f b ->
+    holds f c ->
+    let '(x, y, z) := three_sum f a b c in
+    x + y + z = a + b + c /\ holds f x /\ holds f y /\ holds f z /\ Rabs z <= unit_roundoff f * Rabs y.
+Proof. exact (@ErrorFree.three_sum_exact). Qed.
 
 (** * Words.v *)
 

@@ -70,7 +70,7 @@ def fused(context: Any, a: Any, b: Any, c: Any) -> Any:
 
 @njit(inline="always")
 def two_sum(a: float, b: float) -> tuple[float, float]:
-    """The rounded sum and its error (Knuth): a + b exactly."""
+    """The rounded sum and its error (Knuth): a + b exactly (theorem two_sum_exact)."""
     total = a + b
     back = total - a
     return total, (a - (total - back)) + (b - back)
@@ -78,14 +78,16 @@ def two_sum(a: float, b: float) -> tuple[float, float]:
 
 @njit(inline="always")
 def ordered_sum(a: float, b: float) -> tuple[float, float]:
-    """The same where a is 0 or has no smaller exponent than b (Dekker)."""
+    """The same where |b| is at most |a|, or a is 0, or the sum is subnormal (Dekker; theorem ordered_sum_exact)."""
     total = a + b
     return total, b - (total - a)
 
 
 @njit(inline="always")
 def two_product(a: float, b: float) -> tuple[float, float]:
-    """The rounded product and its error: a b exactly."""
+    """The rounded product and its error: a b exactly, but for half the smallest number where it underflows (theorems
+    two_product_exact, two_product_lost).
+    """
     product = a * b
     return product, fused(a, b, -product)
 
@@ -111,7 +113,7 @@ def multiply_add(a: float, a_low: float, b: float, b_low: float, c: float, c_low
 
 @njit(inline="always")
 def three_sum(a: float, b: float, c: float) -> tuple[float, float, float]:
-    """Three words of any sizes as three of falling size: exactly, but for the last word's rounding."""
+    """Three words of any sizes as three of falling size: exactly (theorem three_sum_exact)."""
     a, rest = two_sum(a, b)
     a, second = two_sum(a, c)
     second, third = two_sum(rest, second)

@@ -37,6 +37,11 @@ def run(command: str, folder: Path, *more: str) -> int:
     return cli.main([command, "--model", "tiny", "--text", str(path), "--out", str(folder / "out"), *SMALL, *more])
 
 
+def tensors(checkpoint: bytes) -> bytes:
+    """Without the header, which tells the seconds that it took."""
+    return checkpoint[8 + int.from_bytes(checkpoint[:8], "little") :]
+
+
 def refusal(capsys: pytest.CaptureFixture[str], code: int) -> str:
     """The sentence on stderr of a command that refused."""
     captured = capsys.readouterr()
@@ -109,6 +114,26 @@ def test_training_again_goes_on_or_has_nothing_to_do(tmp_path: Path, capsys: pyt
     assert path.read_bytes() == data
 
 
+def test_a_start_is_said_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--methods", "original", "--steps", "1")
+    assert run("train", tmp_path, *options, "--start", "observed", "--observed", "4") == 0
+    path = tmp_path / "out" / "original-2.safetensors"
+    data = path.read_bytes()
+    capsys.readouterr()
+    for other in ((), ("--start", "random"), ("--start", "observed")):
+        refused = refusal(capsys, run("train", tmp_path, *options, *other))
+        assert "has plan" in refused
+        assert "'observed': 4" in refused
+        assert f"'observed': {6 if 'observed' in other else 0}" in refused
+        assert path.read_bytes() == data
+    path.unlink()
+    assert run("train", tmp_path, *options) == 0
+    random = path.read_bytes()
+    path.unlink()
+    assert run("train", tmp_path, *options, "--start", "random") == 0
+    assert tensors(path.read_bytes()) == tensors(random) != tensors(data)
+
+
 @pytest.mark.parametrize(
     ("command", "options", "message"),
     [
@@ -120,6 +145,8 @@ def test_training_again_goes_on_or_has_nothing_to_do(tmp_path: Path, capsys: pyt
         ("train", ("--methods", "none"), "method 'none' has nothing to learn"),
         ("train", ("--objective", "scales", "--methods", "original"), "objective is 'scales': expected 'lm'"),
         ("train", ("--observed", "7"), "--observed is 7: expected at most the 6 windows"),
+        ("train", ("--start", "observed"), "--start is 'observed': expected --methods with one of original, original-"),
+        ("train", ("--start", "zero"), "'zero' is not one of 'random', 'observed'"),
         ("train", ("--train", "9999"), "tokens: expected at least"),
         ("train", ("--train", "0"), "--train is 0: expected at least 1"),
         ("train", ("--window", "1", "--blocks", "1"), "window is 1: expected at least 2 tokens"),
@@ -161,11 +188,6 @@ def test_an_interruption_is_said_and_leaves_a_checkpoint(
     resumed = path.read_bytes()
     path.unlink()
     assert run("train", tmp_path, *options) == 0
-
-    def tensors(data: bytes) -> bytes:
-        """Without the header, which tells the seconds that it took."""
-        return data[8 + int.from_bytes(data[:8], "little") :]
-
     assert tensors(resumed) == tensors(path.read_bytes())
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("transformers")
 
 from refattn.learned.methods import build  # noqa: E402
 from refattn.learned.methods.moments import Moments  # noqa: E402
+from refattn.learned.methods.original import LEAST  # noqa: E402
 from refattn.learned.methods.static import Static  # noqa: E402
 from refattn.learned.rows import Rows  # noqa: E402
 from refattn.learned.scales import block_softmax, divergence, log_normalised  # noqa: E402
@@ -107,6 +108,25 @@ def test_no_other_table_has_less_divergence_than_the_settled_one() -> None:
     for size in (1e-3, 0.1, 1.0):
         moved = method.table + size * torch.randn(method.table.shape, generator=generator, dtype=torch.float64)
         assert total(moved[None]) > settled
+
+
+@pytest.mark.parametrize("name", ["original", "original-sealed"])
+def test_the_published_method_starts_from_the_mean_over_heads_of_what_it_observed(name: str) -> None:
+    blocks, rows = BlockScales(3, WINDOW), rows_of(WINDOW, WINDOW)
+    method = build(name, [SHAPE], blocks)[0].double()
+    drawn = method.table.detach().clone()
+    method.settle()
+    assert torch.equal(method.table, drawn)
+    method.observe(rows)
+    method.settle()
+    softmax = block_softmax(rows, blocks)
+    mean = softmax.exact.mean((0, 1))
+    seen = softmax.seen[0, 0]
+    assert ((method.table[0] - mean).abs()[seen] <= gamma(200, UNIT) * mean[seen]).all()
+    assert (method.table[0][~seen] == LEAST).all()
+    assert (~seen).any()
+    # Where one block is seen nothing is lost, and next to nothing leaks.
+    assert (method.table[0, :8, 0] == 1.0).all()
 
 
 def test_neighbours_of_a_position_see_the_same_blocks() -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("transformers")
 
 from refattn.learned import checkpoint  # noqa: E402
 from refattn.learned.experiment import Experiment, Setting  # noqa: E402
+from refattn.learned.methods import original  # noqa: E402
 from refattn.learned.text import Windows  # noqa: E402
 from refattn.learned.training import Plan, Trainee  # noqa: E402
 from tests.learned_models import WINDOW, language, tokens  # noqa: E402
@@ -27,6 +28,7 @@ PLANS = {
     "original": LOSS._replace(observed=0),
     "original-sealed": LOSS._replace(observed=0),
 }
+STARTS = [*PLANS.items(), ("original", LOSS), ("original-sealed", LOSS)]
 
 
 class Killed(Exception):
@@ -60,10 +62,9 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("name", list(PLANS))
-@pytest.mark.parametrize("killed_after", [1, 3, 5])
-def test_training_that_was_killed_goes_on_bit_for_bit(name: str, killed_after: int, tmp_path: Path) -> None:
-    plan = PLANS[name]
+@pytest.mark.parametrize(("name", "plan"), STARTS)
+@pytest.mark.parametrize("killed_after", [1, 2, 3, 5])
+def test_training_that_was_killed_goes_on_bit_for_bit(name: str, plan: Plan, killed_after: int, tmp_path: Path) -> None:
     whole = experiment_of().trainee(name, 2, plan)
     if killed_after >= whole.total:
         pytest.skip("settled by then")
@@ -137,6 +138,21 @@ def test_training_on_the_loss_lowers_it() -> None:
     trainee = experiment.trainee("original-sealed", 2, PLANS["original"]._replace(steps=24, batch=6))
     experiment.train([trainee], lambda moved, loss: seen.append(loss))
     assert sum(seen[-4:]) < sum(seen[:4])
+
+
+@pytest.mark.parametrize("name", ["original", "original-sealed"])
+@pytest.mark.parametrize("least", [original.LEAST, 0.0])
+def test_a_leak_that_starts_at_next_to_nothing_is_learned_and_one_at_nothing_is_not(
+    name: str, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(original, "LEAST", least)
+    experiment = experiment_of()
+    trainee = experiment.trainee(name, 2, LOSS)
+    trained(experiment, [trainee])
+    half = WINDOW // 2
+    leaks = torch.stack([method.table[0, :half, 1] for method in trainee.methods])
+    assert bool((leaks != least).all()) == (least > 0 and name == "original")
+    assert (torch.stack([method.table[0, :half, 0] for method in trainee.methods]) != 1.0).all()
 
 
 def test_every_window_is_drawn_once_a_round() -> None:

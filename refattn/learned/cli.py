@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -21,6 +21,7 @@ from refattn.errors import InvalidValue, RefattnError
 from refattn.learned import checkpoint, tables
 from refattn.learned.experiment import Experiment, Setting
 from refattn.learned.methods import METHODS, Objective
+from refattn.learned.methods.original import Original
 from refattn.learned.training import Plan, Trainee
 from refattn.reports import files, terminal
 
@@ -29,6 +30,8 @@ BAD_USAGE, INTERRUPTED = 2, 130
 # What takes a backward pass of the whole model to train is trained, and shown, when it is asked for by name.
 TRAINED = tuple(name for name in METHODS if METHODS[name].objective == "scales")
 SHOWN = ("none", *TRAINED)
+# What starts at random, as published, and has nothing to observe then.
+RANDOM = tuple(name for name in METHODS if issubclass(METHODS[name], Original))
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -76,6 +79,11 @@ def _common(command: Command) -> Command:
 @cli.command()
 @_common
 @click.option("--objective", type=click.Choice(["scales", "lm"]), help="What to train on; each method has its own.")
+@click.option(
+    "--start",
+    type=click.Choice(["random", "observed"]),
+    help=f"Of {', '.join(RANDOM)}: random, which is published and the default, or the mean scales observed.",
+)
 @click.option("--observed", default=None, type=int, help="Windows to observe first; by default all to train on.")
 @click.option("--steps", default=40, show_default=True, help="Steps of training after that.")
 @click.option("--rate", default=0.02, show_default=True, help="Adam's rate at the start.")
@@ -83,6 +91,7 @@ def _common(command: Command) -> Command:
 @click.option("--save-every", default=10, show_default=True, help="Steps between checkpoints.")
 def train(
     objective: Objective | None,
+    start: Literal["random", "observed"] | None,
     observed: int | None,
     steps: int,
     rate: float,
@@ -104,12 +113,14 @@ def train(
     _at_least(steps, 0, "--steps")
     if seen > setting.train:
         raise InvalidValue(f"--observed is {seen}: expected at most the {setting.train} windows to train on")
+    if start is not None and not any(name in RANDOM for name in names):
+        raise InvalidValue(f"--start is {start!r}: expected --methods with one of {', '.join(RANDOM)}")
     experiment = _prepared(setting)
 
     def plan(name: str) -> Plan:
         chosen = objective or METHODS[name].objective or "scales"
-        # What starts at random has nothing to learn from what it observes.
-        return Plan(chosen, 0 if name.startswith("original") else seen, steps, setting.batch, rate, seed)
+        at_random = name in RANDOM and start != "observed"
+        return Plan(chosen, 0 if at_random else seen, steps, setting.batch, rate, seed)
 
     trainees = [experiment.trainee(name, blocks, plan(name)) for blocks in setting.blocks for name in names]
     folder = Path(setting.out)

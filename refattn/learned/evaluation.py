@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refattn.blocks import BlockScales
 from refattn.learned.methods import Method
 from refattn.learned.replacement import attending
 from refattn.learned.rows import Rows
@@ -39,21 +40,42 @@ class LayerCertificate:
 
 
 @dataclass
-class Result:
-    """One method, with one number of blocks, on the windows to test on.
+class Cost:
+    """Perplexity of tokens.
 
-    change       of perplexity, relative to the exact model's
+    change       relative to the exact model's
     doubt        one standard error of it, from the differences between windows
     """
 
-    method: str
-    blocks: int
     perplexity: float
-    seconds: float
     change: float = 0.0
     doubt: float = 0.0
+
+    @classmethod
+    def of(cls, loss: Tensor, exact: Tensor | None) -> Cost:
+        """From losses (windows, tokens), in nats, and the exact model's."""
+        found = cls(math.exp(loss.mean(1).mean()))
+        if exact is not None:
+            difference = loss.mean(1) - exact.mean(1)
+            found.change = math.expm1(difference.mean())
+            spread = difference.std().item() if len(difference) > 1 else 0.0
+            found.doubt = (1 + found.change) * spread / math.sqrt(len(difference))
+        return found
+
+
+@dataclass
+class Result(Cost):
+    """One method, with one number of blocks, on the windows to test on.
+
+    parts        what the queries of each block predict, block by block
+    """
+
+    method: str = ""
+    blocks: int = 1
+    seconds: float = 0.0
     training_seconds: float = 0.0
     steps: int = 0
+    parts: list[Cost] = field(default_factory=list)
     layers: list[LayerCertificate] = field(default_factory=list)
 
     @property
@@ -104,14 +126,14 @@ class _Judge:
 
 
 def losses(model: Any, windows: Tensor, batch: int, advanced: Callable[[int], None]) -> Tensor:
-    """Mean negative log-likelihood of the tokens of each window but its first, (windows,), in nats."""
+    """Negative log-likelihood of the tokens of each window but its first, (windows, tokens - 1), in nats."""
     found = []
     with torch.no_grad():
         for part in torch.split(windows, batch):
             tokens = part.to(model.device)
             logits = model(tokens, use_cache=False).logits[:, :-1].flatten(0, 1).float()
             each = torch.nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
-            found.append(each.view(len(part), -1).double().mean(1).cpu())
+            found.append(each.view(len(part), -1).double().cpu())
             advanced(len(part))
     return torch.cat(found)
 
@@ -124,16 +146,24 @@ def evaluate(
     exact: Tensor | None = None,
     advanced: Callable[[int], None] = lambda count: None,
 ) -> tuple[Result, Tensor]:
-    """The result of methods, one a layer, and the loss of each window; `exact` are the exact model's losses."""
+    """The result of methods, one a layer, and their `losses`; `exact` are the exact model's."""
     started = time.monotonic()
     judges = [_Judge(method) for method in methods]
     with attending(model, judges):
         loss = losses(model, windows, batch, advanced)
-    result = Result(methods[0].name, methods[0].blocks.blocks, math.exp(loss.mean()), time.monotonic() - started)
-    result.layers = [judge.certificate() for judge in judges]
-    if exact is not None:
-        difference = loss - exact
-        result.change = math.expm1(difference.mean())
-        spread = difference.std().item() if len(difference) > 1 else 0.0
-        result.doubt = (1 + result.change) * spread / math.sqrt(len(difference))
+    blocks = methods[0].blocks
+    result = Result(
+        **asdict(Cost.of(loss, exact)),
+        method=methods[0].name,
+        blocks=blocks.blocks,
+        seconds=time.monotonic() - started,
+        parts=parts(loss, exact, blocks),
+        layers=[judge.certificate() for judge in judges],
+    )
     return result, loss
+
+
+def parts(loss: Tensor, exact: Tensor | None, blocks: BlockScales) -> list[Cost]:
+    """What the queries of each block cost, of losses (windows, queries); blocks without any are left out."""
+    taken = [queries for queries in blocks.slices(loss.shape[1]) if queries.stop > queries.start]
+    return [Cost.of(loss[:, each], None if exact is None else exact[:, each]) for each in taken]

@@ -25,7 +25,8 @@ class Plan(NamedTuple):
     """How to train: everything that decides what comes out, beside the model and the text.
 
     objective    "scales" is the mean divergence of the scales from the exact ones, "lm" the language model's loss
-    observed     windows of the exact model that are observed before anything is trained
+    observed     windows of the exact model that are observed before anything is trained; with none, the published
+                 method starts at random
     steps        of Adam, without weight decay, its rate falling linearly to 0
     batch        windows a step
     rate         the rate to start from

@@ -13,13 +13,19 @@ from torch import Tensor, nn
 from refattn.blocks import BlockScales
 from refattn.errors import InvalidValue
 from refattn.learned.methods.base import LayerShape, Method, Objective
-from refattn.learned.methods.static import at_positions
+from refattn.learned.methods.static import add_exact, at_positions
 from refattn.learned.rows import Rows
 from refattn.learned.scales import BlockSoftmax
 
+# The gradient of |x| at 0 is 0 in torch, so that a scale which starts at 0, as that of a block that is not seen would,
+# stays there: it starts at next to nothing instead, from where the loss can move it.
+LEAST = 1e-6
+
 
 class Original(Method):
-    """|table| for each position and block, for all heads alike, from a normal start, trained on the model's loss.
+    """|table| for each position and block, for all heads alike, trained on the model's loss.
+
+    The published start is normal. Where rows are observed it is the mean of their exact scales, but at least LEAST.
 
     Its mask is a large negative score, so that the softmax of a block of which the query sees nothing is uniform over
     keys to come, which then weigh as much as the table says. Nothing makes a row sum to 1. When a cache is decoded the
@@ -29,12 +35,14 @@ class Original(Method):
     name: ClassVar[str] = "original"
     objective: ClassVar[Objective | None] = "lm"
     leaks: ClassVar[bool] = True
+    total: Tensor
 
     def __init__(self, layer: LayerShape, blocks: BlockScales) -> None:
         super().__init__(layer, blocks)
         if blocks.window is None:
             raise InvalidValue("blocks has no window: expected one, as the table has a row for each of its positions")
         self.table = nn.Parameter(torch.randn(1, blocks.window, blocks.blocks))
+        self.register_buffer("total", torch.zeros(1, blocks.window, blocks.blocks, dtype=torch.float64))
 
     def scales(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
         """The table's absolute values, of blocks with keys that are not seen too where it leaks."""
@@ -42,6 +50,18 @@ class Original(Method):
         sizes = torch.bincount(softmax.members, minlength=self.blocks.blocks)
         used = (sizes > 0) if self.leaks else softmax.seen
         return torch.where(used, found, 0.0).expand_as(softmax.totals)
+
+    def observe(self, rows: Rows) -> None:
+        """Add the exact scales, the mean over heads, to those seen before at the same position."""
+        add_exact(self.total, rows, self.blocks)
+
+    def settle(self) -> None:
+        """The mean of the exact scales; positions that were never observed keep their normal start."""
+        # The exact scales of a row sum to 1, so that their sum over blocks counts the rows.
+        count = self.total.sum(-1, keepdim=True)
+        mean = self.total / count.clamp_min(torch.finfo(count.dtype).tiny)
+        with torch.no_grad():
+            self.table.copy_(torch.where(count > 0, mean.clamp_min(LEAST).to(self.table), self.table))
 
     def weights(self, softmax: BlockSoftmax, scales: Tensor) -> Tensor:
         """Those of the keys that are seen, and where it leaks the scale, shared alike, for a block that is not."""

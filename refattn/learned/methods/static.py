@@ -45,13 +45,7 @@ class Static(NormalisedMethod):
 
     def observe(self, rows: Rows) -> None:
         """Add the exact scales to those seen before at the same position."""
-        exact = block_softmax(rows, self.blocks).exact.double()
-        if len(self.total) == 1:
-            exact = exact.mean(1, keepdim=True)
-        positions = rows.positions.clamp_max(self.total.shape[1] - 1).expand(exact.shape[:-1])
-        for heads, where in zip(exact.unbind(0), positions.unbind(0), strict=True):
-            for total, scales, indices in zip(self.total, heads, where, strict=True):
-                total.index_add_(0, indices, scales)
+        add_exact(self.total, rows, self.blocks)
 
     def settle(self) -> None:
         """The logarithm of the mean scales; positions that were never observed keep equal scales."""
@@ -69,6 +63,19 @@ class Static(NormalisedMethod):
         # As many on either side, or the mean would be that of other positions.
         reach = min(self.neighbours, position - block * size, last - 1 - position)
         return self.total[:, position - reach : position + reach + 1].sum(1)
+
+
+def add_exact(totals: Tensor, rows: Rows, blocks: BlockScales) -> None:
+    """Add the exact scales of rows to a table (H or 1, window, blocks) at the queries' positions; to one that all heads
+    share, their mean over the heads.
+    """
+    exact = block_softmax(rows, blocks).exact.double()
+    if len(totals) == 1:
+        exact = exact.mean(1, keepdim=True)
+    positions = rows.positions.clamp_max(totals.shape[1] - 1).expand(exact.shape[:-1])
+    for heads, where in zip(exact.unbind(0), positions.unbind(0), strict=True):
+        for total, scales, indices in zip(totals, heads, where, strict=True):
+            total.index_add_(0, indices, scales)
 
 
 def at_positions(table: Tensor, positions: Tensor) -> Tensor:

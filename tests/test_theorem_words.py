@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 words = pytest.importorskip("refattn.oracle.words")
+loops = pytest.importorskip("refattn.oracle.loops")
 
 TIGHTNESS: dict[str, float] = {
     "multiply_error": 0.45,
     "two_product_lost": 1.0,
+    "add_all_error": 0.01,
+    "row_dots_error": 0.012,
 }
 SMALLEST = Fraction(1, 2**1074)
 
@@ -84,3 +87,47 @@ def test_products_of_two_words_come_near_their_error() -> None:
         exact = whole((a, a_low)) * whole((b, b_low))
         worst = max(worst, abs(whole(words.multiply(a, a_low, b, b_low)) / exact - 1))
     assert TIGHTNESS["multiply_error"] <= float(worst) / words.PRODUCT_ERROR <= 1
+
+
+def third_power(n: int) -> Fraction:
+    """(n u / (1 - n u))^3."""
+    return (Fraction(n, 2**53) / (1 - Fraction(n, 2**53))) ** 3
+
+
+def layered(rng: np.random.Generator, n: int) -> np.ndarray:
+    """Numbers that fill words: near 1 or a few words below it, in both directions."""
+    return (1 + rng.random(n)) * rng.choice([-1.0, 1.0], n) * 2.0 ** -rng.choice([0, 53, 54, 106, 107, 160], n)
+
+
+def test_no_sum_in_three_words_is_further_off() -> None:
+    """`add_all_error`, with n from 0 on."""
+    rng = np.random.default_rng(3)
+    worst = Fraction(0)
+    for n in [0, 1, 2, 3, *[4, 5, 6, 8, 40] * 1500]:
+        x = layered(rng, n)
+        sums = [np.zeros((1, 1)) for _ in range(3)]
+        loops.add_all(x[None], *sums)
+        error = abs(whole(tuple(word[0, 0] for word in sums)) - whole(tuple(x)))
+        bound = third_power(n) * whole(tuple(np.abs(x)))
+        assert error <= bound
+        worst = max(worst, error / bound if bound else Fraction(0))
+    assert worst >= TIGHTNESS["add_all_error"]
+
+
+def test_no_dot_product_in_three_words_is_further_off() -> None:
+    """`row_dots_error`: 2 n words of n products, of which the smallest underflow."""
+    rng = np.random.default_rng(4)
+    worst = Fraction(0)
+    for n in [1, 2, 3, 20] * 1500:
+        size = 2.0 ** -rng.choice([0, 0, 480])
+        x, y = layered(rng, n) * size, (1 + rng.random(n)) * rng.choice([-1.0, 1.0], n) * size
+        y_low = y * 2.0**-53 * rng.uniform(-1, 1, n)
+        found = np.empty((1, 3))
+        loops.row_dots(x[None], y[None], y_low[None], found)
+        pairs = zip(np.repeat(x, 2), np.stack([y, y_low], axis=1).ravel(), strict=True)
+        products = [Fraction(a) * Fraction(b) for a, b in pairs]
+        error = abs(whole(tuple(found[0])) - sum(products))
+        bound = third_power(4 * n) * sum(map(abs, products)) + 2 * n * SMALLEST
+        assert error <= bound
+        worst = max(worst, error / bound)
+    assert worst >= TIGHTNESS["row_dots_error"]

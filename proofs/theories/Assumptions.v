@@ -414,6 +414,8 @@ Definition every_theorem_of_words := (
   StatementsWords.three_sum_exact,
   StatementsWords.sum_error_held,
   StatementsWords.two_product_exact,
-  StatementsWords.multiply_error).
+  StatementsWords.multiply_error,
+  StatementsWords.add_all_error,
+  StatementsWords.row_dots_error).
 Locate every_theorem_of_words.
 Print Assumptions every_theorem_of_words.

@@ -2,7 +2,7 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats ErrorFree Words.
+From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -85,3 +85,29 @@ Theorem multiply_error :
     Rabs (result - (a + al) * (b + bl)) <=
     8 * (unit_roundoff f * unit_roundoff f) * Rabs ((a + al) * (b + bl)).
 Proof. exact (@Words.multiply_error). Qed.
+
+(** * WordSums.v *)
+
+Theorem add_all_error :
+  forall f : format,
+    valid_format f ->
+    forall xs : list R,
+    Forall (holds f) xs ->
+    INR (length xs) * unit_roundoff f < 1 ->
+    let '(a, b, c) := add_all f 0 0 0 xs in
+    Rabs (a + b + c - fold_right Rplus 0 xs) <=
+    log_error (INR (length xs) * unit_roundoff f) ^ 3 * fold_right Rplus 0 (map Rabs xs).
+Proof. exact (@WordSums.add_all_error). Qed.
+
+Theorem row_dots_error :
+  forall f : format,
+    valid_format f ->
+    forall xys : list (R * R),
+    Forall (fun xy : R * R => holds f (fst xy) /\ holds f (snd xy)) xys ->
+    INR (2 * length xys) * unit_roundoff f <= / 4 ->
+    let '(a, b, c) := row_dots f 0 0 0 xys in
+    Rabs (a + b + c - fold_right Rplus 0 (map (fun xy : R * R => fst xy * snd xy) xys)) <=
+    log_error (INR (2 * length xys) * unit_roundoff f) ^ 3 *
+      fold_right Rplus 0 (map Rabs (map (fun xy : R * R => fst xy * snd xy) xys)) +
+    INR (length xys) * smallest_subnormal f.
+Proof. exact (@WordSums.row_dots_error). Qed.

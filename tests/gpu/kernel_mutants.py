@@ -43,8 +43,8 @@ COMBINE, SPLIT, ROWS = "kernels.decode_combine", "kernels.decode_split", "kernel
 
 MUTANTS = (
     # Online softmax
-    Mutant("accumulator never rescaled", FORWARD, "acc * rescale[:, None]", "acc * 1.0", "values/maxima"),
-    Mutant("normaliser never rescaled", FORWARD, "normaliser * rescale", "normaliser * 1.0", "values/maxima"),
+    Mutant("accumulator never rescaled", ONLINE, "acc * rescale[:, None]", "acc * 1.0", "values/maxima"),
+    Mutant("normaliser never rescaled", ONLINE, "normaliser * rescale", "normaliser * 1.0", "values/maxima"),
     Mutant(
         "stale maximum, however far it is passed", ONLINE,
         "    found = tl.maximum(m, found)\n", '    found = tl.where(m == float("-inf"), found, tl.maximum(m, 0.0))\n',
@@ -60,12 +60,12 @@ MUTANTS = (
         "1.0 / tl.where(normaliser == 0.0, 1.0, normaliser)", "1.0 / normaliser", "values/masks", features=("mask",),
     ),
     Mutant(
-        "accumulator in bf16", FORWARD,
+        "accumulator in bf16", ONLINE,
         "acc * rescale[:, None]", "(acc * rescale[:, None]).to(tl.bfloat16).to(tl.float32)",
         "values/generic", format="fp32",
     ),
     Mutant(
-        "weights rounded before the normaliser", FORWARD,
+        "weights rounded before the normaliser", ONLINE,
         "p = exp2(scores - reference[:, None], DEGREE)",
         "p = exp2(scores - reference[:, None], DEGREE).to(tl.bfloat16).to(tl.float32)", "values/generic",
     ),
@@ -81,7 +81,7 @@ MUTANTS = (
     ),
     Mutant(
         "wholly visible tiles in the base of e", FORWARD,
-        "scores = products * (scale * LOG2_E)", "scores = products * scale", "values/generic",
+        "scores, seen = products * (scale * LOG2_E), held", "scores, seen = products * scale, held", "values/generic",
     ),
     # Visibility
     Mutant(
@@ -108,16 +108,21 @@ MUTANTS = (
     ),
     Mutant(
         "diagonal tile taken for wholly visible", VISIBILITY,
-        "last = end_of_keys(low, keys, right, HAS_RIGHT)", "last = end_of_keys(high, keys, right, HAS_RIGHT)",
+        "last = end_of_seen(low, length, ahead, HAS_AHEAD)", "last = end_of_seen(high, length, ahead, HAS_AHEAD)",
         "values/needles", features=("causal",),
     ),
     Mutant(
-        "first tile of a window left out", VISIBILITY,
-        "start = tl.maximum(row - left, 0) // BLOCK_N * BLOCK_N",
-        "start = tl.cdiv(tl.maximum(row - left, 0), BLOCK_N) * BLOCK_N", "values/masks", features=("window",),
+        "tile at the edge of a window taken for wholly visible", VISIBILITY,
+        "    last = end_of_seen(low", "    whole = start\n    last = end_of_seen(low",
+        "values/masks", features=("window",),
     ),
     Mutant(
-        "NaN of values not kept from rows", FORWARD, "v = finite(v)", "v = v", "visibility/nan", features=("causal",)
+        "first tile of a window left out", VISIBILITY,
+        "start = tl.maximum(position - back, 0) // BLOCK * BLOCK",
+        "start = tl.cdiv(tl.maximum(position - back, 0), BLOCK) * BLOCK", "values/masks", features=("window",),
+    ),
+    Mutant(
+        "NaN of values not kept from rows", ONLINE, "v = finite(v)", "v = v", "visibility/nan", features=("causal",)
     ),
     # Features
     Mutant(
@@ -129,7 +134,7 @@ MUTANTS = (
         "scores -= slope * distance", "scores += slope * distance", "values/terms", features=("alibi",),
     ),
     Mutant(
-        "sinks counted twice", FORWARD, "0.0, normaliser + 1.0)", "0.0, normaliser + 2.0)",
+        "sinks counted twice", ONLINE, 'm == float("-inf"), 0.0, 1.0)', 'm == float("-inf"), 0.0, 2.0)',
         "values/terms", features=("sinks",),
     ),
     # Backward
@@ -149,12 +154,12 @@ MUTANTS = (
     ),
     Mutant(
         "gradient of the log-sum-exp with the wrong sign", f"{BACKWARD}_delta",
-        "delta -= tl.load(dlse_place", "delta += tl.load(dlse_place", "gradients/generic",
+        "delta -= load_row(dlse_place", "delta += load_row(dlse_place", "gradients/generic",
     ),
     Mutant(
         "tile of queries on the diagonal left out", VISIBILITY,
-        "start = tl.maximum(key - right, 0) // BLOCK_M * BLOCK_M",
-        "start = tl.cdiv(tl.maximum(key - right, 0) + 1, BLOCK_M) * BLOCK_M", "gradients/masks", features=("causal",),
+        "start = tl.maximum(position - back, 0) // BLOCK * BLOCK",
+        "start = tl.cdiv(tl.maximum(position - back, 0) + 1, BLOCK) * BLOCK", "gradients/masks", features=("causal",),
     ),
     Mutant(
         "gradients of interleaved groups", f"{BACKWARD}_keys",
@@ -197,8 +202,13 @@ MUTANTS = (
         'x_column, float("-inf"), BLOCK_N)', "x_column, 0.0, BLOCK_N)", "softmax/values", "softmax", times=2,
     ),
     Mutant(
-        "log2(e) to five digits", ROWS, "tl.constexpr(1.4426950408889634)", "tl.constexpr(1.4427)",
+        "log2(e) to five digits", "kernels.exponential", "tl.constexpr(1.4426950408889634)", "tl.constexpr(1.4427)",
         "softmax/values", "softmax", "fp32",
+    ),
+    Mutant(
+        "last element of a row left out", ROWS,
+        "mask=inside[:, None] & (place < columns)[None, :],\n        other",
+        "mask=inside[:, None] & (place < columns - 1)[None, :],\n        other", "softmax/values", "softmax",
     ),
     Mutant(
         "sum of a row never rescaled", ROWS, "normaliser * rescale", "normaliser * 1.0",
@@ -206,7 +216,7 @@ MUTANTS = (
     ),
     Mutant(
         "blocks see a tile of the next one", "kernels.block_scaled_forward",
-        "rows, columns, queries, block_end, scale", "rows, columns, queries, keys, scale",
+        "columns[None, :], queries, block_end,", "columns[None, :], queries, keys,",
         "values/generic", "exactly_scaled",
     ),
     Mutant(

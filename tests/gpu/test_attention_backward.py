@@ -21,7 +21,7 @@ tl = triton.language
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.arguments import Tiling  # noqa: E402
 from refattn_gpu.forward import Attention, attention  # noqa: E402
-from refattn_gpu.kernels.visibility import first_query  # noqa: E402
+from refattn_gpu.kernels.visibility import tiles_seen  # noqa: E402
 
 # Of tiny tiles, so that short sequences take several.
 SMALL = Attention(Tiling(16, 16), Tiling(16, 16))
@@ -118,9 +118,11 @@ def in_nats(lse):
 
 
 @triton.jit
-def a_tile_late(key, right, HAS_RIGHT: tl.constexpr, BLOCK_M: tl.constexpr):
-    """The tile that holds the diagonal left out."""
-    return first_query(key, right, HAS_RIGHT, BLOCK_M) + BLOCK_M
+def a_tile_late(*given):
+    """The tile that holds the diagonal left out, or the first tile where all of its edges are whole."""
+    start, whole, last, end = tiles_seen(*given)
+    start += 16
+    return start, tl.maximum(whole, start), tl.maximum(last, start), end
 
 
 def first_of(x: Any, shape: tuple[int, ...]) -> Any:
@@ -133,10 +135,10 @@ PLAIN = AttentionSpec()
 CAUSAL = AttentionSpec(causal=True)
 ON_KEYS, ON_QUERIES = "kernels.attention_backward_keys", "kernels.attention_backward_queries"
 FAULTS = [
-    (ON_KEYS, "gradients_at", without_the_softcap, AttentionSpec(softcap=1.0), {"dk"}),
-    (ON_QUERIES, "gradients_at", without_the_softcap, AttentionSpec(softcap=1.0), {"dq"}),
+    (ON_KEYS, "score_gradients", without_the_softcap, AttentionSpec(softcap=1.0), {"dk"}),
+    (ON_QUERIES, "score_gradients", without_the_softcap, AttentionSpec(softcap=1.0), {"dq"}),
     (ON_QUERIES, "reference_of", in_nats, PLAIN, {"dq"}),
-    (ON_KEYS, "first_query", a_tile_late, CAUSAL, {"dk", "dv"}),
+    (ON_KEYS, "tiles_seen", a_tile_late, CAUSAL, {"dk", "dv"}),
     ("backward", "summed", first_of, AttentionSpec(bias=BIAS, sinks=SINKS), {"dbias", "dsinks"}),
 ]
 
@@ -150,7 +152,7 @@ def test_a_planted_fault_is_found(
 
 
 def test_nan_that_spreads_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module(f"refattn_gpu.{ON_KEYS}"), "gradients_at", spreading_nan)
+    monkeypatch.setattr(importlib.import_module(f"refattn_gpu.{ON_KEYS}"), "score_gradients", spreading_nan)
     tensors = problem()
     tensors[2][0, 0, -1] = torch.nan
     assert violations(SMALL, AttentionSpec(causal=True, strict=True), tensors) == {"dk"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.tiles import extent
+from refattn_gpu.kernels.tiles import extent, load_row, rows_at
 
 
 @triton.jit
@@ -34,16 +34,13 @@ def attention_backward_delta(
     rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = rows < queries
     offsets = rows.to(tl.int64)
-    dv = tl.arange(0, BLOCK_DV)
-    there = inside[:, None] & (dv < d_v)[None, :]
-    do_place = do_base + batch * do_batch + head * do_head
-    do_place += offsets[:, None] * do_row + dv[None, :].to(tl.int64) * do_column
+    there = inside[:, None] & (tl.arange(0, BLOCK_DV) < d_v)[None, :]
+    do_place = rows_at(do_base + batch * do_batch + head * do_head, rows, do_row, do_column, BLOCK_DV)
     do = tl.load(do_place, mask=there, other=0.0).to(tl.float32)
-    out_place = out_base + batch * out_batch + head * out_head
-    out_place += offsets[:, None] * out_row + dv[None, :].to(tl.int64) * out_column
+    out_place = rows_at(out_base + batch * out_batch + head * out_head, rows, out_row, out_column, BLOCK_DV)
     out = tl.load(out_place, mask=there, other=0.0).to(tl.float32)
     delta = tl.sum(do * out, 1)
     if HAS_DLSE:
         dlse_place = dlse_base + batch * dlse_batch + head * dlse_head + offsets * dlse_row
-        delta -= tl.load(dlse_place, mask=inside, other=0.0)
+        delta -= load_row(dlse_place, inside, False)
     tl.store(delta_base + batch * delta_batch + head * delta_head + offsets, delta, mask=inside)

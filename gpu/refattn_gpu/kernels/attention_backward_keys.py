@@ -10,11 +10,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.score_gradients import gradients_at, reference_of
-from refattn_gpu.kernels.scores import scores_at
+from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
+from refattn_gpu.kernels.scores import visible_scores
 from refattn_gpu.kernels.special_values import finite, has_special, special_values
-from refattn_gpu.kernels.tiles import extent, load_row, load_tile, tile_and_head
-from refattn_gpu.kernels.visibility import end_of_queries, first_query, whole_tiles
+from refattn_gpu.kernels.tiles import extent, load_row, load_rows, store_rows, tile_and_head
+from refattn_gpu.kernels.visibility import number_of_tiles, tile_at, tiles_seen
 
 
 @triton.jit
@@ -66,26 +66,14 @@ def attention_backward_keys(
         dv_base += key_start * dv_row
         lse_place += query_start
     columns = first + tl.arange(0, BLOCK_N)
-    places = columns.to(tl.int64)[:, None]
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
-    in_d, in_dv = (d < D_QK)[None, :], (dv < D_V)[None, :]
-    held = (columns < keys)[:, None]
+    held = columns < keys
 
-    k_place = k_base + batch * k_batch + kv_head * k_head + places * k_row + d[None, :].to(tl.int64) * k_column
-    k = load_tile(k_place, held, in_d, False, D_QK == BLOCK_D)
-    v_place = v_base + batch * v_batch + kv_head * v_head + places * v_row + dv[None, :].to(tl.int64) * v_column
-    v = load_tile(v_place, held, in_dv, False, D_V == BLOCK_DV)
+    k = load_rows(k_base + batch * k_batch + kv_head * k_head, columns, held, k_row, k_column, False, D_QK, BLOCK_D)
+    v = load_rows(v_base + batch * v_batch + kv_head * v_head, columns, held, v_row, v_column, False, D_V, BLOCK_DV)
 
     low, high = first - alignment, tl.minimum(first + BLOCK_N, keys) - 1 - alignment
-    start = first_query(low, right, HAS_RIGHT, BLOCK_M)
-    end = end_of_queries(high, queries, left, HAS_LEFT)
-    whole, last = whole_tiles(start, end, low, high, queries, right, left, HAS_RIGHT, HAS_LEFT, BLOCK_M)
-    before = (whole - start) // BLOCK_M
+    start, whole, last, end = tiles_seen(low, high, queries, right, left, HAS_RIGHT, HAS_LEFT, BLOCK_M)
     steps = tl.arange(0, BLOCK_M)
-    far = steps.to(tl.int64)[:, None]
-    q_offsets = far * q_row + d[None, :].to(tl.int64) * q_column
-    do_offsets = far * do_row + dv[None, :].to(tl.int64) * do_column
     key_sum = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     value_sum = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
     for member in range(group):
@@ -93,31 +81,26 @@ def attention_backward_keys(
         slope = 0.0
         if HAS_ALIBI:
             slope = tl.load(slopes_base + batch * heads + head)
-        q_places = q_base + batch * q_batch + head * q_head
-        do_places = do_base + batch * do_batch + head * do_head
+        of_queries = q_base + batch * q_batch + head * q_head
+        of_gradients = do_base + batch * do_batch + head * do_head
         head_place = lse_place + head * lse_head
         key_part = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
         value_part = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
         for WHOLE in tl.static_range(1, -1, -1):
-            count = (last - whole) // BLOCK_M
-            if not WHOLE:
-                count = before + tl.cdiv(tl.maximum(end - last, 0), BLOCK_M)
+            count = number_of_tiles(start, whole, last, end, WHOLE, BLOCK_M)
             for index in tl.range(0, count, num_stages=None if WHOLE else 1):
-                tile = whole + index * BLOCK_M
-                if not WHOLE:
-                    tile = index * BLOCK_M + tl.where(index < before, start, last - before * BLOCK_M)
+                tile = tile_at(index, start, whole, last, WHOLE, BLOCK_M)
                 rows = tile + steps
                 inside = rows < queries
-                q_place = q_places + tl.cast(tile, tl.int64) * q_row + q_offsets
-                q = load_tile(q_place, inside[:, None], in_d, WHOLE, D_QK == BLOCK_D)
-                do_place = do_places + tl.cast(tile, tl.int64) * do_row + do_offsets
-                do = load_tile(do_place, inside[:, None], in_dv, WHOLE, D_V == BLOCK_DV)
+                far = tl.cast(tile, tl.int64)
+                q = load_rows(of_queries + far * q_row, steps, inside, q_row, q_column, WHOLE, D_QK, BLOCK_D)
+                do = load_rows(of_gradients + far * do_row, steps, inside, do_row, do_column, WHOLE, D_V, BLOCK_DV)
                 row_place = head_place + rows
                 reference = reference_of(load_row(lse_base + row_place, inside, WHOLE))
                 delta = load_row(delta_base + row_place, inside, WHOLE)
 
                 products = tl.dot(k, tl.trans(q), input_precision=PRECISION)
-                scores, seen, tanh = scores_at(
+                scores, seen, tanh = visible_scores(
                     products, batch, head, rows[None, :], columns[:, None], queries, keys,
                     scale, softcap, left, right, alignment, slope,
                     bias_base, bias_batch, bias_head, bias_row, bias_column,
@@ -125,7 +108,7 @@ def attention_backward_keys(
                     HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT, WHOLE,
                 )  # fmt: skip
                 dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
-                p, _, dx = gradients_at(
+                p, _, dx = score_gradients(
                     scores, seen, tanh, reference[None, :], dp, delta[None, :],
                     HAS_SOFTCAP, WHOLE and not (HAS_BIAS or HAS_MASK), DEGREE,
                 )  # fmt: skip
@@ -140,5 +123,5 @@ def attention_backward_keys(
         key_sum += key_part * scale
         value_sum += value_part
 
-    tl.store(dk_base + places * dk_row + d[None, :], key_sum.to(dk_base.dtype.element_ty), mask=held & in_d)
-    tl.store(dv_base + places * dv_row + dv[None, :], value_sum.to(dv_base.dtype.element_ty), mask=held & in_dv)
+    store_rows(key_sum, dk_base, columns, held, dk_row, 1, D_QK, BLOCK_D)
+    store_rows(value_sum, dv_base, columns, held, dv_row, 1, D_V, BLOCK_DV)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.score_gradients import gradients_at, reference_of
-from refattn_gpu.kernels.scores import LOG2_E, scores_at
+from refattn_gpu.kernels.exponential import LOG2_E
+from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
+from refattn_gpu.kernels.scores import visible_scores
 from refattn_gpu.kernels.special_values import finite
-from refattn_gpu.kernels.tiles import extent, load_tile, tile_and_head
-from refattn_gpu.kernels.visibility import end_of_keys, first_key, whole_tiles
+from refattn_gpu.kernels.tiles import extent, load_row, load_rows, store_rows, tile_and_head
+from refattn_gpu.kernels.visibility import number_of_tiles, tile_at, tiles_seen
 
 
 @triton.jit
@@ -64,19 +65,13 @@ def attention_backward_queries(
             dlse_base += query_start * dlse_row
     rows = first + tl.arange(0, BLOCK_M)
     inside = rows < queries
-    offsets = rows.to(tl.int64)
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
-    in_d, in_dv = (d < D_QK)[None, :], (dv < D_V)[None, :]
 
-    q_place = q_base + batch * q_batch + head * q_head + offsets[:, None] * q_row + d[None, :].to(tl.int64) * q_column
-    q = load_tile(q_place, inside[:, None], in_d, False, D_QK == BLOCK_D)
-    do_place = do_base + batch * do_batch + head * do_head
-    do_place += offsets[:, None] * do_row + dv[None, :].to(tl.int64) * do_column
-    do = load_tile(do_place, inside[:, None], in_dv, False, D_V == BLOCK_DV)
-    row_place = row_place + offsets
-    reference = reference_of(tl.load(lse_base + row_place, mask=inside, other=0.0))
-    delta = tl.load(delta_base + row_place, mask=inside, other=0.0)
+    q = load_rows(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, False, D_QK, BLOCK_D)
+    do_base += batch * do_batch + head * do_head
+    do = load_rows(do_base, rows, inside, do_row, do_column, False, D_V, BLOCK_DV)
+    row_place = row_place + rows.to(tl.int64)
+    reference = reference_of(load_row(lse_base + row_place, inside, False))
+    delta = load_row(delta_base + row_place, inside, False)
     slope = 0.0
     if HAS_ALIBI:
         slope = tl.load(slopes_base + batch * heads + head)
@@ -84,33 +79,22 @@ def attention_backward_queries(
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     sees_some = tl.zeros([BLOCK_M], tl.int32)
     low, high = first + alignment, tl.minimum(first + BLOCK_M, queries) - 1 + alignment
-    start = first_key(low, left, HAS_LEFT, BLOCK_N)
-    end = end_of_keys(high, keys, right, HAS_RIGHT)
-    whole, last = whole_tiles(start, end, low, high, keys, left, right, HAS_LEFT, HAS_RIGHT, BLOCK_N)
-    before = (whole - start) // BLOCK_N
+    start, whole, last, end = tiles_seen(low, high, keys, left, right, HAS_LEFT, HAS_RIGHT, BLOCK_N)
     steps = tl.arange(0, BLOCK_N)
-    far = steps.to(tl.int64)[:, None]
-    k_places = k_base + batch * k_batch + kv_head * k_head
-    k_offsets = far * k_row + d[None, :].to(tl.int64) * k_column
-    v_places = v_base + batch * v_batch + kv_head * v_head
-    v_offsets = far * v_row + dv[None, :].to(tl.int64) * v_column
+    k_base += batch * k_batch + kv_head * k_head
+    v_base += batch * v_batch + kv_head * v_head
     for WHOLE in tl.static_range(1, -1, -1):
-        count = (last - whole) // BLOCK_N
-        if not WHOLE:
-            count = before + tl.cdiv(tl.maximum(end - last, 0), BLOCK_N)
+        count = number_of_tiles(start, whole, last, end, WHOLE, BLOCK_N)
         for index in tl.range(0, count, num_stages=None if WHOLE else 1):
-            tile = whole + index * BLOCK_N
-            if not WHOLE:
-                tile = index * BLOCK_N + tl.where(index < before, start, last - before * BLOCK_N)
+            tile = tile_at(index, start, whole, last, WHOLE, BLOCK_N)
             columns = tile + steps
-            held = (columns < keys)[:, None]
-            k_place = k_places + tl.cast(tile, tl.int64) * k_row + k_offsets
-            k = load_tile(k_place, held, in_d, WHOLE, D_QK == BLOCK_D)
-            v_place = v_places + tl.cast(tile, tl.int64) * v_row + v_offsets
-            v = load_tile(v_place, held, in_dv, WHOLE, D_V == BLOCK_DV)
+            held = columns < keys
+            far = tl.cast(tile, tl.int64)
+            k = load_rows(k_base + far * k_row, steps, held, k_row, k_column, WHOLE, D_QK, BLOCK_D)
+            v = load_rows(v_base + far * v_row, steps, held, v_row, v_column, WHOLE, D_V, BLOCK_DV)
 
             products = tl.dot(q, tl.trans(k), input_precision=PRECISION)
-            scores, seen, tanh = scores_at(
+            scores, seen, tanh = visible_scores(
                 products, batch, head, rows[:, None], columns[None, :], queries, keys,
                 scale, softcap, left, right, alignment, slope,
                 bias_base, bias_batch, bias_head, bias_row, bias_column,
@@ -118,13 +102,13 @@ def attention_backward_queries(
                 HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT, WHOLE,
             )  # fmt: skip
             dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-            _, ds, dx = gradients_at(
+            _, ds, dx = score_gradients(
                 scores, seen, tanh, reference[:, None], dp, delta[:, None],
                 HAS_SOFTCAP, WHOLE and not (HAS_BIAS or HAS_MASK), DEGREE,
             )  # fmt: skip
             if HAS_BIAS:
                 ds_place = ds_base + row_place[:, None] * keys + columns[None, :]
-                tl.store(ds_place, ds, mask=inside[:, None] & (columns < keys)[None, :])
+                tl.store(ds_place, ds, mask=inside[:, None] & held[None, :])
             if HAS_SINKS:
                 sees_some = tl.maximum(sees_some, tl.max(seen.to(tl.int32), 1))
             if GUARDS_VALUES and (HAS_BIAS or HAS_MASK or not WHOLE):
@@ -132,13 +116,12 @@ def attention_backward_queries(
                 k = finite(k)
             acc = tl.dot(dx.to(k.dtype), k, acc, input_precision=PRECISION)
 
-    dq = (acc * scale).to(dq_base.dtype.element_ty)
-    tl.store(dq_base + offsets[:, None] * dq_row + d[None, :], dq, mask=inside[:, None] & in_d)
+    store_rows(acc * scale, dq_base, rows, inside, dq_row, 1, D_QK, BLOCK_D)
     if HAS_SINKS:
         # A sink is a key of which dP is 0. The output of a row that sees no key depends on nothing: dO says nothing.
         direct = tl.zeros([BLOCK_M], tl.float32)
         if HAS_DLSE:
-            dlse_place = dlse_base + batch * dlse_batch + head * dlse_head + offsets * dlse_row
-            direct = -tl.load(dlse_place, mask=inside, other=0.0)
+            dlse_base += batch * dlse_batch + head * dlse_head
+            direct = -load_row(dlse_base + rows.to(tl.int64) * dlse_row, inside, False)
         weight = tl.exp2(tl.load(sinks_base + head) * LOG2_E - reference)
         tl.store(dsink_base + row_place, -weight * tl.where(sees_some > 0, delta, direct), mask=inside)

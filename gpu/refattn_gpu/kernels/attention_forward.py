@@ -9,12 +9,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.exponential import exp2
-from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, raised, reciprocal, rescaling
-from refattn_gpu.kernels.scores import LOG2_E, visible_scores
-from refattn_gpu.kernels.special_values import finite, has_special, special_values
-from refattn_gpu.kernels.tiles import extent, load_tile, tile_and_head
-from refattn_gpu.kernels.visibility import end_of_keys, first_key, whole_tiles
+from refattn_gpu.kernels.exponential import LOG2_E
+from refattn_gpu.kernels.online import accumulated, log_sum_exp, of_sink, raised, reciprocal, weighed
+from refattn_gpu.kernels.scores import visible_scores
+from refattn_gpu.kernels.tiles import extent, load_rows, load_transposed, store_rows, tile_and_head
+from refattn_gpu.kernels.visibility import number_of_tiles, tile_at, tiles_seen
 
 
 @triton.jit
@@ -62,12 +61,8 @@ def attention_forward(
         lse_base += query_start
     rows = first + tl.arange(0, BLOCK_M)
     inside = rows < queries
-    offsets = rows.to(tl.int64)
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
 
-    q_place = q_base + batch * q_batch + head * q_head + offsets[:, None] * q_row + d[None, :].to(tl.int64) * q_column
-    q = load_tile(q_place, inside[:, None], (d < D_QK)[None, :], False, D_QK == BLOCK_D)
+    q = load_rows(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, False, D_QK, BLOCK_D)
     # Products take the scale's sign, so that the largest of them has the largest score.
     q = tl.where(scale < 0.0, -q, q)
     scale = tl.abs(scale)
@@ -78,65 +73,45 @@ def attention_forward(
     m = tl.full([BLOCK_M], float("-inf"), tl.float32)
     normaliser = tl.zeros([BLOCK_M], tl.float32)
     if HAS_SINKS:
-        # A key of weight 2^0 and value 0, which comes first.
-        sink = tl.load(sinks_base + head) * LOG2_E
-        m = tl.where(normaliser == 0.0, sink, m)
-        normaliser = tl.where(m == float("-inf"), 0.0, normaliser + 1.0)
+        m = tl.full([BLOCK_M], tl.load(sinks_base + head) * LOG2_E, tl.float32)
+        normaliser = of_sink(m)
     acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
 
     low, high = first + alignment, tl.minimum(first + BLOCK_M, queries) - 1 + alignment
-    start = first_key(low, left, HAS_LEFT, BLOCK_N)
-    end = end_of_keys(high, keys, right, HAS_RIGHT)
-    whole, last = whole_tiles(start, end, low, high, keys, left, right, HAS_LEFT, HAS_RIGHT, BLOCK_N)
-    before = (whole - start) // BLOCK_N
+    start, whole, last, end = tiles_seen(low, high, keys, left, right, HAS_LEFT, HAS_RIGHT, BLOCK_N)
     steps = tl.arange(0, BLOCK_N)
-    far = steps.to(tl.int64)
-    k_places = k_base + batch * k_batch + kv_head * k_head
-    k_offsets = far[None, :] * k_row + d[:, None].to(tl.int64) * k_column
-    v_places = v_base + batch * v_batch + kv_head * v_head
-    v_offsets = far[:, None] * v_row + dv[None, :].to(tl.int64) * v_column
+    k_base += batch * k_batch + kv_head * k_head
+    v_base += batch * v_batch + kv_head * v_head
     # Edges are few: their loads are not pipelined, which leaves registers to the other loop.
     for WHOLE in tl.static_range(1, -1, -1):
-        count = (last - whole) // BLOCK_N
-        if not WHOLE:
-            count = before + tl.cdiv(tl.maximum(end - last, 0), BLOCK_N)
+        count = number_of_tiles(start, whole, last, end, WHOLE, BLOCK_N)
         for index in tl.range(0, count, num_stages=None if WHOLE else 1):
-            tile = whole + index * BLOCK_N
-            if not WHOLE:
-                tile = index * BLOCK_N + tl.where(index < before, start, last - before * BLOCK_N)
+            tile = tile_at(index, start, whole, last, WHOLE, BLOCK_N)
             columns = tile + steps
             held = columns < keys
-            place = k_places + tl.cast(tile, tl.int64) * k_row + k_offsets
-            k = load_tile(place, (d < D_QK)[:, None], held[None, :], D_QK == BLOCK_D, WHOLE)
+            of_keys = k_base + tl.cast(tile, tl.int64) * k_row
+            k = load_transposed(of_keys, steps, held, k_row, k_column, WHOLE, D_QK, BLOCK_D)
             products = tl.dot(q, k, input_precision=PRECISION)
             if WHOLE and not (HAS_SOFTCAP or HAS_ALIBI or HAS_BIAS or HAS_MASK):
-                scores = products * (scale * LOG2_E)
+                scores, seen = products * (scale * LOG2_E), held[None, :]
                 maximum = raised(m, tl.max(products, 1) * (scale * LOG2_E), THRESHOLD)
             else:
                 scores, seen, _ = visible_scores(
-                    products, batch, head, rows, columns, queries, keys, scale, softcap, left, right, alignment, slope,
+                    products, batch, head, rows[:, None], columns[None, :], queries, keys,
+                    scale, softcap, left, right, alignment, slope,
                     bias_base, bias_batch, bias_head, bias_row, bias_column,
                     mask_base, mask_batch, mask_head, mask_row, mask_column,
                     HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT, WHOLE,
                 )  # fmt: skip
-                maximum = new_maximum(m, scores, THRESHOLD)
-            reference = guarded(maximum)
-            p = exp2(scores - reference[:, None], DEGREE)
-            rescale = rescaling(m, reference)
-            normaliser = normaliser * rescale + tl.sum(p, 1)
-            place = v_places + tl.cast(tile, tl.int64) * v_row + v_offsets
-            v = load_tile(place, held[:, None], (dv < D_V)[None, :], WHOLE, D_V == BLOCK_DV)
-            acc = acc * rescale[:, None]
-            if GUARDS_VALUES and (HAS_BIAS or HAS_MASK or not WHOLE):
-                unusual = has_special(v)
-                if unusual:
-                    acc += special_values(seen, v)
-                    v = finite(v)
-            acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+                maximum = raised(m, tl.max(scores, 1), THRESHOLD)
+            p, rescale, normaliser = weighed(scores, m, maximum, normaliser, DEGREE)
+            of_values = v_base + tl.cast(tile, tl.int64) * v_row
+            v = load_rows(of_values, steps, held, v_row, v_column, WHOLE, D_V, BLOCK_DV)
+            hides = GUARDS_VALUES and (HAS_BIAS or HAS_MASK or not WHOLE)
+            acc = accumulated(acc, rescale, p, v, seen, hides, PRECISION)
             m = maximum
 
     out = acc * reciprocal(normaliser)[:, None]
-    out_place = out_base + batch * out_batch + head * out_head
-    out_place += offsets[:, None] * out_row + dv[None, :].to(tl.int64) * out_column
-    tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < D_V)[None, :])
-    tl.store(lse_base + batch * lse_batch + head * lse_head + offsets, log_sum_exp(m, normaliser), mask=inside)
+    store_rows(out, out_base + batch * out_batch + head * out_head, rows, inside, out_row, out_column, D_V, BLOCK_DV)
+    lse_base += batch * lse_batch + head * lse_head
+    tl.store(lse_base + rows.to(tl.int64), log_sum_exp(m, normaliser), mask=inside)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, reciprocal
+from refattn_gpu.kernels.online import accumulated, log_sum_exp, raised, reciprocal, weighed
 from refattn_gpu.kernels.scores import visible_scores
-from refattn_gpu.kernels.special_values import finite, has_special, special_values
-from refattn_gpu.kernels.visibility import end_of_keys, first_key
+from refattn_gpu.kernels.tiles import rows_at, store_rows, transposed_at
+from refattn_gpu.kernels.visibility import end_of_seen, first_seen
 
 
 @triton.jit
@@ -50,19 +50,21 @@ def block_scaled_forward(
     rows = first + tl.arange(0, BLOCK_M)
     inside = rows < queries
     offsets = rows.to(tl.int64)
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
+    in_d = tl.arange(0, BLOCK_D) < d_qk
+    in_dv = tl.arange(0, BLOCK_DV) < d_v
 
-    q_place = q_base + batch * q_batch + head * q_head + offsets[:, None] * q_row + d[None, :].to(tl.int64) * q_column
-    q = tl.load(q_place, mask=inside[:, None] & (d < d_qk)[None, :], other=0.0)
+    q_place = rows_at(q_base + batch * q_batch + head * q_head, rows, q_row, q_column, BLOCK_D)
+    q = tl.load(q_place, mask=inside[:, None] & in_d[None, :], other=0.0)
+    k_base += batch * k_batch + kv_head * k_head
+    v_base += batch * v_batch + kv_head * v_head
     slope = 0.0
     if HAS_ALIBI:
         slope = tl.load(slopes_base + batch * heads + head)
     scales_place = scales_base + batch * scales_batch + head * scales_head + offsets * scales_row
     lse_place = lse_base + ((batch * heads + head) * queries + offsets) * blocks
 
-    start = first_key(first + alignment, left, HAS_LEFT, BLOCK_N)
-    end = end_of_keys(tl.minimum(first + BLOCK_M, queries) - 1 + alignment, keys, right, HAS_RIGHT)
+    start = first_seen(first + alignment, left, HAS_LEFT, BLOCK_N)
+    end = end_of_seen(tl.minimum(first + BLOCK_M, queries) - 1 + alignment, keys, right, HAS_RIGHT)
     out = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
     for block in range(blocks):
         block_start = block * block_keys
@@ -72,35 +74,24 @@ def block_scaled_forward(
         acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
         for tile in range(tl.maximum(start, block_start), tl.minimum(end, block_end), BLOCK_N):
             columns = tile + tl.arange(0, BLOCK_N)
-            places = columns.to(tl.int64)
             held = columns < block_end
-            k_place = k_base + batch * k_batch + kv_head * k_head
-            k_place += places[None, :] * k_row + d[:, None].to(tl.int64) * k_column
-            k = tl.load(k_place, mask=(d < d_qk)[:, None] & held[None, :], other=0.0)
+            k_place = transposed_at(k_base, columns, k_row, k_column, BLOCK_D)
+            k = tl.load(k_place, mask=in_d[:, None] & held[None, :], other=0.0)
             products = tl.dot(q, k, input_precision=PRECISION)
             # The keys end where the block does.
             scores, seen, _ = visible_scores(
-                products, batch, head, rows, columns, queries, block_end, scale, softcap, left, right, alignment, slope,
+                products, batch, head, rows[:, None], columns[None, :], queries, block_end,
+                scale, softcap, left, right, alignment, slope,
                 bias_base, bias_batch, bias_head, bias_row, bias_column,
                 mask_base, mask_batch, mask_head, mask_row, mask_column,
                 HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT,
             )  # fmt: skip
 
-            maximum = new_maximum(m, scores, 0.0)
-            reference = guarded(maximum)
-            p = tl.exp2(scores - reference[:, None])
-            rescale = tl.exp2(m - reference)
-            normaliser = normaliser * rescale + tl.sum(p, 1)
-            v_place = v_base + batch * v_batch + kv_head * v_head
-            v_place += places[:, None] * v_row + dv[None, :].to(tl.int64) * v_column
-            v = tl.load(v_place, mask=held[:, None] & (dv < d_v)[None, :], other=0.0)
-            acc = acc * rescale[:, None]
-            if GUARDS_VALUES:
-                unusual = has_special(v)
-                if unusual:
-                    acc += special_values(seen, v)
-                    v = finite(v)
-            acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+            maximum = raised(m, tl.max(scores, 1), 0.0)
+            p, rescale, normaliser = weighed(scores, m, maximum, normaliser, 0)
+            v_place = rows_at(v_base, columns, v_row, v_column, BLOCK_DV)
+            v = tl.load(v_place, mask=held[:, None] & in_dv[None, :], other=0.0)
+            acc = accumulated(acc, rescale, p, v, seen, GUARDS_VALUES, PRECISION)
             m = maximum
 
         # A product of the scale and the reciprocal could underflow where their product with a sum does not.
@@ -109,6 +100,4 @@ def block_scaled_forward(
         out += share[:, None] * softmax_of_block
         tl.store(lse_place + block, log_sum_exp(m, normaliser), mask=inside)
 
-    out_place = out_base + batch * out_batch + head * out_head
-    out_place += offsets[:, None] * out_row + dv[None, :].to(tl.int64) * out_column
-    tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < d_v)[None, :])
+    store_rows(out, out_base + batch * out_batch + head * out_head, rows, inside, out_row, out_column, d_v, BLOCK_DV)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.online import LN_2, guarded, reciprocal
-from refattn_gpu.kernels.scores import LOG2_E
+from refattn_gpu.kernels.exponential import LN_2, LOG2_E
+from refattn_gpu.kernels.online import guarded, reciprocal
 
 
 @triton.jit

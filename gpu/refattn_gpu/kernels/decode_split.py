@@ -9,10 +9,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, reciprocal
-from refattn_gpu.kernels.scores import LOG2_E, visible_scores
-from refattn_gpu.kernels.special_values import finite, has_special, special_values
-from refattn_gpu.kernels.visibility import end_of_keys, first_key
+from refattn_gpu.kernels.exponential import LOG2_E
+from refattn_gpu.kernels.online import accumulated, log_sum_exp, of_sink, raised, reciprocal, weighed
+from refattn_gpu.kernels.scores import visible_scores
+from refattn_gpu.kernels.tiles import rows_at, store_rows, transposed_at
+from refattn_gpu.kernels.visibility import end_of_seen, first_seen
 
 
 @triton.jit
@@ -74,8 +75,6 @@ def decode_split(
     inside = packed < group * queries
     rows = packed % queries
     head = kv_head * group + tl.where(inside, packed // queries, 0)
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
     length = keys
     if HAS_TABLE:
         length = tl.load(lengths_base + batch)
@@ -83,9 +82,13 @@ def decode_split(
     if BOTTOM_RIGHT:
         alignment = length - queries
 
-    q_offset = batch * q_batch + head * q_head + rows.to(tl.int64) * q_row
-    q_place = q_base + q_offset[:, None] + d[None, :].to(tl.int64) * q_column
-    q = tl.load(q_place, mask=inside[:, None] & (d < d_qk)[None, :], other=0.0)
+    # Rows are of several heads.
+    of_rows = batch * q_batch + head * q_head + rows.to(tl.int64) * q_row
+    in_d = tl.arange(0, BLOCK_D) < d_qk
+    in_dv = tl.arange(0, BLOCK_DV) < d_v
+    q = tl.load(rows_at(q_base, of_rows, 1, q_column, BLOCK_D), mask=inside[:, None] & in_d[None, :], other=0.0)
+    k_base += batch * k_batch + kv_head * k_head
+    v_base += batch * v_batch + kv_head * v_head
     slope = tl.zeros([BLOCK_M, 1], tl.float32)
     if HAS_ALIBI:
         slope = tl.load(slopes_base + batch * heads + head)[:, None]
@@ -93,47 +96,37 @@ def decode_split(
     m = tl.full([BLOCK_M], float("-inf"), tl.float32)
     normaliser = tl.zeros([BLOCK_M], tl.float32)
     if HAS_SINKS:
-        # A key of weight 2^0 and value 0, which comes first: in the first part.
+        # It comes first: in the first part.
         m = tl.where(split == 0, tl.load(sinks_base + head) * LOG2_E, m)
-        normaliser = tl.where(m == float("-inf"), 0.0, normaliser + 1.0)
+        normaliser = of_sink(m)
     acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
 
     size = split_size(length, split_keys, most_splits)
-    start = tl.maximum(split * size, first_key(alignment, left, HAS_LEFT, BLOCK_N))
-    end = tl.minimum((split + 1) * size, end_of_keys(queries - 1 + alignment, length, right, HAS_RIGHT))
+    start = tl.maximum(split * size, first_seen(alignment, left, HAS_LEFT, BLOCK_N))
+    end = tl.minimum((split + 1) * size, end_of_seen(queries - 1 + alignment, length, right, HAS_RIGHT))
     for tile in range(start, end, BLOCK_N):
         positions = tile + tl.arange(0, BLOCK_N)
         held = positions < length
         found = slots(table_base, table_batch, batch, positions, held, k_page, k_row, HAS_TABLE, PAGE)
-        k_place = k_base + batch * k_batch + kv_head * k_head + found[None, :] + d[:, None].to(tl.int64) * k_column
-        k = tl.load(k_place, mask=(d < d_qk)[:, None] & held[None, :], other=0.0)
+        k_place = transposed_at(k_base, found, 1, k_column, BLOCK_D)
+        k = tl.load(k_place, mask=in_d[:, None] & held[None, :], other=0.0)
         products = tl.dot(q, k, input_precision=PRECISION)
         scores, seen, _ = visible_scores(
-            products, batch, head[:, None], rows, positions, queries, length,
+            products, batch, head[:, None], rows[:, None], positions[None, :], queries, length,
             scale, softcap, left, right, alignment, slope,
             bias_base, bias_batch, bias_head, bias_row, bias_column,
             mask_base, mask_batch, mask_head, mask_row, mask_column,
             HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT,
         )  # fmt: skip
 
-        maximum = new_maximum(m, scores, 0.0)
-        reference = guarded(maximum)
-        p = tl.exp2(scores - reference[:, None])
-        rescale = tl.exp2(m - reference)
-        normaliser = normaliser * rescale + tl.sum(p, 1)
+        maximum = raised(m, tl.max(scores, 1), 0.0)
+        p, rescale, normaliser = weighed(scores, m, maximum, normaliser, 0)
         found = slots(table_base, table_batch, batch, positions, held, v_page, v_row, HAS_TABLE, PAGE)
-        v_place = v_base + batch * v_batch + kv_head * v_head + found[:, None] + dv[None, :].to(tl.int64) * v_column
-        v = tl.load(v_place, mask=held[:, None] & (dv < d_v)[None, :], other=0.0)
-        acc = acc * rescale[:, None]
-        if GUARDS_VALUES:
-            special = has_special(v)
-            if special:
-                acc += special_values(seen, v)
-                v = finite(v)
-        acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+        v_place = rows_at(v_base, found, 1, v_column, BLOCK_DV)
+        v = tl.load(v_place, mask=held[:, None] & in_dv[None, :], other=0.0)
+        acc = accumulated(acc, rescale, p, v, seen, GUARDS_VALUES, PRECISION)
         m = maximum
 
     row = split.to(tl.int64) * rows_of_all + (batch * heads + head) * queries + rows
-    out_place = out_base + row[:, None] * d_v + dv[None, :]
-    tl.store(out_place, acc * reciprocal(normaliser)[:, None], mask=inside[:, None] & (dv < d_v)[None, :])
+    store_rows(acc * reciprocal(normaliser)[:, None], out_base, row, inside, d_v, 1, d_v, BLOCK_DV)
     tl.store(lse_base + row, log_sum_exp(m, normaliser), mask=inside)

@@ -1,5 +1,7 @@
 """Two to a power: the hardware's instruction, or a polynomial that runs on the units that add and multiply.
 
+LOG2_E takes nats to powers of two, and LN_2 takes them back.
+
 The polynomials are those of refattn.models.exp2. Zadouri et al., FlashAttention-4 (2026). May import: triton,
 refattn.models.exp2.
 """
@@ -11,6 +13,8 @@ import triton.language as tl
 
 from refattn.models.exp2 import COEFFICIENTS
 
+LOG2_E = tl.constexpr(1.4426950408889634)
+LN_2 = tl.constexpr(0.6931471805599453)
 # Degree 5 at most. The lowest coefficient of each is 1.
 C3 = tl.constexpr(COEFFICIENTS[3])
 C4 = tl.constexpr(COEFFICIENTS[4])

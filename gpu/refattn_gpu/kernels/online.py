@@ -1,6 +1,7 @@
 """The state of online softmax in base 2, as device functions: (m, normaliser, acc), the last two in units of 2^m.
 
-May import: triton.
+Milakov and Gimelshein (2018). A tile of keys raises m, weighs itself, and is added to acc. May import: triton,
+refattn_gpu.kernels.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-LN_2 = tl.constexpr(0.6931471805599453)
+from refattn_gpu.kernels.exponential import LN_2, exp2
+from refattn_gpu.kernels.special_values import finite, has_special, special_values
 
 
 @triton.jit
@@ -18,14 +20,16 @@ def guarded(m):
 
 
 @triton.jit
-def new_maximum(m, scores, THRESHOLD: tl.constexpr):
-    """The reference after a tile; one that grows by at most THRESHOLD powers of two stays (conditional rescale)."""
-    return raised(m, tl.max(scores, 1), THRESHOLD)
+def of_sink(m):
+    """The normaliser of rows that begin with a sink of score m, a key of weight 2^0 and value 0; 0 where m is -inf."""
+    return tl.where(m == float("-inf"), 0.0, 1.0)
 
 
 @triton.jit
 def raised(m, found, THRESHOLD: tl.constexpr):
-    """The same, given the largest score of the tile."""
+    """m after a tile whose largest scores are `found`; one that grows by at most THRESHOLD powers of two stays
+    (conditional rescale).
+    """
     found = tl.maximum(m, found)
     if THRESHOLD > 0:
         kept = (m != float("-inf")) & (guarded(found) - guarded(m) <= THRESHOLD)
@@ -34,9 +38,28 @@ def raised(m, found, THRESHOLD: tl.constexpr):
 
 
 @triton.jit
-def rescaling(m, reference):
-    """What takes numbers in units of 2^m to those of 2^reference: 0 where nothing has been seen before."""
-    return tl.exp2(m - reference)
+def weighed(scores, m, maximum, normaliser, DEGREE: tl.constexpr):
+    """(p, rescale, normaliser) of a tile that raises m to `maximum`: its weights in units of 2^maximum, what takes the
+    state to these units, which is 0 where nothing has been seen before, and the normaliser with them. DEGREE is exp2's.
+    """
+    reference = guarded(maximum)
+    p = exp2(scores - reference[:, None], DEGREE)
+    rescale = tl.exp2(m - reference)
+    return p, rescale, normaliser * rescale + tl.sum(p, 1)
+
+
+@triton.jit
+def accumulated(acc, rescale, p, v, seen, GUARDED: tl.constexpr, PRECISION: tl.constexpr):
+    """acc with the products of a tile's weights and values; GUARDED keeps NaN and infinities of values from rows that
+    do not see them.
+    """
+    acc = acc * rescale[:, None]
+    if GUARDED:
+        unusual = has_special(v)
+        if unusual:
+            acc += special_values(seen, v)
+            v = finite(v)
+    return tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
 
 
 @triton.jit

@@ -8,9 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.exponential import exp2
+from refattn_gpu.kernels.exponential import LOG2_E, exp2
 from refattn_gpu.kernels.online import guarded
-from refattn_gpu.kernels.scores import LOG2_E
 
 
 @triton.jit
@@ -20,21 +19,14 @@ def reference_of(lse):
 
 
 @triton.jit
-def score_gradients(scores, seen, tanh, reference, dp, delta, HAS_SOFTCAP: tl.constexpr):
-    """(P, dS, dX), all (BLOCK_M, BLOCK_N), 0 where nothing is seen, from visible_scores and dP = dO V^T.
-
-    P = exp(S - LSE); dS = P (dP - Delta) is the gradient of a score, dX that of what was capped, before the scale.
-    """
-    return gradients_at(scores, seen, tanh, reference[:, None], dp, delta[:, None], HAS_SOFTCAP, False, 0)
-
-
-@triton.jit
-def gradients_at(
+def score_gradients(
     scores, seen, tanh, reference, dp, delta, HAS_SOFTCAP: tl.constexpr, ALL_SEEN: tl.constexpr, DEGREE: tl.constexpr
 ):
-    """score_gradients with queries along either axis: reference and delta have two. DEGREE is that of exp2.
+    """(P, dS, dX), 0 where nothing is seen, from visible_scores and dP = dO V^T, all of one shape.
 
-    ALL_SEEN says that nothing of the tile is hidden.
+    P = exp(S - LSE); dS = P (dP - Delta) is the gradient of a score, dX that of what was capped, before the scale.
+    reference and delta have two axes, and queries lie along either. ALL_SEEN says that nothing of the tile is hidden;
+    DEGREE is that of exp2.
     """
     p = exp2(scores - reference, DEGREE)
     ds = p * (dp - delta)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from refattn_gpu.kernels.exponential import LOG2_E
 from refattn_gpu.kernels.visibility import sees
-
-LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
@@ -33,29 +32,13 @@ def visible_scores(
     HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
     HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, WHOLE: tl.constexpr = False,
 ):  # fmt: skip
-    """(scores, seen, tanh) of the raw products Q K^T, all (BLOCK_M, BLOCK_N); scores are -inf where nothing is seen.
+    """(scores, seen, tanh) of the raw products Q K^T, all of their shape; scores are -inf where nothing is seen.
 
-    tanh is the softcap's; without one it is not to be used. Without softcap, ALiBi and bias, a subtraction from the
-    scores may be contracted with their scaling. In a WHOLE tile nothing but mask and bias hides anything; rows and
-    columns beyond the last have scores there, too.
+    The queries `rows` and the keys `columns` have two axes, and lie along either. tanh is the softcap's; without one it
+    is not to be used. Without softcap, ALiBi and bias, a subtraction from the scores may be contracted with their
+    scaling. In a WHOLE tile nothing but mask and bias hides anything; rows and columns beyond the last have scores
+    there, too.
     """
-    return scores_at(
-        products, batch, head, rows[:, None], columns[None, :], queries, keys, scale, softcap, left, right, alignment,
-        slope, bias_base, bias_batch, bias_head, bias_row, bias_column,
-        mask_base, mask_batch, mask_head, mask_row, mask_column,
-        HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT, WHOLE,
-    )  # fmt: skip
-
-
-@triton.jit
-def scores_at(
-    products, batch, head, rows, columns, queries, keys, scale, softcap, left, right, alignment, slope,
-    bias_base, bias_batch, bias_head, bias_row, bias_column,
-    mask_base, mask_batch, mask_head, mask_row, mask_column,
-    HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
-    HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, WHOLE: tl.constexpr,
-):  # fmt: skip
-    """visible_scores of products of which the queries `rows` and keys `columns`, of two axes, lie along either axis."""
     held = (rows < queries) & (columns < keys)
     seen = held
     if not WHOLE:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.softmax_forward import LOG2_E, elements, row_tile
+from refattn_gpu.kernels.exponential import LOG2_E
+from refattn_gpu.kernels.softmax_forward import elements, row_tile, store_elements
 
 
 @triton.jit
@@ -37,9 +38,4 @@ def softmax_backward(
             y = elements(y_start, inside, tile, columns, y_column, 0.0, BLOCK_N)
             dy = elements(dy_start, inside, tile, columns, dy_column, 0.0, BLOCK_N)
         dx = dy - tl.exp2(y * LOG2_E) * total[:, None] if KIND == "log_softmax" else y * (dy - total[:, None])
-        place = tile + tl.arange(0, BLOCK_N)
-        tl.store(
-            dx_place + place.to(tl.int64)[None, :] * dx_column,
-            dx.to(dx_base.dtype.element_ty),
-            mask=inside[:, None] & (place < columns)[None, :],
-        )
+        store_elements(dx, dx_place, inside, tile, columns, dx_column, BLOCK_N)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.online import LN_2, guarded
-
-LOG2_E = tl.constexpr(1.4426950408889634)
+from refattn_gpu.kernels.exponential import LN_2, LOG2_E
+from refattn_gpu.kernels.online import guarded
 
 
 @triton.jit
@@ -33,6 +32,17 @@ def elements(start, inside, tile, columns, column_stride, other, BLOCK_N: tl.con
         other=other,
     )
     return found.to(tl.float32)
+
+
+@triton.jit
+def store_elements(x, start, inside, tile, columns, column_stride, BLOCK_N: tl.constexpr):
+    """Store x (BLOCK_R, BLOCK_N), rounded, as the elements from column `tile` on, up to a row's end."""
+    place = tile + tl.arange(0, BLOCK_N)
+    tl.store(
+        start + place.to(tl.int64)[None, :] * column_stride,
+        x.to(start.dtype.element_ty),
+        mask=inside[:, None] & (place < columns)[None, :],
+    )
 
 
 @triton.jit
@@ -77,9 +87,4 @@ def softmax_forward(
                 x = elements(start, inside, tile, columns, x_column, float("-inf"), BLOCK_N)
             distance = x - reference[:, None]
             out = distance - logarithm if KIND == "log_softmax" else tl.exp2(distance * LOG2_E) * factor
-            place = tile + tl.arange(0, BLOCK_N)
-            tl.store(
-                out_place + place.to(tl.int64)[None, :] * out_column,
-                out.to(out_base.dtype.element_ty),
-                mask=inside[:, None] & (place < columns)[None, :],
-            )
+            store_elements(out, out_place, inside, tile, columns, out_column, BLOCK_N)

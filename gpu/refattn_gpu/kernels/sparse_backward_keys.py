@@ -11,10 +11,9 @@ import triton
 import triton.language as tl
 
 from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
-from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
-from refattn_gpu.kernels.sparse_rows import gathered
+from refattn_gpu.kernels.sparse_intervals import intervals, seen_scores, spanned, within
 from refattn_gpu.kernels.special_values import finite, has_special, special_values
-from refattn_gpu.kernels.tiles import tile_and_head
+from refattn_gpu.kernels.tiles import load_row, load_rows, store_rows, tile_and_head
 
 
 @triton.jit
@@ -27,8 +26,6 @@ def key_gradients(
 
     GUARDED keeps NaN and infinities of Q and dO from keys that their rows do not see.
     """
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
     key_sum = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
     value_sum = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
     specials = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
@@ -36,14 +33,16 @@ def key_gradients(
         slots = tile + tl.arange(0, BLOCK_M)
         inside = slots < end
         rows = tl.load(rows_base + slots, mask=inside, other=0)
-        q = gathered(q_base, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
-        do = gathered(do_base, rows, inside, do_row, do_column, dv, D_V, BLOCK_DV)
-        reference = reference_of(tl.load(lse_base + rows, mask=inside, other=0.0))
-        delta = tl.load(delta_base + rows, mask=inside, other=0.0)
+        q = load_rows(q_base, rows, inside, q_row, q_column, False, D_QK, BLOCK_D)
+        do = load_rows(do_base, rows, inside, do_row, do_column, False, D_V, BLOCK_DV)
+        reference = reference_of(load_row(lse_base + rows, inside, False))
+        delta = load_row(delta_base + rows, inside, False)
         seen = tl.trans(within(slots, lows, highs))
         scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        p, _, ds = score_gradients(scores, seen, scores, reference, dp, delta, False)
+        p, _, ds = score_gradients(
+            scores, seen, scores, reference[:, None], dp, delta[:, None], False, False, 0
+        )  # fmt: skip
         if GUARDED:
             # A row of Q that holds NaN has made ds NaN wherever it sees.
             q = finite(q)
@@ -79,18 +78,14 @@ def sparse_backward_keys(
     kv_head = head // group
     key_slots = tile_of_keys * BLOCK_N + tl.arange(0, BLOCK_N)
     held = key_slots < keys
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
 
     place = batch * columns_batch + head * columns_head + key_slots
-    columns = tl.load(columns_base + place, mask=held, other=0)
-    lows = tl.load(lows_base + place, mask=held, other=0)
-    highs = tl.load(highs_base + place, mask=held, other=0)
+    columns, lows, highs = intervals(columns_base, lows_base, highs_base, place, held)
     rows_base += batch * rows_batch + head * rows_head
     q_base += batch * q_batch + head * q_head
     do_base += batch * do_batch + head * do_head
-    k = gathered(k_base + batch * k_batch + kv_head * k_head, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
-    v = gathered(v_base + batch * v_batch + kv_head * v_head, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
+    k = load_rows(k_base + batch * k_batch + kv_head * k_head, columns, held, k_row, k_column, False, D_QK, BLOCK_D)
+    v = load_rows(v_base + batch * v_batch + kv_head * v_head, columns, held, v_row, v_column, False, D_V, BLOCK_DV)
 
     lse_base += program * queries
     delta_base += program * queries
@@ -108,8 +103,6 @@ def sparse_backward_keys(
                 start, end, scale, True, PRECISION, D_QK, D_V, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_DV,
             )  # fmt: skip
 
-    place = (program * keys + columns)[:, None]
-    dk = (key_sum * scale).to(dk_base.dtype.element_ty)
-    tl.store(dk_base + place * D_QK + d[None, :], dk, mask=held[:, None] & (d < D_QK)[None, :])
-    dv_place = dv_base + place * D_V + dv[None, :]
-    tl.store(dv_place, value_sum.to(dv_base.dtype.element_ty), mask=held[:, None] & (dv < D_V)[None, :])
+    row_place = program * keys + columns
+    store_rows(key_sum * scale, dk_base, row_place, held, D_QK, 1, D_QK, BLOCK_D)
+    store_rows(value_sum, dv_base, row_place, held, D_V, 1, D_V, BLOCK_DV)

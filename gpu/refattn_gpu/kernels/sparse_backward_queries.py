@@ -9,10 +9,9 @@ import triton
 import triton.language as tl
 
 from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
-from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
-from refattn_gpu.kernels.sparse_rows import gathered
+from refattn_gpu.kernels.sparse_intervals import intervals, seen_scores, spanned, within
 from refattn_gpu.kernels.special_values import finite, has_special
-from refattn_gpu.kernels.tiles import tile_and_head
+from refattn_gpu.kernels.tiles import load_row, load_rows, store_rows, tile_and_head
 
 
 @triton.jit
@@ -25,19 +24,17 @@ def query_gradient(
 
     GUARDED keeps NaN and infinities of keys from rows that do not see them.
     """
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
     acc = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     for tile in range(start, end, BLOCK_N):
         key_slots = tile + tl.arange(0, BLOCK_N)
         held = key_slots < end
         columns = tl.load(columns_base + key_slots, mask=held, other=0)
-        k = gathered(k_base, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
-        v = gathered(v_base, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
+        k = load_rows(k_base, columns, held, k_row, k_column, False, D_QK, BLOCK_D)
+        v = load_rows(v_base, columns, held, v_row, v_column, False, D_V, BLOCK_DV)
         seen = within(key_slots, starts, ends)
         scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
         dp = tl.dot(do, tl.trans(v), input_precision=PRECISION)
-        _, _, ds = score_gradients(scores, seen, scores, reference, dp, delta, False)
+        _, _, ds = score_gradients(scores, seen, scores, reference[:, None], dp, delta[:, None], False, False, 0)
         if GUARDED:
             # A row that sees a key that holds NaN has made ds NaN wherever it sees.
             k = finite(k)
@@ -63,21 +60,17 @@ def sparse_backward_queries(
     kv_head = head // group
     slots = tile_of_queries * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = slots < queries
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
 
     place = batch * rows_batch + head * rows_head + slots
-    rows = tl.load(rows_base + place, mask=inside, other=0)
-    starts = tl.load(starts_base + place, mask=inside, other=0)
-    ends = tl.load(ends_base + place, mask=inside, other=0)
+    rows, starts, ends = intervals(rows_base, starts_base, ends_base, place, inside)
     columns_base += batch * columns_batch + head * columns_head
     k_base += batch * k_batch + kv_head * k_head
     v_base += batch * v_batch + kv_head * v_head
-    q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
-    do = gathered(do_base + batch * do_batch + head * do_head, rows, inside, do_row, do_column, dv, D_V, BLOCK_DV)
+    q = load_rows(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, False, D_QK, BLOCK_D)
+    do = load_rows(do_base + batch * do_batch + head * do_head, rows, inside, do_row, do_column, False, D_V, BLOCK_DV)
     row_place = program * queries + rows
-    reference = reference_of(tl.load(lse_base + row_place, mask=inside, other=0.0))
-    delta = tl.load(delta_base + row_place, mask=inside, other=0.0)
+    reference = reference_of(load_row(lse_base + row_place, inside, False))
+    delta = load_row(delta_base + row_place, inside, False)
 
     start, end = spanned(starts, ends, keys)
     acc = query_gradient(
@@ -93,5 +86,4 @@ def sparse_backward_queries(
                 start, end, scale, True, PRECISION, D_QK, D_V, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_DV,
             )  # fmt: skip
 
-    dq = (acc * scale).to(dq_base.dtype.element_ty)
-    tl.store(dq_base + row_place[:, None] * D_QK + d[None, :], dq, mask=inside[:, None] & (d < D_QK)[None, :])
+    store_rows(acc * scale, dq_base, row_place, inside, D_QK, 1, D_QK, BLOCK_D)

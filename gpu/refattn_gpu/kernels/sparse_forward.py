@@ -9,11 +9,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.online import guarded, log_sum_exp, new_maximum, reciprocal
-from refattn_gpu.kernels.sparse_intervals import seen_scores, spanned, within
-from refattn_gpu.kernels.sparse_rows import gathered
+from refattn_gpu.kernels.online import log_sum_exp, raised, reciprocal, weighed
+from refattn_gpu.kernels.sparse_intervals import intervals, seen_scores, spanned, within
 from refattn_gpu.kernels.special_values import finite, has_special, special_values
-from refattn_gpu.kernels.tiles import tile_and_head
+from refattn_gpu.kernels.tiles import load_rows, store_rows, tile_and_head
 
 
 @triton.jit
@@ -26,8 +25,6 @@ def attended(
 
     GUARDED keeps NaN and infinities of values from rows that do not see them.
     """
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
     m = tl.full([BLOCK_M], float("-inf"), tl.float32)
     normaliser = tl.zeros([BLOCK_M], tl.float32)
     acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
@@ -36,15 +33,12 @@ def attended(
         key_slots = tile + tl.arange(0, BLOCK_N)
         held = key_slots < end
         columns = tl.load(columns_base + key_slots, mask=held, other=0)
-        k = gathered(k_base, columns, held, k_row, k_column, d, D_QK, BLOCK_D)
+        k = load_rows(k_base, columns, held, k_row, k_column, False, D_QK, BLOCK_D)
         seen = within(key_slots, starts, ends)
         scores = seen_scores(tl.dot(q, tl.trans(k), input_precision=PRECISION), seen, scale)
-        maximum = new_maximum(m, scores, 0.0)
-        reference = guarded(maximum)
-        p = tl.exp2(scores - reference[:, None])
-        rescale = tl.exp2(m - reference)
-        normaliser = normaliser * rescale + tl.sum(p, 1)
-        v = gathered(v_base, columns, held, v_row, v_column, dv, D_V, BLOCK_DV)
+        maximum = raised(m, tl.max(scores, 1), 0.0)
+        p, rescale, normaliser = weighed(scores, m, maximum, normaliser, 0)
+        v = load_rows(v_base, columns, held, v_row, v_column, False, D_V, BLOCK_DV)
         acc = acc * rescale[:, None]
         if GUARDED:
             specials += special_values(seen, v)
@@ -78,17 +72,13 @@ def sparse_forward(
     kv_head = head // group
     slots = tile_of_queries * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = slots < queries
-    d = tl.arange(0, BLOCK_D)
-    dv = tl.arange(0, BLOCK_DV)
 
     place = batch * rows_batch + head * rows_head + slots
-    rows = tl.load(rows_base + place, mask=inside, other=0)
-    starts = tl.load(starts_base + place, mask=inside, other=0)
-    ends = tl.load(ends_base + place, mask=inside, other=0)
+    rows, starts, ends = intervals(rows_base, starts_base, ends_base, place, inside)
     columns_base += batch * columns_batch + head * columns_head
     k_base += batch * k_batch + kv_head * k_head
     v_base += batch * v_batch + kv_head * v_head
-    q = gathered(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, d, D_QK, BLOCK_D)
+    q = load_rows(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, False, D_QK, BLOCK_D)
 
     start, end = spanned(starts, ends, keys)
     m, normaliser, acc = attended(
@@ -106,6 +96,5 @@ def sparse_forward(
 
     out = acc * reciprocal(normaliser)[:, None]
     row_place = program * queries + rows
-    out_place = out_base + row_place[:, None] * D_V + dv[None, :]
-    tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None] & (dv < D_V)[None, :])
+    store_rows(out, out_base, row_place, inside, D_V, 1, D_V, BLOCK_DV)
     tl.store(lse_base + row_place, log_sum_exp(m, normaliser), mask=inside)

@@ -8,7 +8,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.scores import LOG2_E
+from refattn_gpu.kernels.exponential import LOG2_E
+
+
+@triton.jit
+def intervals(order_base, starts_base, ends_base, place, inside):
+    """(tokens, starts, ends) of a line of slots: the tokens that they hold, and what each of these sees or is seen by,
+    which is nothing where it is not inside.
+    """
+    tokens = tl.load(order_base + place, mask=inside, other=0)
+    starts = tl.load(starts_base + place, mask=inside, other=0)
+    return tokens, starts, tl.load(ends_base + place, mask=inside, other=0)
 
 
 @triton.jit

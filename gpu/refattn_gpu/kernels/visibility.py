@@ -1,65 +1,14 @@
-"""Which keys a tile of queries sees, as device functions: the integer predicates of refattn.visibility.
+"""Which keys a query sees, and which tiles of keys a tile of queries sees or is seen by, as device functions.
 
-May import: triton.
+The integer predicates of refattn.visibility, on aligned positions: an index of a query plus the alignment, and an index
+of a key. A position sees from `back` before it to `ahead` after it, where these are limits. Of a query on the axis of
+keys they are the window's left and right, and of a key on the axis of queries its right and left. May import: triton.
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
-
-
-@triton.jit
-def first_key(row, left, HAS_LEFT: tl.constexpr, BLOCK_N: tl.constexpr):
-    """The start of the first tile of keys that some query from the aligned position `row` on sees."""
-    start = 0
-    if HAS_LEFT:
-        start = tl.maximum(row - left, 0) // BLOCK_N * BLOCK_N
-    return start
-
-
-@triton.jit
-def end_of_keys(row, keys, right, HAS_RIGHT: tl.constexpr):
-    """One past the last key that some query up to the aligned position `row` sees."""
-    end = keys
-    if HAS_RIGHT:
-        end = tl.minimum(keys, tl.maximum(row + right + 1, 0))
-    return end
-
-
-@triton.jit
-def whole_tiles(
-    start, end, low, high, keys, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, BLOCK_N: tl.constexpr
-):
-    """(first, last) of the whole tiles of keys between start and end: all that the aligned positions low .. high see.
-
-    The tiles from start on and before `first`, and those from `last` on, are at the edges of what is seen. With left
-    and right exchanged, the whole tiles of `keys` queries that see all of the keys low .. high.
-    """
-    first = start
-    if HAS_LEFT:
-        first = tl.maximum(start, tl.cdiv(tl.maximum(high - left, 0), BLOCK_N) * BLOCK_N)
-        first = tl.minimum(first, start + tl.cdiv(tl.maximum(end - start, 0), BLOCK_N) * BLOCK_N)
-    last = end_of_keys(low, keys, right, HAS_RIGHT) // BLOCK_N * BLOCK_N
-    return first, tl.maximum(last, first)
-
-
-@triton.jit
-def first_query(key, right, HAS_RIGHT: tl.constexpr, BLOCK_M: tl.constexpr):
-    """The start of the first tile of queries that see some key from `key` on, a key's index less the alignment."""
-    start = 0
-    if HAS_RIGHT:
-        start = tl.maximum(key - right, 0) // BLOCK_M * BLOCK_M
-    return start
-
-
-@triton.jit
-def end_of_queries(key, queries, left, HAS_LEFT: tl.constexpr):
-    """One past the last query that sees some key up to `key`, a key's index less the alignment."""
-    end = queries
-    if HAS_LEFT:
-        end = tl.minimum(queries, tl.maximum(key + left + 1, 0))
-    return end
 
 
 @triton.jit
@@ -73,3 +22,54 @@ def sees(held, rows, columns, left, right, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl
     if HAS_RIGHT:
         held = held & (columns <= rows + right)
     return held
+
+
+@triton.jit
+def first_seen(position, back, HAS_BACK: tl.constexpr, BLOCK: tl.constexpr):
+    """The start of the first tile that `position`, or one after it, sees."""
+    start = 0
+    if HAS_BACK:
+        start = tl.maximum(position - back, 0) // BLOCK * BLOCK
+    return start
+
+
+@triton.jit
+def end_of_seen(position, length, ahead, HAS_AHEAD: tl.constexpr):
+    """One past the last of `length` indices that `position`, or one before it, sees."""
+    end = length
+    if HAS_AHEAD:
+        end = tl.minimum(length, tl.maximum(position + ahead + 1, 0))
+    return end
+
+
+@triton.jit
+def tiles_seen(low, high, length, back, ahead, HAS_BACK: tl.constexpr, HAS_AHEAD: tl.constexpr, BLOCK: tl.constexpr):
+    """(start, whole, last, end): some of the positions low .. high see from start to end, and all of them see all of
+    the tiles from whole to last. The tiles before and after those are the edges.
+    """
+    start = first_seen(low, back, HAS_BACK, BLOCK)
+    end = end_of_seen(high, length, ahead, HAS_AHEAD)
+    whole = start
+    if HAS_BACK:
+        whole = tl.maximum(start, tl.cdiv(tl.maximum(high - back, 0), BLOCK) * BLOCK)
+        whole = tl.minimum(whole, start + tl.cdiv(tl.maximum(end - start, 0), BLOCK) * BLOCK)
+    last = end_of_seen(low, length, ahead, HAS_AHEAD) // BLOCK * BLOCK
+    return start, whole, tl.maximum(last, whole), end
+
+
+@triton.jit
+def number_of_tiles(start, whole, last, end, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    """How many WHOLE tiles there are, or how many at the edges, of what tiles_seen gives."""
+    at_edges = (whole - start) // BLOCK + tl.cdiv(tl.maximum(end - last, 0), BLOCK)
+    return (last - whole) // BLOCK if WHOLE else at_edges
+
+
+@triton.jit
+def tile_at(index, start, whole, last, WHOLE: tl.constexpr, BLOCK: tl.constexpr):
+    """The start of one of these tiles."""
+    if WHOLE:
+        tile = whole + index * BLOCK
+    else:
+        before = (whole - start) // BLOCK
+        tile = index * BLOCK + tl.where(index < before, start, last - before * BLOCK)
+    return tile

@@ -94,10 +94,12 @@ class Decode(OnThisMachine):
         self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, spec: AttentionSpec = PLAIN
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Raises InvalidValue or InvalidType before anything is launched, naming the argument."""
-        checked(q, k, v, spec.replace(key_positions=None))
-        shape = problem_shape(q, k, v, spec)
-        cache = Cache(k, v, in_order(k), in_order(v), shape.keys)
-        if spec.key_positions is not None:
+        if spec.key_positions is None:
+            shape = checked(q, k, v, spec)
+            cache = Cache(k, v, in_order(k), in_order(v), shape.keys)
+        else:
+            checked(q, k, v, spec.replace(key_positions=None))
+            shape = problem_shape(q, k, v, spec)
             positions = np.broadcast_to(np.atleast_2d(spec.key_positions), (shape.batch, shape.keys))
             page, table, lengths = pages_of(positions)
             pages, held = (torch.from_numpy(array).to(q.device) for array in (table, lengths))
@@ -149,7 +151,7 @@ class Decode(OnThisMachine):
             cache[:1, :1].transpose(1, 2).expand(q.shape[0], cache.shape[2], keys, cache.shape[3])
             for cache in (k_cache, v_cache)
         )
-        checked(q, k, v, spec)
+        shape = checked(q, k, v, spec)
         if self.check_indices:
             checked_indices(block_table, lengths, k_cache.shape[0], page)
         k_strides, v_strides = (
@@ -158,7 +160,7 @@ class Decode(OnThisMachine):
         cache = Cache(
             k_cache, v_cache, k_strides, v_strides, keys, block_table.contiguous(), lengths.contiguous(), page
         )
-        return self.launch(q, cache, problem_shape(q, k, v, spec), spec)
+        return self.launch(q, cache, shape, spec)
 
     def launch(
         self, q: torch.Tensor, cache: Cache, shape: Shape, spec: AttentionSpec

@@ -39,7 +39,7 @@ def attention_maps(views: Views) -> Any:
     """A row of maps a head, a column a method: the weight of each key for each query."""
     names = list(views.heads[0].weights)
     with plt.rc_context(STYLE):
-        size = (2.1 * len(names) + 0.9, 2.25 * len(views.heads) + 0.35)
+        size = (2.1 * len(names) + 0.9, 2.0 * len(views.heads) + 0.5)
         figure, axes = plt.subplots(len(views.heads), len(names), figsize=size, squeeze=False, layout="constrained")
         colours = plt.get_cmap("magma").with_extremes(bad="#ececec", under=plt.get_cmap("magma")(0))
         image = None
@@ -57,7 +57,7 @@ def attention_maps(views: Views) -> Any:
             row[0].set_ylabel(f"layer {head.layer}, head {head.head}\nquery")
         for axis in axes[-1]:
             axis.set_xlabel("key")
-        bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.01)
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.01, extend="min")
         bar.set_label("weight")
         bar.outline.set_visible(False)
     return figure
@@ -89,8 +89,10 @@ def perplexities(results: Sequence[dict[str, Any]]) -> Any:
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(5.4, 3.6), layout="constrained")
         blocks = sorted({each["blocks"] for each in results if each["method"] != "exact"})
-        for name, found in _by_method(results).items():
-            x = [each["blocks"] for each in found]
+        methods = _by_method(results)
+        for index, (name, found) in enumerate(methods.items()):
+            # Side by side, as methods that cost nearly the same would hide one another.
+            x = [each["blocks"] * 2 ** (0.03 * (index - (len(methods) - 1) / 2)) for each in found]
             y, doubt = [each["change"] for each in found], [each["doubt"] for each in found]
             style = {"color": COLOURS.get(name), "marker": MARKERS.get(name, "."), "markersize": 4.5, "linewidth": 1.2}
             axis.errorbar(x, y, doubt, capsize=2, label=name, **style)

@@ -31,6 +31,7 @@ from refattn.oracle import (  # noqa: E402
     words,
 )
 from refattn.oracle.enclosure import Enclosure  # noqa: E402
+from tests.benchmarks import rung_containment  # noqa: E402
 
 BITS = 600
 PLAIN = AttentionSpec()
@@ -223,6 +224,13 @@ def test_a_forgotten_part_is_not_contained(name: str, fault: Any, monkeypatch: p
     shape = problem_shape(q, k, v, PLAIN)
     found = extended.attention(q, k, v, PLAIN, shape)
     assert not meets(found.out, ball.attention(q, k, v, PLAIN, shape, bits=BITS).out)
+
+
+def test_every_kind_of_input_is_contained_and_a_forgotten_part_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = rung_containment.contained(1, 0)
+    assert all(count.elements and not count.outside for count in counts.values())
+    monkeypatch.setattr(extended, "levels", without_lower_levels)
+    assert sum(count.outside for count in rung_containment.contained(1, 0).values())
 
 
 @pytest.mark.parametrize("format", ["bf16", "fp32", "fp64"])

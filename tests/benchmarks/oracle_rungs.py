@@ -3,7 +3,6 @@
 python -m tests.benchmarks.oracle_rungs [--lengths 256 1024 4096] [--columns 64 128] [--formats bf16 fp32 fp64]
 python -m tests.benchmarks.oracle_rungs --long 32768 64      one head by slices: time, bits and peak memory
 python -m tests.benchmarks.oracle_rungs --rounding           Ziv's strategy on a whole array of 1024 x 64
-python -m tests.benchmarks.oracle_rungs --contained 1000000  elements by slices against Arb at 300 bits
 
 mpmath and Arb are timed on some rows and multiplied up; the others on the whole head, in turns.
 """
@@ -16,7 +15,6 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -154,38 +152,6 @@ def rounding() -> None:
         print(f"{name}: {ratio:.2f} times rung 2's own time; decided by {found.counts}", flush=True)
 
 
-def contained(elements: int) -> None:
-    """Print how many elements of random and adversarial heads lie inside, against Arb at 300 bits."""
-    generator = np.random.default_rng(0)
-    checked, outside, worst = 0, 0, 0.0
-    while checked < elements:
-        n, d, rows = int(generator.integers(2, 600)), int(generator.choice([16, 64, 128])), 32
-        size = 2.0 ** generator.uniform(-6, 4)
-        q, k, v = (generator.standard_normal((1, 1, m, d)) for m in (rows, n, n))
-        kind = checked % 4
-        if kind == 1:
-            q, k, v = (formats.bf16.round(x) for x in (q, k, v))
-        if kind == 2:
-            v *= 2.0 ** generator.integers(-40, 40, v.shape)
-        if kind == 3:
-            k[:, :, :] = k[:, :, :1] + 2.0**-30 * k
-        spec = AttentionSpec(causal=bool(generator.random() < 0.5), scale=float(size / np.sqrt(d)))
-        shape = problem_shape(q, k, v, spec)
-        found, exact = (
-            rung.attention(q, k, v, spec, shape, **keywords).out
-            for rung, keywords in ((extended, {}), (ball, {"bits": 300}))
-        )
-        for index in np.ndindex(found.shape):
-            ours, theirs = (Fraction(x.mid[index]) + Fraction(x.tail()[index]) for x in (found, exact))
-            gap, allowed = abs(ours - theirs), Fraction(found.rad[index])
-            outside += gap > allowed + Fraction(exact.rad[index])
-            worst = max(worst, float(gap / allowed)) if allowed else worst
-        checked += found.mid.size
-        if checked // 100000 != (checked - found.mid.size) // 100000:
-            print(f"{checked} elements, {outside} outside, error at most {worst:.2f} of the radius", flush=True)
-    print(f"{checked} elements, {outside} outside, error at most {worst:.2f} of the radius")
-
-
 def main() -> None:
     """Print what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -195,14 +161,11 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--long", type=int, nargs=2, metavar=("N", "D"))
     parser.add_argument("--rounding", action="store_true")
-    parser.add_argument("--contained", type=int, metavar="ELEMENTS")
     arguments = parser.parse_args()
     if arguments.long:
         long_head(*arguments.long)
     elif arguments.rounding:
         rounding()
-    elif arguments.contained:
-        contained(arguments.contained)
     else:
         table(arguments.lengths, arguments.columns, arguments.formats, arguments.turns)
 

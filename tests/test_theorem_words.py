@@ -5,6 +5,7 @@ them, on numbers of all sizes, on ties and on sums that cancel.
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +15,15 @@ loops = pytest.importorskip("refattn.oracle.loops")
 
 TIGHTNESS: dict[str, float] = {
     "multiply_error": 0.45,
+    "multiply_words": 0.6,
+    "multiply_add_error": 0.7,
+    "exponential_near": 0.36,
     "two_product_lost": 1.0,
     "add_all_error": 0.01,
     "row_dots_error": 0.012,
 }
 SMALLEST = Fraction(1, 2**1074)
+U = Fraction(1, 2**53)
 
 
 def whole(parts: tuple[float, ...]) -> Fraction:
@@ -89,6 +94,47 @@ def test_products_of_two_words_come_near_their_error() -> None:
     assert TIGHTNESS["multiply_error"] <= float(worst) / words.PRODUCT_ERROR <= 1
 
 
+def second(rng: np.random.Generator, first: float) -> float:
+    """A second word, mostly as large as it can be."""
+    return float(first * 2.0**-53 * rng.choice([1.0, -1.0, 0.999, 0.75]))
+
+
+def test_products_in_two_words_are_no_further_off_where_they_underflow() -> None:
+    """`multiply_words`."""
+    rng = np.random.default_rng(8)
+    worst = Fraction(0)
+    for size in [1.0, 2.0**-400, 2.0**-500, 2.0**-520, 2.0**-537] * 1200:
+        a, b = (size * (1 + rng.random(2) * 2.0 ** -rng.integers(0, 30))).tolist()
+        a_low, b_low = second(rng, a), second(rng, b)
+        one, two = words.multiply(a, a_low, b, b_low)
+        error = abs(whole((one, two)) - whole((a, a_low)) * whole((b, b_low)))
+        bound = (6 * U**2 + 2 * U**3) * Fraction(a) * Fraction(b) + 5 * SMALLEST / 2
+        assert error <= bound
+        assert abs(Fraction(two)) <= U * abs(Fraction(one))
+        worst = max(worst, error / bound)
+    assert worst >= TIGHTNESS["multiply_words"]
+
+
+def added_error(a: float, a_low: float, b: float, b_low: float, c: float, c_low: float) -> Fraction:
+    """What `multiply_add` errs by, in units of what is stated of it."""
+    exact = whole((a, a_low)) * whole((b, b_low)) + whole((c, c_low))
+    return abs(whole(words.multiply_add(a, a_low, b, b_low, c, c_low)) - exact) / (4 * U**2 * abs(Fraction(c)))
+
+
+def test_products_that_are_added_to_larger_numbers_come_near_their_error() -> None:
+    """`multiply_add_error`; a number of twice the product's size is not enough."""
+    rng = np.random.default_rng(9)
+    worst = Fraction(0)
+    for _ in range(4000):
+        a, b = (1 + rng.random(2) * 2.0 ** -rng.integers(0, 20)).tolist()
+        c = a * b * (32.001 + rng.random() * rng.choice([0.0, 1.0, 1000.0]))
+        worst = max(worst, added_error(a, second(rng, a), b, second(rng, b), c, second(rng, c)))
+    assert TIGHTNESS["multiply_add_error"] <= worst <= 1
+    a, b, c = 1.1063600661805246, 1.2377667803565853, 2.7955516364526107
+    assert c > 2 * a * b
+    assert added_error(a, 1.2283064189994304e-16, b, 1.37419717866803e-16, c, 3.1036857933182235e-16) > 1
+
+
 def third_power(n: int) -> Fraction:
     """(n u / (1 - n u))^3."""
     return (Fraction(n, 2**53) / (1 - Fraction(n, 2**53))) ** 3
@@ -131,3 +177,57 @@ def test_no_dot_product_in_three_words_is_further_off() -> None:
         assert error <= bound
         worst = max(worst, error / bound)
     assert worst >= TIGHTNESS["row_dots_error"]
+
+
+def test_the_constants_are_what_the_theorem_of_the_exponential_supposes() -> None:
+    """`exponential_near`: every hypothesis of constants_ok, against arb."""
+    flint = pytest.importorskip("flint")
+
+    def near(found: tuple[float, ...], exact: Any, error: float) -> bool:
+        return bool(abs(sum(map(flint.arb, found), flint.arb(0)) - exact) <= error)
+
+    def two_words(high: float, low: float) -> bool:
+        return abs(Fraction(low)) <= U * abs(Fraction(high))
+
+    with flint.ctx.workprec(400):
+        step = flint.arb(2).log() / words.STEPS
+        assert words.STEPS == 512
+        assert abs(flint.arb(words._STEPS_IN_ONE) * step - 1) <= 2.0**-52
+        assert (Fraction(words._FIRST) * 2**41).denominator == 1
+        assert Fraction(1, 739) <= Fraction(words._FIRST) <= Fraction(1354, 10**6)
+        assert abs(words._SECOND) <= 2.0**-41
+        assert abs(words._THIRD) <= 2.0**-94
+        assert near((words._FIRST, words._SECOND, words._THIRD), step, 2.0**-140)
+        assert two_words(words._THIRD_HIGH, words._THIRD_LOW)
+        assert near((words._THIRD_HIGH, words._THIRD_LOW), flint.arb(1) / 6, 2.0**-107)
+        assert two_words(words._FOURTH_HIGH, words._FOURTH_LOW)
+        assert near((words._FOURTH_HIGH, words._FOURTH_LOW), flint.arb(1) / 24, 2.0**-108)
+        assert near((words._FIFTH,), flint.arb(1) / 120, 2.0**-59)
+        assert near((words._SIXTH,), flint.arb(1) / 720, 2.0**-62)
+        assert near((words._SEVENTH,), flint.arb(1) / 5040, 2.0**-64)
+        assert near((words._EIGHTH,), flint.arb(1) / 40320, 2.0**-67)
+        for i in range(512):
+            high, low = words._POWERS_HIGH[i], words._POWERS_LOW[i]
+            assert two_words(high, low)
+            assert 1 <= high <= 2
+            assert near((high, low), (i * step).exp(), 2.0**-106)
+            assert not near((high, low * (1 + 2.0**-40)), (i * step).exp(), 2.0**-106) or abs(low) < 2.0**-65
+
+
+def test_exponentials_come_near_their_error() -> None:
+    """`exponential_near`, at the ends of the argument's range, beside every step and with second words of any size."""
+    flint = pytest.importorskip("flint")
+    rng = np.random.default_rng(5)
+    beside = np.arange(512) * float(np.log(2)) / 512
+    high = -np.concatenate([beside, beside + 0.49 * beside[1], rng.uniform(-660, 660, 3000), [660.0, -660.0, 0.0]])
+    high = np.concatenate([high, np.ldexp(rng.uniform(-1, 1, 300), rng.integers(-1074, 9, 300))])
+    middle = np.ldexp(rng.uniform(-1, 1, high.size), rng.choice([-30, -50, -60, -1000], high.size))
+    low = np.ldexp(rng.uniform(-1, 1, high.size), rng.choice([-80, -100, -1070], high.size))
+    worst = 0.0
+    with flint.ctx.workprec(300):
+        for parts in zip(high.tolist(), middle.tolist(), low.tolist(), strict=True):
+            one, two, exponent = words.exponential(*parts)
+            exact = sum(map(flint.arb, parts), flint.arb(0)).exp()
+            found = (flint.arb(one) + flint.arb(two)) * flint.arb(2) ** exponent
+            worst = max(worst, abs(float(found / exact - 1)))
+    assert TIGHTNESS["exponential_near"] <= worst / words.EXPONENTIAL_ERROR <= 1

@@ -416,6 +416,9 @@ Definition every_theorem_of_words := (
   StatementsWords.two_product_exact,
   StatementsWords.multiply_error,
   StatementsWords.add_all_error,
-  StatementsWords.row_dots_error).
+  StatementsWords.row_dots_error,
+  StatementsWords.multiply_words,
+  StatementsWords.multiply_add_error,
+  StatementsWords.exponential_near).
 Locate every_theorem_of_words.
 Print Assumptions every_theorem_of_words.

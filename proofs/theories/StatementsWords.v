@@ -2,7 +2,7 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums.
+From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums WordProducts WordExponential.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -111,3 +111,54 @@ Theorem row_dots_error :
       fold_right Rplus 0 (map Rabs (map (fun xy : R * R => fst xy * snd xy) xys)) +
     INR (length xys) * smallest_subnormal f.
 Proof. exact (@WordSums.row_dots_error). Qed.
+
+(** * WordProducts.v *)
+
+Theorem multiply_words :
+  forall f : format,
+    valid_format f ->
+    (8 <= precision f)%Z ->
+    forall a al b bl : R,
+    two_words f a al ->
+    two_words f b bl ->
+    let (x, y) := multiply f a al b bl in
+    (holds f x /\ holds f y /\ Rabs y <= unit_roundoff f * Rabs x) /\
+    Rabs (x + y - (a + al) * (b + bl)) <=
+    (6 * (unit_roundoff f * unit_roundoff f) +
+     2 * (unit_roundoff f * unit_roundoff f * unit_roundoff f)) * Rabs (a * b) +
+    5 * (smallest_subnormal f / 2).
+Proof. exact (@WordProducts.multiply_words). Qed.
+
+Theorem multiply_add_error :
+  forall f : format,
+    valid_format f ->
+    (8 <= precision f)%Z ->
+    forall a al b bl c cl : R,
+    two_words f a al ->
+    two_words f b bl ->
+    two_words f c cl ->
+    Rabs (a * b) <= Rabs c / 32 ->
+    16 * (smallest_subnormal f / 2) <= unit_roundoff f * unit_roundoff f * Rabs c ->
+    let (x, y) := multiply_add f a al b bl c cl in
+    (holds f x /\ holds f y /\ Rabs y <= unit_roundoff f * Rabs x) /\
+    Rabs (x + y - ((a + al) * (b + bl) + (c + cl))) <=
+    4 * (unit_roundoff f * unit_roundoff f) * Rabs c.
+Proof. exact (@WordProducts.multiply_add_error). Qed.
+
+(** * WordExponential.v *)
+
+Theorem exponential_near :
+  forall c : constants,
+    constants_ok c ->
+    forall high middle low : R,
+    holds fp64 high ->
+    holds fp64 middle ->
+    holds fp64 low ->
+    Rabs high <= 660 ->
+    Rabs middle <= / 2 ^ 30 ->
+    Rabs low <= / 2 ^ 80 ->
+    let '(x, y, n) := exponential c high middle low in
+    (holds fp64 x /\ holds fp64 y /\ Rabs y <= unit_roundoff fp64 * Rabs x) /\
+    Rabs ((x + y) * bpow radix2 n - exp (high + middle + low)) <=
+    5 * / 2 ^ 106 * exp (high + middle + low).
+Proof. exact (@WordExponential.exponential_near). Qed.

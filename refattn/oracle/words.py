@@ -23,8 +23,9 @@ LOWEST_ARGUMENT = -660.0
 ROUNDER = 1.5 * 2.0**52
 # ln 2 / STEPS in three words: a product of the first with an integer below 2^20 is exact.
 FIRST_WORD_BITS = 32
-# |computed / exact - 1| of `exponential`. The sum of the last two words errs by u^2 of the result and their sum with
-# the rest of the first by 2 u^2; a table entry by u^2; the rest, of 2^-109, is what the terms of exp(r) - 1 leave.
+# |computed / exact - 1| of `exponential` (theorem exponential_near). The sum of the last two words errs by u^2 of the
+# result and their sum with the rest of the first by 2 u^2; a table entry by u^2; what is left, less than u^2 / 2, is of
+# exp(r) - 1 and of its product with that entry.
 EXPONENTIAL_ERROR = 5 * 2.0**-106
 # Relative error of `multiply` (theorem multiply_error): the product of the last words is left out, and two roundings
 # are of twice and three times its size.
@@ -94,7 +95,9 @@ def two_product(a: float, b: float) -> tuple[float, float]:
 
 @njit(inline="always")
 def multiply(a: float, a_low: float, b: float, b_low: float) -> tuple[float, float]:
-    """The product of two numbers of two words, to a relative error of PRODUCT_ERROR."""
+    """The product of two numbers of two words, to a relative error of PRODUCT_ERROR (theorems multiply_error,
+    multiply_words).
+    """
     product, error = two_product(a, b)
     error = fused(a, b_low, error)
     error = fused(a_low, b, error)
@@ -103,7 +106,7 @@ def multiply(a: float, a_low: float, b: float, b_low: float) -> tuple[float, flo
 
 @njit(inline="always")
 def multiply_add(a: float, a_low: float, b: float, b_low: float, c: float, c_low: float) -> tuple[float, float]:
-    """a b + c in two words, where |c| is at least 2 |a b|: to an error of 4 u^2 |c|."""
+    """a b + c in two words, where |c| is at least 32 |a b|: to an error of 4 u^2 |c| (theorem multiply_add_error)."""
     product, error = two_product(a, b)
     error = fused(a, b_low, error)
     error = fused(a_low, b, error)
@@ -124,7 +127,8 @@ def three_sum(a: float, b: float, c: float) -> tuple[float, float, float]:
 
 @njit(inline="always")
 def exponential(high: float, middle: float, low: float) -> tuple[float, float, int]:
-    """exp(high + middle + low) as two words times a power of two, to a relative error of EXPONENTIAL_ERROR.
+    """exp(high + middle + low) as two words times a power of two, to a relative error of EXPONENTIAL_ERROR (theorem
+    exponential_near).
 
     |high| is at most -LOWEST_ARGUMENT, |middle| at most 2^-30 and |low| at most 2^-80. Tang's reduction (1989), in two
     words.

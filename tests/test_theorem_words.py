@@ -231,3 +231,19 @@ def test_exponentials_come_near_their_error() -> None:
             found = (flint.arb(one) + flint.arb(two)) * flint.arb(2) ** exponent
             worst = max(worst, abs(float(found / exact - 1)))
     assert TIGHTNESS["exponential_near"] <= worst / words.EXPONENTIAL_ERROR <= 1
+
+
+def quotient_error(numerator: tuple[float, ...], denominator: tuple[float, ...]) -> Fraction:
+    """What a quotient of three words errs by, in units of 2^-105 of it."""
+    one, two = np.empty((1, 1)), np.empty((1, 1))
+    parts = [np.full((1, 1), part) for part in numerator]
+    loops.quotients(*parts, np.array([denominator]), one, two)
+    error = abs(whole((one[0, 0], two[0, 0])) - whole(numerator) / whole(denominator))
+    return error * 2**105 / abs(Fraction(one[0, 0]))
+
+
+def test_a_quotient_whose_second_words_cancel_keeps_its_third() -> None:
+    """The second words of the dividend, and of what is subtracted from it, add up to 0; what they round does not."""
+    dividend = (1.0046006505938287, -5.821845355145422e-17, 0.0)
+    divisor = (1.0040982691471554, -1.1098741143991242e-16, -1.2310337783441686e-32)
+    assert quotient_error(dividend, divisor) <= 1

@@ -188,7 +188,7 @@ def minus_product(
     a, x = two_sum(a, product)
     b, y = two_sum(b, error)
     b, z = two_sum(b, second)
-    return three_sum(a, x, 0.0) if b == 0.0 and c == 0.0 else three_words(a, x, b, c + (y + z + more - factor * t_low))
+    return three_words(a, x, b, c + (y + z + more - factor * t_low))
 
 
 @njit(inline="always")

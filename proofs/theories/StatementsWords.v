@@ -2,7 +2,7 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums WordProducts WordExponential.
+From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums WordProducts WordReduction WordExponential.
 Import ListNotations.
 Open Scope R_scope.
 

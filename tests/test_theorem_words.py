@@ -18,6 +18,7 @@ TIGHTNESS: dict[str, float] = {
     "multiply_words": 0.6,
     "multiply_add_error": 0.7,
     "exponential_near": 0.36,
+    "quotient_near": 0.24,
     "two_product_lost": 1.0,
     "add_all_error": 0.01,
     "row_dots_error": 0.012,
@@ -247,3 +248,15 @@ def test_a_quotient_whose_second_words_cancel_keeps_its_third() -> None:
     dividend = (1.0046006505938287, -5.821845355145422e-17, 0.0)
     divisor = (1.0040982691471554, -1.1098741143991242e-16, -1.2310337783441686e-32)
     assert quotient_error(dividend, divisor) <= 1
+
+
+def test_quotients_come_near_their_error() -> None:
+    """`quotient_near`, down to the smallest weights that there are."""
+    rng = np.random.default_rng(6)
+    worst = Fraction(0)
+    for size in [1.0, 2.0**-300, 2.0**-953] * 1500:
+        dividend, divisor = 1 + rng.random() * 2.0 ** -rng.integers(0, 9), 1 + rng.random() * 2.0 ** -rng.integers(0, 9)
+        numerator = (dividend * size, second(rng, dividend) * size, 0.0)
+        middle = second(rng, divisor)
+        worst = max(worst, quotient_error(numerator, (divisor, middle, second(rng, middle))))
+    assert TIGHTNESS["quotient_near"] <= worst <= 1

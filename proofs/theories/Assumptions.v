@@ -419,6 +419,7 @@ Definition every_theorem_of_words := (
   StatementsWords.row_dots_error,
   StatementsWords.multiply_words,
   StatementsWords.multiply_add_error,
-  StatementsWords.exponential_near).
+  StatementsWords.exponential_near,
+  StatementsWords.quotient_near).
 Locate every_theorem_of_words.
 Print Assumptions every_theorem_of_words.

@@ -2,7 +2,8 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums WordProducts WordReduction WordExponential.
+From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums WordProducts WordReduction WordExponential
+  WordQuotients.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -162,3 +163,17 @@ Theorem exponential_near :
     Rabs ((x + y) * bpow radix2 n - exp (high + middle + low)) <=
     5 * / 2 ^ 106 * exp (high + middle + low).
 Proof. exact (@WordExponential.exponential_near). Qed.
+
+(** * WordQuotients.v *)
+
+Theorem quotient_near :
+  forall a b c t tm tl : R,
+    falling a b c ->
+    falling t tm tl ->
+    t <> 0 ->
+    / 2 ^ 960 <= Rabs a ->
+    / 2 ^ 960 * Rabs t <= Rabs a ->
+    let (x, y) := quotient a b c t tm tl in
+    (holds fp64 x /\ holds fp64 y /\ Rabs y <= / 2 ^ 53 * Rabs x) /\
+    Rabs (x + y - (a + b + c) / (t + tm + tl)) <= / 2 ^ 105 * Rabs x.
+Proof. exact (@WordQuotients.quotient_near). Qed.

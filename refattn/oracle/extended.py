@@ -51,7 +51,7 @@ HELD = 2048
 # Three words are added and multiplied in at most 64 operations that err, each by 2^-53 of a word of at most 2^-104 of
 # the largest number that went in.
 WORDS_ERROR = 2.0**-151
-# Two words: of the result.
+# Two words: of the result (theorem quotient_near).
 LAST_ROUNDING = 2.0**-105
 # A weight below exp(LOWEST_ARGUMENT) is taken for 0.
 NOTHING = math.exp(LOWEST_ARGUMENT) * 1.001

@@ -164,7 +164,7 @@ def products(x: Any, factor: float, one: Any, two: Any) -> None:
 
 @compiled
 def quotients(high: Any, middle: Any, low: Any, totals: Any, one: Any, two: Any) -> None:
-    """Words (r, m) divided by the rows' totals (r, 3), as two words."""
+    """Words (r, m) divided by the rows' totals (r, 3), as two words (theorem quotient_near)."""
     rows, columns = high.shape
     for i in range(rows):
         t, t_middle, t_low = totals[i, 0], totals[i, 1], totals[i, 2]

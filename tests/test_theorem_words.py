@@ -19,6 +19,8 @@ TIGHTNESS: dict[str, float] = {
     "multiply_add_error": 0.7,
     "exponential_near": 0.36,
     "quotient_near": 0.24,
+    "weight_near": 0.3,
+    "logarithm_near": 0.2,
     "two_product_lost": 1.0,
     "add_all_error": 0.01,
     "row_dots_error": 0.012,
@@ -260,3 +262,46 @@ def test_quotients_come_near_their_error() -> None:
         middle = second(rng, divisor)
         worst = max(worst, quotient_error(numerator, (divisor, middle, second(rng, middle))))
     assert TIGHTNESS["quotient_near"] <= worst <= 1
+
+
+def test_weights_come_near_their_error() -> None:
+    """`weight_near` and `whole_exponential_near`, of scores of three words of any sizes that they may have."""
+    flint = pytest.importorskip("flint")
+    rng = np.random.default_rng(10)
+    worst = 0.0
+    with flint.ctx.workprec(300):
+        for shift in np.ldexp(rng.uniform(-1, 1, 3000), rng.choice([-20, 0, 9, 16], 3000)).tolist():
+            high = shift + float(rng.uniform(-659.9, 0) * rng.choice([1.0, 2.0**-9, 2.0**-30]))
+            middle, low = float(np.ldexp(rng.uniform(-1, 1), -37)), float(np.ldexp(rng.uniform(-1, 1), -90))
+            found = sum(map(flint.arb, loops.weight(high, middle, low, shift)), flint.arb(0))
+            exact = sum(map(flint.arb, (high, middle, low, -shift)), flint.arb(0)).exp()
+            off = 2.0**-53 * (2.0**-53 * (2.0**-53 * abs(high - shift) + abs(middle)) + abs(low))
+            worst = max(worst, abs(float(found / exact - 1)) / (words.EXPONENTIAL_ERROR + off * (1 + 2.0**-40)))
+    assert TIGHTNESS["weight_near"] <= worst <= 1
+
+
+def test_logarithms_come_near_their_error() -> None:
+    """`logarithm_near`, of totals of three words, where shift and logarithm cancel and where they do not."""
+    flint = pytest.importorskip("flint")
+    rng = np.random.default_rng(11)
+    totals = np.empty((4000, 3))
+    totals[:, 0] = np.exp(rng.uniform(-0.4, 12.0, 4000))
+    totals[:, 1] = totals[:, 0] * 2.0**-53 * rng.choice([1.0, -1.0, 0.9, 0.0], 4000) * (1 - rng.random(4000) / 9)
+    totals[:, 2] = totals[:, 1] * 2.0**-53 * rng.choice([1.0, -1.0, 0.9], 4000)
+    guesses = np.log(totals[:, 0])
+    shift = np.where(rng.random(4000) < 0.7, -guesses, rng.uniform(-9, 9, 4000))
+    one, two = np.empty(4000), np.empty(4000)
+    loops.logarithms(totals, guesses, shift, one, two)
+    worst = 0.0
+    with flint.ctx.workprec(300):
+        for i in range(4000):
+            exact = flint.arb(shift[i]) + sum(map(flint.arb, totals[i].tolist()), flint.arb(0)).log()
+            error = abs(float(flint.arb(one[i]) + flint.arb(two[i]) - exact))
+            worst = max(worst, error / (words.LOGARITHM_ERROR + 2.0**-105 * (1 + abs(one[i]))))
+    assert TIGHTNESS["logarithm_near"] <= worst <= 1
+
+
+def test_a_guess_that_is_far_off_gives_no_logarithm() -> None:
+    totals, shift, one, two = np.array([[3.0, 0.0, 0.0]] * 2), np.zeros(2), np.empty(2), np.empty(2)
+    loops.logarithms(totals, np.log(3.0) + np.array([2.0**-39, 2.0**-36]), shift, one, two)
+    assert np.isnan(one).tolist() == [False, True]

@@ -420,6 +420,9 @@ Definition every_theorem_of_words := (
   StatementsWords.multiply_words,
   StatementsWords.multiply_add_error,
   StatementsWords.exponential_near,
-  StatementsWords.quotient_near).
+  StatementsWords.quotient_near,
+  StatementsWords.whole_exponential_near,
+  StatementsWords.weight_near,
+  StatementsWords.logarithm_near).
 Locate every_theorem_of_words.
 Print Assumptions every_theorem_of_words.

@@ -3,7 +3,7 @@
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums WordProducts WordReduction WordExponential
-  WordQuotients.
+  WordQuotients WordLogarithms.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -177,3 +177,54 @@ Theorem quotient_near :
     (holds fp64 x /\ holds fp64 y /\ Rabs y <= / 2 ^ 53 * Rabs x) /\
     Rabs (x + y - (a + b + c) / (t + tm + tl)) <= / 2 ^ 105 * Rabs x.
 Proof. exact (@WordQuotients.quotient_near). Qed.
+
+(** * WordLogarithms.v *)
+
+Theorem whole_exponential_near :
+  forall c : constants,
+    constants_ok c ->
+    forall high middle low : R,
+    holds fp64 high ->
+    holds fp64 middle ->
+    holds fp64 low ->
+    Rabs high <= 660 ->
+    Rabs middle <= / 2 ^ 30 ->
+    Rabs low <= / 2 ^ 80 ->
+    let (x, y) := whole_exponential c high middle low in
+    (holds fp64 x /\ holds fp64 y /\ Rabs y <= unit_roundoff fp64 * Rabs x) /\
+    Rabs (x + y - exp (high + middle + low)) <= 5 * / 2 ^ 106 * exp (high + middle + low).
+Proof. exact (@WordLogarithms.whole_exponential_near). Qed.
+
+Theorem weight_near :
+  forall c : constants,
+    constants_ok c ->
+    forall high middle low shift : R,
+    holds fp64 high ->
+    holds fp64 middle ->
+    holds fp64 low ->
+    holds fp64 shift ->
+    Rabs (nearest fp64 (high - shift)) <= 660 ->
+    Rabs middle <= / 2 ^ 31 ->
+    Rabs low <= / 2 ^ 81 ->
+    let (x, y) := weight c high middle low shift in
+    (holds fp64 x /\ holds fp64 y /\ Rabs y <= unit_roundoff fp64 * Rabs x) /\
+    (exists off : R,
+       Rabs off <= / 2 ^ 53 * (/ 2 ^ 53 * (/ 2 ^ 53 * Rabs (high - shift) + Rabs middle) + Rabs low) /\
+       Rabs (x + y - exp (high + middle + low - shift + off)) <=
+       5 * / 2 ^ 106 * exp (high + middle + low - shift + off)).
+Proof. exact (@WordLogarithms.weight_near). Qed.
+
+Theorem logarithm_near :
+  forall c : constants,
+    constants_ok c ->
+    forall shift guess t tm tl : R,
+    holds fp64 shift ->
+    holds fp64 guess ->
+    falling t tm tl ->
+    0 < t ->
+    Rabs guess <= 660 ->
+    / 2 <= t * exp (- guess) <= 2 ->
+    Rabs (fst (remainder c guess t tm)) <= / 2 ^ 37 ->
+    let (x, y) := logarithm c shift guess t tm in
+    Rabs (x + y - (shift + ln (t + tm + tl))) <= 15 * / 2 ^ 106 + / 2 ^ 105 * (1 + Rabs x).
+Proof. exact (@WordLogarithms.logarithm_near). Qed.

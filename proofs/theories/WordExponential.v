@@ -35,7 +35,7 @@ Lemma rebuilt_near p pl place value : (0 <= place < 512)%Z -> two_words p pl -> 
   Rabs (value - 1) <= 69 / 100000 -> Rabs (p + pl - (value - 1)) <= 16 / 10 ^ 34 ->
   let (x, y) := rebuilt p pl place in
   two_words x y /\
-  Rabs (x + y - exp (IZR place * step) * value) <= 5 * / 2 ^ 106 * (exp (IZR place * step) * value).
+  Rabs (x + y - exp (IZR place * step) * value) <= 497 / 100 * / 2 ^ 106 * (exp (IZR place * step) * value).
 Proof.
   intros I W P B D. destruct (power_words c C place I) as (WT & T1). pose proof (power_ok c C place I) as TE.
   pose proof u_value as U. pose proof lost_value as L0. pose proof WT as (HT & HTL & LT). fold u in LT.
@@ -96,7 +96,7 @@ Proof.
   { apply Rabs_le_inv in TE, TL. lra. }
   assert (EF : (1 - / 2 ^ 50) * t * (9993 / 10000) <= e * value).
   { apply Rmult_le_compat; lra. }
-  apply Rle_trans with (496 / 100 * / 2 ^ 106 * t); [|lra].
+  apply Rle_trans with (45 / 10 * / 2 ^ 106 * t); [|lra].
   replace (x + y - e * value) with
     ((w - (r + s)) + (s - (tl + ql)) + (q + ql - (p + pl) * (t + tl)) + (p + pl - (value - 1)) * (t + tl)
       + (t + tl - e) * value) by (replace y with (a + w - x) by lra; replace r with (t + q - a) by lra; ring).
@@ -119,12 +119,27 @@ Proof.
   apply Rmult_le_compat; [left; apply exp_pos|apply Rabs_pos|lra|lra].
 Qed.
 
-(** The relative error of the exponential: words.EXPONENTIAL_ERROR. *)
-Theorem exponential_near high middle low : holds high -> holds middle -> holds low ->
+Lemma steps_least high m : Rabs high <= 660 -> Rabs (high * steps_in_one c - IZR m) <= / 2 + / 2 ^ 30 ->
+  -487936 <= IZR m.
+Proof.
+  intros H D. pose proof (steps_ok c C) as S. pose proof (step1_size c C) as T1. destruct (step2_ok c C) as (_ & T2).
+  pose proof (step3_size c C) as T3. pose proof (step_ok c C) as T. apply Rabs_le_inv in S, T2, T3, T.
+  assert (St : / 739 - / 2 ^ 40 <= step) by lra.
+  assert (S0 : 0 <= steps_in_one c <= 73901 / 100).
+  { split; [apply Rmult_le_reg_r with step; lra|]. apply Rmult_le_reg_r with step; [lra|].
+    apply Rle_trans with (1 + / 2 ^ 52); [lra|]. apply Rle_trans with (73901 / 100 * (/ 739 - / 2 ^ 40)); [lra|].
+    apply Rmult_le_compat_l; lra. }
+  assert (X : Rabs (high * steps_in_one c) <= 660 * (73901 / 100)).
+  { rewrite Rabs_mult. apply Rmult_le_compat; try apply Rabs_pos; [exact H|]. rewrite Rabs_pos_eq; lra. }
+  apply Rabs_le_inv in X, D. lra.
+Qed.
+
+(** The relative error of the exponential, the size of its first factor, and the least power of two. *)
+Lemma exponential_close high middle low : holds high -> holds middle -> holds low ->
   Rabs high <= 660 -> Rabs middle <= / 2 ^ 30 -> Rabs low <= / 2 ^ 80 ->
   let '(x, y, n) := exponential high middle low in
-  two_words x y /\
-  Rabs ((x + y) * bpow radix2 n - exp (high + middle + low)) <= 5 * / 2 ^ 106 * exp (high + middle + low).
+  two_words x y /\ 99 / 100 <= x + y /\ (-953 <= n)%Z /\
+  Rabs ((x + y) * bpow radix2 n - exp (high + middle + low)) <= 497 / 100 * / 2 ^ 106 * exp (high + middle + low).
 Proof.
   intros HH HM HL H M L. unfold exponential.
   destruct (steps_of c C high H) as (m & E & K & D). assert (Hm : holds (IZR m)) by (rewrite <- E; apply held, V).
@@ -149,6 +164,14 @@ Proof.
     replace (exp z - 1) with ((exp z - 1 - z) + z) by ring. eapply Rle_trans; [apply Rabs_triang|]. lra. }
   pose proof (rebuilt_near p pl (m mod 512) (exp z) I WP BP VE PE') as G.
   destruct (rebuilt p pl (m mod 512)) as [x y]. destruct G as (WX & G). split; [exact WX|].
+  pose proof (step_size c C) as T. apply Rabs_le_inv in VE.
+  assert (One : 1 <= exp (IZR (m mod 512) * step)).
+  { apply exp_ge_1. apply Rmult_le_pos; [apply IZR_le; lia|lra]. }
+  split.
+  { assert (1 * (99 / 100 + / 200) <= exp (IZR (m mod 512) * step) * exp z) by (apply Rmult_le_compat; lra).
+    apply Rabs_le_inv in G. lra. }
+  split.
+  { apply Z.div_le_lower_bound; [lia|]. apply le_IZR. change (512 * -953)%Z with (-487936)%Z. now apply steps_least with high. }
   assert (F : exp (high + middle + low) = exp (IZR (m mod 512) * step) * exp z * bpow radix2 (m / 512)).
   { assert (Pow : bpow radix2 (m / 512) = exp (IZR (m / 512) * ln 2)) by (rewrite bpow_exp; reflexivity).
     rewrite Pow, <- !exp_plus. f_equal. unfold z, step.
@@ -156,5 +179,17 @@ Proof.
   rewrite F. set (v := exp (IZR (m mod 512) * step) * exp z) in *.
   rewrite <- Rmult_minus_distr_r, Rabs_mult, (Rabs_pos_eq (bpow _ _)), <- Rmult_assoc by apply bpow_ge_0.
   apply Rmult_le_compat_r; [apply bpow_ge_0|]. exact G.
+Qed.
+
+(** words.EXPONENTIAL_ERROR. *)
+Theorem exponential_near high middle low : holds high -> holds middle -> holds low ->
+  Rabs high <= 660 -> Rabs middle <= / 2 ^ 30 -> Rabs low <= / 2 ^ 80 ->
+  let '(x, y, n) := exponential high middle low in
+  two_words x y /\
+  Rabs ((x + y) * bpow radix2 n - exp (high + middle + low)) <= 5 * / 2 ^ 106 * exp (high + middle + low).
+Proof.
+  intros HH HM HL H M L. pose proof (exponential_close high middle low HH HM HL H M L) as E.
+  destruct (exponential high middle low) as [[x y] n]. destruct E as (W & _ & _ & E). split; [exact W|].
+  pose proof (exp_pos (high + middle + low)). lra.
 Qed.
 End Exponential.

@@ -35,7 +35,7 @@ Definition quotient (a b c t t_middle t_low : R) : R * R :=
 
 (** Words of falling size, as [three_sum] leaves them. *)
 Definition falling (a b c : R) : Prop :=
-  (holds a /\ holds b /\ holds c) /\ Rabs b <= / 2 ^ 52 * Rabs a /\ Rabs c <= / 2 ^ 53 * Rabs b.
+  (holds a /\ holds b /\ holds c) /\ Rabs b <= (1 + / 2 ^ 50) * / 2 ^ 53 * Rabs a /\ Rabs c <= / 2 ^ 53 * Rabs b.
 
 Lemma three_sum_falling a b c : holds a -> holds b -> holds c ->
   let '(x, y, z) := three_sum a b c in falling x y z /\ x + y + z = a + b + c.
@@ -52,7 +52,7 @@ Proof.
   destruct (two_sum_split f V y r3 HY HR3) as (p & z & -> & P & Z & HP & HZ & L4 & _). fold u in L4.
   pose proof (sum_relative f V y r3 HY HR3) as F. fold u in F. rewrite <- P in F.
   rewrite U in *.
-  assert (D : Rabs r3 <= / 2 ^ 54 * Rabs x).
+  assert (D : Rabs r3 <= 4 * / 2 ^ 106 * Rabs x).
   { destruct (Req_dec t 0) as [Z0|Z0].
     - assert (E0 : e2 = 0).
       { destruct (Req_dec e2 0) as [?|N]; [assumption|exfalso]. apply Rabs_pos_lt in N. rewrite Z0, Rabs_R0 in L2. lra. }
@@ -79,7 +79,9 @@ Lemma minus_product_near a b c q t tm tl size : falling a b c -> falling t tm tl
   falling x y z /\
   Rabs (x + y + z - (a + b + c - q * (t + tm + tl))) <= / 2 ^ 151 * size + 8 * lost.
 Proof.
-  intros ((HA & HB & HC) & AB & BC) ((HT & HTM & HTL) & TM & TL) HQ A Q.
+  intros ((HA & HB & HC) & AB & BC) ((HT & HTM & HTL) & TM & TL) HQ A Q. pose proof (Rabs_pos a). pose proof (Rabs_pos t).
+  assert (AB' : Rabs b <= / 2 ^ 52 * Rabs a) by lra. clear AB. rename AB' into AB.
+  assert (TM' : Rabs tm <= / 2 ^ 52 * Rabs t) by lra. clear TM. rename TM' into TM.
   pose proof u_value as U. pose proof lost_value as L0. unfold minus_product.
   assert (HN : holds (- q)) by now apply holds_opp.
   assert (M1 : Rabs (q * tm) <= / 2 ^ 51 * size).

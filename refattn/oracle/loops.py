@@ -24,6 +24,8 @@ from refattn.oracle.words import (
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 ROUNDER = 1.5 * 2.0**52
+# What a guess of a logarithm leaves is at most this, so that terms from the cube on are 2^-108.
+LARGEST_REMAINDER = 2.0**-37
 
 
 @compiled
@@ -111,7 +113,7 @@ def slice_words(one: Any, two: Any, start: int, exponent: int, bits: int, parts:
 
 @njit(inline="always")
 def weight(high: float, middle: float, low: float, shift: float) -> tuple[float, float]:
-    """exp(high + middle + low - shift) as two words; 0 below exp(LOWEST_ARGUMENT)."""
+    """exp(high + middle + low - shift) as two words (theorem weight_near); 0 below exp(LOWEST_ARGUMENT)."""
     a, rest = two_sum(high, -shift)
     b, rest = two_sum(rest, middle)
     c = rest + low
@@ -200,7 +202,9 @@ def three_words(a: float, b: float, c: float, d: float) -> tuple[float, float, f
 
 @compiled
 def logarithms(totals: Any, guesses: Any, shift: Any, one: Any, two: Any) -> None:
-    """Shift + log of totals (r, 3), as two words, from float64 guesses of the logarithms: one step of Newton's."""
+    """Shift + log of totals (r, 3), as two words, from float64 guesses of the logarithms: one step of Newton's (theorem
+    logarithm_near). NaN where a guess is further off than float64's logarithms are.
+    """
     for i in range(len(shift)):
         if not -0.5 <= guesses[i] <= -LOWEST_ARGUMENT:
             one[i], two[i] = np.nan, np.nan
@@ -209,6 +213,9 @@ def logarithms(totals: Any, guesses: Any, shift: Any, one: Any, two: Any) -> Non
         factor = power_of_two(exponent)
         a, b = multiply(a * factor, b * factor, totals[i, 0], totals[i, 1])
         z, small = two_sum(a - 1.0, b)
+        if not abs(z) <= LARGEST_REMAINDER:
+            one[i], two[i] = np.nan, np.nan
+            continue
         # Where shift and guess cancel, z is not small beside their sum: it is not rounded.
         first, rest = two_sum(shift[i], guesses[i])
         second, more = two_sum(rest, z)

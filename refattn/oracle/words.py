@@ -30,7 +30,8 @@ EXPONENTIAL_ERROR = 5 * 2.0**-106
 # Relative error of `multiply` (theorem multiply_error): the product of the last words is left out, and two roundings
 # are of twice and three times its size.
 PRODUCT_ERROR = 8 * 2.0**-106
-# Of Newton's step for a logarithm: an exponential, a product, a third word and the terms from the cube on.
+# Of Newton's step for a logarithm (theorem logarithm_near): an exponential, a product, a third word and the terms from
+# the cube on.
 LOGARITHM_ERROR = EXPONENTIAL_ERROR + PRODUCT_ERROR + 2 * 2.0**-106
 
 

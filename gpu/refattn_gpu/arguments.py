@@ -85,6 +85,11 @@ class Features:
         return any(x is not None for x in (self.bias, self.mask, self.left, self.right))
 
     @property
+    def has_arrays(self) -> bool:
+        """True if tiles of a bias or a mask are loaded."""
+        return self.bias is not None or self.mask is not None
+
+    @property
     def numbers(self) -> tuple[Any, ...]:
         """scale, softcap, left, right, alignment, with a number in place of None."""
         softcap = 1.0 if self.softcap is None else self.softcap

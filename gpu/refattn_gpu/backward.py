@@ -99,7 +99,7 @@ def launch(
         for gradient in (dq, dk, dv):
             gradient.zero_()
         return
-    tiling = tiling or of_backward(shape, q.dtype, roomy(q.device))
+    tiling = tiling or of_backward(shape, q.dtype, roomy(q.device), features.has_arrays)
     packed = sequences is not None
     starts = (None, None) if sequences is None else (sequences.query_starts, sequences.key_starts)
     delta = torch.empty_like(lse)
@@ -126,7 +126,7 @@ def launch(
     attention_backward_delta[(tiles, shape.batch * shape.heads)](
         out, do, dlse, delta, starts[0], *strides(out, packed), *strides(do, packed), *of_dlse, *of_rows[:2],
         shape.heads, shape.queries, shape.d_v, PACKED=packed, HAS_DLSE=dlse is not None,
-        BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v), enable_fp_fusion=True,
+        BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v), num_warps=tiling.warps, enable_fp_fusion=True,
     )  # fmt: skip
     attention_backward_queries[(tiles * shape.batch * shape.heads,)](
         q, k, v, do, dlse, lse, delta, dq, ds, sink_terms,

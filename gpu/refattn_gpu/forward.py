@@ -141,9 +141,7 @@ def forward(
     """
     if 0 in (shape.batch, shape.heads, shape.queries):
         return
-    tiling = tiling or of_forward(
-        shape, q.dtype, roomy(q.device), arrays=features.bias is not None or features.mask is not None
-    )
+    tiling = tiling or of_forward(shape, q.dtype, roomy(q.device), features.has_arrays)
     packed = sequences is not None
     starts = (None, None) if sequences is None else (sequences.query_starts, sequences.key_starts)
     tensors = tuple(stride for x in (q, k, v, out) for stride in strides(x, packed))

@@ -105,7 +105,7 @@ class Launch:
         attention_backward_delta[(tiles, heads)](
             out, do, dlse, delta, None, *out.stride(), *do.stride(), *of_dlse, *delta.stride()[:2],
             shape.heads, shape.queries, shape.d_v, PACKED=False, HAS_DLSE=dlse is not None,
-            BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v), enable_fp_fusion=True,
+            BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v), num_warps=tiling.warps, enable_fp_fusion=True,
         )  # fmt: skip
         sparse_backward_queries[(tiles * heads,)](
             q, k, v, do, lse, delta, dq, order.rows, order.starts, order.ends, order.columns,

@@ -5,6 +5,8 @@ May import: torch, refattn, refattn_gpu.arguments.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from refattn.spec import Shape
@@ -12,6 +14,8 @@ from refattn_gpu.arguments import Tiling, padded
 
 # Of a GPU's last-level cache what keys and values may take: that of an A100 holds 40 MB, that of an H100 50 MB.
 CACHE_BYTES = 24 << 20
+# Compute capabilities with 227 KB of shared memory for a program: Hopper's, and Blackwell's of data centres.
+ROOMY = (9, 10)
 
 
 def together(shape: Shape, size: int) -> int:
@@ -40,20 +44,22 @@ def of_forward(shape: Shape, dtype: torch.dtype, roomy: bool, arrays: bool = Fal
     return Tiling(64, keys, 8, 2 if roomy else 1)
 
 
-def of_backward(shape: Shape, dtype: torch.dtype, roomy: bool) -> Tiling:
+def of_backward(shape: Shape, dtype: torch.dtype, roomy: bool, arrays: bool = False) -> Tiling:
     """Tiles of the gradients of queries; those of keys and values take as many keys, and then queries, instead."""
     widest = max(padded(shape.d_qk), padded(shape.d_v))
-    if dtype.itemsize == 4 or widest > 128 or not roomy:
-        return suitable(shape, dtype)
-    # The gradients of keys that several heads share take sums of their own.
-    return Tiling(64 if widest > 64 and shape.group > 1 else 128, 64, 8, 3)
+    tiling = suitable(shape, dtype)
+    if dtype.itemsize < 4 and widest <= 128 and roomy:
+        # The gradients of keys that several heads share take sums of their own.
+        tiling = Tiling(64 if widest > 64 and shape.group > 1 else 128, 64, 8, 3)
+    # Prefetched arrays spill more registers; and with them Triton 3.9 compiles nothing for AMD's GPUs.
+    return replace(tiling, stages=1) if arrays else tiling
 
 
 def roomy(device: torch.device) -> bool:
-    """True of a GPU with 227 KB of shared memory for a program: Hopper's, and Blackwell's of data centres."""
+    """True of a GPU whose capability is ROOMY."""
     if device.type != "cuda" or torch.version.hip is not None:
         return False
-    return torch.cuda.get_device_capability(device)[0] in (9, 10)
+    return torch.cuda.get_device_capability(device)[0] in ROOMY
 
 
 def suitable(shape: Shape, dtype: torch.dtype) -> Tiling:

@@ -15,20 +15,22 @@ pytest.importorskip("triton", reason="Triton is not installed")
 GPU = Path(__file__).parents[2] / "gpu"
 SCRIPT = """
 import json
-from refattn_gpu.ahead_of_time import TARGETS, compiled, configurations
-plain = next(x for x in configurations() if x.name == "{name} bf16 d=64 plain")
-print(json.dumps([compiled(plain, target).matrix_instruction for target in TARGETS]))
+from refattn_gpu.ahead_of_time import TARGETS, by_pair, compiled
+pairs = [("{name} bf16 d=64 {features}", target) for target in TARGETS]
+print(json.dumps([compiled(by_pair()[pair], pair[1]).matrix_instruction for pair in pairs]))
 """
 
 
 KERNELS = [
-    *("attention_forward", "attention_backward_keys", "attention_backward_queries"),
-    *("sparse_forward", "sparse_backward_keys", "sparse_backward_queries"),
+    *((name, "plain") for name in ("attention_forward", "attention_backward_keys", "attention_backward_queries")),
+    *((name, "plain") for name in ("sparse_forward", "sparse_backward_keys", "sparse_backward_queries")),
+    # Where the most can go wrong.
+    ("attention_backward_keys", "every feature"),
 ]
 TOO_WIDE = """
 from dataclasses import replace
-from refattn_gpu.ahead_of_time import compiled, configurations
-wide = next(x for x in configurations() if x.name == "sparse_forward bf16 d=256 guarded")
+from refattn_gpu.ahead_of_time import by_pair, compiled
+wide = by_pair()["sparse_forward bf16 d=256 guarded", "sm_100"]
 compiled(replace(wide, constants=wide.constants | {"BLOCK_M": 64}), "sm_100")
 """
 
@@ -40,9 +42,9 @@ def compiling(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("name", KERNELS)
-def test_each_target_uses_its_matrix_unit(name: str) -> None:
-    run = compiling(SCRIPT.format(name=name))
+@pytest.mark.parametrize(("name", "features"), KERNELS)
+def test_each_target_uses_its_matrix_unit(name: str, features: str) -> None:
+    run = compiling(SCRIPT.format(name=name, features=features))
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == ["mma.sync", "wgmma", "tcgen05.mma", "v_mfma"]
 

@@ -22,7 +22,7 @@ from refattn_gpu.ahead_of_time.decode import decode_configurations
 from refattn_gpu.ahead_of_time.softmax import softmax_configurations
 from refattn_gpu.ahead_of_time.sparse import sparse_configurations
 
-__all__ = ["TARGETS", "Configuration", "Row", "by_name", "compiled", "configurations"]
+__all__ = ["TARGETS", "Configuration", "Row", "by_pair", "compiled", "configurations"]
 
 FAMILIES = (
     forward_configurations,
@@ -34,9 +34,9 @@ FAMILIES = (
 )
 
 
-def by_name() -> dict[str, Configuration]:
-    """Every configuration by its name."""
-    return {configuration.name: configuration for configuration in configurations()}
+def by_pair() -> dict[tuple[str, str], Configuration]:
+    """Every configuration by its name and each target that it is for."""
+    return {(found.name, target): found for found in configurations() for target in found.targets or TARGETS}
 
 
 def configurations() -> Iterator[Configuration]:

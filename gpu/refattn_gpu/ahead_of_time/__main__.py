@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from refattn.errors import InvalidValue
-from refattn_gpu.ahead_of_time import TARGETS, Row, by_name, table
+from refattn_gpu.ahead_of_time import TARGETS, Row, by_pair, table
 from refattn_gpu.ahead_of_time.parallel import compiled_all
 
 
@@ -33,12 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--write and --check are of the whole table: expected neither --target nor --only with them")
     pairs = [
         (name, target)
-        for name in by_name()
-        for target in options.target or TARGETS
-        if options.only in name and (whole or table.in_table(name, target))
+        for name, target in by_pair()
+        if target in (options.target or TARGETS) and options.only in name and (whole or table.in_table(name, target))
     ]
     rows, wrong = [], 0
-    for (name, target), found in compiled_all(pairs, by_name):
+    for (name, target), found in compiled_all(pairs, by_pair):
         if isinstance(found, Row):
             rows.append(found)
             print(table.line(found), flush=True)

@@ -5,10 +5,14 @@ May import: torch, refattn, refattn_gpu.{arguments,backward,kernels}.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 from refattn_gpu.ahead_of_time.configuration import Configuration
+
+# GPUs that are given other tilings, by whether they have much shared memory.
+ROOMY, OTHERS = ("sm_90", "sm_100"), ("sm_80", "gfx942")
 
 
 def forward_configurations() -> Iterator[Configuration]:
@@ -24,13 +28,11 @@ def forward_configurations() -> Iterator[Configuration]:
     for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
         for d in (64, 128, 256):
             for features in ((), ("RIGHT",), ("RIGHT", "PACKED"), flags):
-                tiling = of_forward(Shape(1, 1, 1, 1, 1, d, d), dtype, roomy=True, arrays=features == flags)
                 constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
                 constants |= {"GUARDS_VALUES": features == flags, "THRESHOLD": 0.0, "PRECISION": "ieee"}
                 # Packed sequences with the polynomial, too.
                 packed = "PACKED" in features
                 constants |= {"DEGREE": 3 if packed else 0, "PACKED": packed}
-                constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
                 constants |= {"D_QK": d, "D_V": d, "BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
                 pointers = dict.fromkeys(("q_base", "k_base", "v_base", "out_base"), element)
                 pointers["lse_base"] = "fp32"
@@ -48,11 +50,12 @@ def forward_configurations() -> Iterator[Configuration]:
                         constants[name] = None
                 label = "+".join(features).lower() if features != flags else "every feature"
                 name = f"attention_forward {element} d={d} {label or 'plain'}"
-                yield Configuration(name, attention_forward, pointers, constants, tiling.warps, tiling.stages)
-                lean = of_forward(Shape(1, 1, 1, 1, 1, d, d), dtype, roomy=False)
-                if features == ("RIGHT",) and lean != tiling:
-                    name = f"{name}, a stage less"
-                    yield Configuration(name, attention_forward, pointers, constants, lean.warps, lean.stages)
+                for targets in (ROOMY, OTHERS):
+                    tiling = of_forward(Shape(1, 1, 1, 1, 1, d, d), dtype, targets is ROOMY, features == flags)
+                    mine = constants | {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
+                    yield Configuration(
+                        name, attention_forward, pointers, mine, tiling.warps, tiling.stages, targets=targets
+                    )
 
 
 def backward_configurations() -> Iterator[Configuration]:
@@ -78,11 +81,9 @@ def backward_configurations() -> Iterator[Configuration]:
             for features in ((), flags):
                 # With every feature heads share keys, too.
                 group = 2 if features else 1
-                tiling = of_backward(Shape(1, group, 1, 1, 1, d, d), dtype, roomy=True)
                 constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
                 constants |= {"GUARDS_VALUES": features == flags, "PRECISION": "ieee"}
                 constants |= {"DEGREE": 0, "PACKED": False, "query_starts_base": None, "key_starts_base": None}
-                constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
                 constants |= {"D_QK": d, "D_V": d, "BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
                 pointers = {f"{name}_base": element for name in ("q", "k", "v", "do", "out", "dq", "dk", "dv")}
                 pointers |= dict.fromkeys(("lse_base", "delta_base"), "fp32")
@@ -92,10 +93,13 @@ def backward_configurations() -> Iterator[Configuration]:
                             pointers[name] = "i1" if flag == "MASK" else "fp32"
                         else:
                             constants[name] = None
-                for kernel in (attention_backward_delta, attention_backward_keys, attention_backward_queries):
+                kernels = (attention_backward_delta, attention_backward_keys, attention_backward_queries)
+                for targets, kernel in itertools.product((ROOMY, OTHERS), kernels):
+                    tiling = of_backward(Shape(1, group, 1, 1, 1, d, d), dtype, targets is ROOMY, bool(features))
                     label = f"{kernel.__name__} {element} d={d} {'every feature' if features else 'plain'}"
-                    mine = {name: value for name, value in constants.items() if name in kernel.arg_names}
+                    blocks = {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
                     if kernel is attention_backward_keys:
-                        mine |= {"BLOCK_M": tiling.keys, "BLOCK_N": tiling.queries}
-                        mine |= {} if features else {"group": 1}
-                    yield Configuration(label, kernel, pointers, mine, tiling.warps, tiling.stages)
+                        blocks = {"BLOCK_M": tiling.keys, "BLOCK_N": tiling.queries}
+                        blocks |= {} if features else {"group": 1}
+                    mine = {name: value for name, value in (constants | blocks).items() if name in kernel.arg_names}
+                    yield Configuration(label, kernel, pointers, mine, tiling.warps, tiling.stages, targets=targets)

@@ -8,7 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Configuration:
-    """One kernel with its compile-time constants; `pointers` are the element types of its pointer arguments."""
+    """One kernel with its compile-time constants; `pointers` are the element types of its pointer arguments.
+
+    targets    those whose GPUs would be given this tiling; None is all
+    """
 
     name: str
     kernel: Any
@@ -16,3 +19,4 @@ class Configuration:
     constants: dict[str, Any]
     warps: int = 4
     stages: int = 2
+    targets: tuple[str, ...] | None = None

@@ -18,11 +18,11 @@ Pair = tuple[str, str]
 
 
 def compiled_all(
-    pairs: Sequence[Pair], named: Callable[[], dict[str, Configuration]]
+    pairs: Sequence[Pair], named: Callable[[], dict[Pair, Configuration]]
 ) -> Iterator[tuple[Pair, Row | str]]:
     """Each (name of a configuration, target) with its row, or with what the compiler complained of, in order.
 
-    `named` gives the configurations by name: kernels themselves cannot be sent to another process.
+    `named` gives the configurations by pair: kernels themselves cannot be sent to another process.
     """
     jobs = max(1, min(os.cpu_count() or 1, len(pairs)))
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
@@ -30,14 +30,14 @@ def compiled_all(
         yield from zip(pairs, found, strict=True)
 
 
-def _attempt(job: tuple[Callable[[], dict[str, Configuration]], str, str]) -> Row | str:
+def _attempt(job: tuple[Callable[[], dict[Pair, Configuration]], str, str]) -> Row | str:
     named, name, target = job
     try:
-        return compiled(_once(named)[name], target)
+        return compiled(_once(named)[name, target], target)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
 
 
 @cache
-def _once(named: Callable[[], dict[str, Configuration]]) -> dict[str, Configuration]:
+def _once(named: Callable[[], dict[Pair, Configuration]]) -> dict[Pair, Configuration]:
     return named()

@@ -12,7 +12,7 @@ import triton.language as tl
 
 from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
 from refattn_gpu.kernels.scores import visible_scores
-from refattn_gpu.kernels.special_values import finite, has_special, special_values
+from refattn_gpu.kernels.special_values import finite, has_special, indicator, special_values
 from refattn_gpu.kernels.tiles import extent, load_row, load_rows, store_rows, tile_and_head
 from refattn_gpu.kernels.visibility import number_of_tiles, tile_at, tiles_seen
 
@@ -116,7 +116,7 @@ def attention_backward_keys(
                     # A row of Q that holds NaN has made dx NaN wherever it sees.
                     q = finite(q)
                     if has_special(do):
-                        value_part += special_values(seen, do)
+                        value_part += special_values(indicator(seen), do)
                         do = finite(do)
                 value_part = tl.dot(p.to(do.dtype), do, value_part, input_precision=PRECISION)
                 key_part = tl.dot(dx.to(q.dtype), q, key_part, input_precision=PRECISION)

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 
 from refattn_gpu.kernels.exponential import LN_2, exp2
-from refattn_gpu.kernels.special_values import finite, has_special, special_values
+from refattn_gpu.kernels.special_values import finite, has_special, indicator, special_values
 
 
 @triton.jit
@@ -57,7 +57,7 @@ def accumulated(acc, rescale, p, v, seen, GUARDED: tl.constexpr, PRECISION: tl.c
     if GUARDED:
         unusual = has_special(v)
         if unusual:
-            acc += special_values(seen, v)
+            acc += special_values(indicator(seen), v)
             v = finite(v)
     return tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
 

@@ -12,7 +12,7 @@ import triton.language as tl
 
 from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
 from refattn_gpu.kernels.sparse_intervals import intervals, seen_scores, spanned, within
-from refattn_gpu.kernels.special_values import finite, has_special, special_values
+from refattn_gpu.kernels.special_values import finite, has_special, indicator, special_values
 from refattn_gpu.kernels.tiles import load_row, load_rows, store_rows, tile_and_head
 
 
@@ -46,7 +46,7 @@ def key_gradients(
         if GUARDED:
             # A row of Q that holds NaN has made ds NaN wherever it sees.
             q = finite(q)
-            specials += special_values(tl.trans(seen.to(tl.float16)), do)
+            specials += special_values(tl.trans(indicator(seen)), do)
             do = finite(do)
         value_sum = tl.dot(tl.trans(p.to(do.dtype)), do, value_sum, input_precision=PRECISION)
         key_sum = tl.dot(tl.trans(ds.to(q.dtype)), q, key_sum, input_precision=PRECISION)

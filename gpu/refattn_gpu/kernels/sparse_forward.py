@@ -11,7 +11,7 @@ import triton.language as tl
 
 from refattn_gpu.kernels.online import log_sum_exp, raised, reciprocal, weighed
 from refattn_gpu.kernels.sparse_intervals import intervals, seen_scores, spanned, within
-from refattn_gpu.kernels.special_values import finite, has_special, special_values
+from refattn_gpu.kernels.special_values import finite, has_special, indicator, special_values
 from refattn_gpu.kernels.tiles import load_rows, store_rows, tile_and_head
 
 
@@ -41,7 +41,7 @@ def attended(
         v = load_rows(v_base, columns, held, v_row, v_column, False, D_V, BLOCK_DV)
         acc = acc * rescale[:, None]
         if GUARDED:
-            specials += special_values(seen, v)
+            specials += special_values(indicator(seen), v)
             v = finite(v)
         acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
         m = maximum

@@ -423,6 +423,10 @@ Definition every_theorem_of_words := (
   StatementsWords.quotient_near,
   StatementsWords.whole_exponential_near,
   StatementsWords.weight_near,
-  StatementsWords.logarithm_near).
+  StatementsWords.logarithm_near,
+  StatementsWords.sliced_exact,
+  StatementsWords.cut_near,
+  StatementsWords.slices_left_out,
+  StatementsWords.add_exactly_exact).
 Locate every_theorem_of_words.
 Print Assumptions every_theorem_of_words.

@@ -2,8 +2,8 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats Roundoff ErrorFree Words WordSums WordProducts WordReduction WordExponential
-  WordQuotients WordLogarithms.
+From refattn Require Import LogMetric Sums Formats Slices Roundoff ErrorFree Words WordSums WordProducts WordReduction WordExponential
+  WordQuotients WordLogarithms WordSlices.
 Import ListNotations.
 Open Scope R_scope.
 
@@ -228,3 +228,64 @@ Theorem logarithm_near :
     let (x, y) := logarithm c shift guess t tm in
     Rabs (x + y - (shift + ln (t + tm + tl))) <= 15 * / 2 ^ 106 + / 2 ^ 105 * (1 + Rabs x).
 Proof. exact (@WordLogarithms.logarithm_near). Qed.
+
+(** * WordSlices.v *)
+
+Theorem sliced_exact :
+  forall (bits e : Z) (x : R) (count : nat),
+    (1 <= bits <= 50)%Z ->
+    (lowest fp64 <= e - bits * Z.of_nat (S count))%Z ->
+    holds fp64 x ->
+    Rabs x <= bpow radix2 e ->
+    let (parts, left) := sliced bits e x (S count) in
+    x = fold_right Rplus 0 parts + left /\
+    first_within 1 bits e parts /\
+    Rabs left <= bpow radix2 (e - bits * Z.of_nat (S count) - 1).
+Proof. exact (@WordSlices.sliced_exact). Qed.
+
+Theorem cut_near :
+  forall (bits e : Z) (one two : R) (count : nat),
+    (10 <= bits <= 34)%Z ->
+    (lowest fp64 <= e - bits * Z.of_nat (S count))%Z ->
+    holds fp64 one ->
+    holds fp64 two ->
+    Rabs one <= (1 + / 2 ^ 36) * bpow radix2 e ->
+    Rabs two <= / 2 ^ 53 * Rabs one ->
+    let (parts, left) := cut bits e one two (S count) in
+    one + two = fold_right Rplus 0 parts + left /\
+    first_within (1 + / 2 ^ 16) bits e parts /\
+    Rabs left <= (1 + / 2 ^ 16) * bpow radix2 (e - bits * Z.of_nat (S count) - 1).
+Proof. exact (@WordSlices.cut_near). Qed.
+
+Theorem slices_left_out :
+  forall (x y : R) (xs ys : nat -> R) (left_x left_y : R) (nx ny : nat) (keep : nat -> nat) (bits_x bits_y : Z)
+    (a b slack whole lx ly : R),
+    x = sumf xs (seq 0 nx) + left_x ->
+    y = sumf ys (seq 0 ny) + left_y ->
+    0 <= a ->
+    0 <= b ->
+    0 <= slack ->
+    Rabs y <= b ->
+    Rabs (x - left_x) <= whole * a ->
+    Rabs left_x <= lx * a ->
+    Rabs left_y <= ly * b ->
+    (forall i, In i (seq 0 nx) ->
+      Rabs (xs i) <= slack * a * (bpow radix2 (- (bits_x * Z.of_nat i)) * (if Nat.eqb i 0 then 1 else / 2))) ->
+    (forall j, In j (seq 0 ny) ->
+      Rabs (ys j) <= b * (bpow radix2 (- (bits_y * Z.of_nat j)) * (if Nat.eqb j 0 then 1 else / 2))) ->
+    Rabs (x * y -
+      sumf (fun i => sumf (fun j => if Nat.ltb j (keep i) then xs i * ys j else 0) (seq 0 ny)) (seq 0 nx)) <=
+    (lx + whole * ly +
+     slack * sumf (fun i => sumf (fun j => if Nat.ltb j (keep i) then 0
+       else size_of bits_x i * size_of bits_y j) (seq 0 ny)) (seq 0 nx)) * (a * b).
+Proof. exact (@WordSlices.slices_left_out). Qed.
+
+Theorem add_exactly_exact :
+  forall unit : Z,
+    (lowest fp64 <= unit)%Z ->
+    forall chunks : list Z,
+    Forall (fun m : Z => (Z.abs m <= 2 ^ 53)%Z) chunks ->
+    INR (length chunks) <= 2 ^ 25 ->
+    let (total, rests) := add_exactly unit 0 0 chunks in
+    total + rests = IZR (fold_right Z.add 0%Z chunks) * bpow radix2 unit.
+Proof. exact (@WordSlices.add_exactly_exact). Qed.

@@ -42,7 +42,7 @@ from refattn.oracle.radii import (
 )
 from refattn.oracle.slices import Sliced, bits_for
 from refattn.oracle.truth import GradientTruth
-from refattn.oracle.weighted_sums import Values, sums_over_keys, sums_over_rows
+from refattn.oracle.weighted_sums import SECOND_WORD, Values, sums_over_keys, sums_over_rows
 from refattn.oracle.words import PRODUCT_ERROR
 from refattn.roundoff import compound, log_error
 from refattn.scores import Block, blocks, dropout_keep
@@ -252,7 +252,7 @@ def _bias(ds: Array, ds_low: Array, rad: Array, exponent: int, bias: Array) -> P
     parts = np.empty((BIAS_SLICES, *ds.shape))
     loops.slice_words(ds, ds_low, 0, exponent, BIAS_BITS, parts)
     terms = [part.sum(axis=axes, keepdims=True) for part in parts]
-    lost = np.ldexp(1.0, exponent - BIAS_BITS * BIAS_SLICES - 1)
+    lost = SECOND_WORD * np.ldexp(1.0, exponent - BIAS_BITS * BIAS_SLICES - 1)
     return Part(terms, (rad + lost).sum(axis=axes, keepdims=True) * INFLATE)
 
 

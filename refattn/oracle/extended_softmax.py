@@ -1,6 +1,6 @@
 """Rung 2 of the ladder for softmax: some 100 bits of every element, with a proved radius.
 
-May import: numpy, refattn.spec, refattn.oracle.enclosure, .extended, .loops, .radii, .words.
+May import: numpy, refattn.spec, refattn.oracle.enclosure, .extended, .loops, .radii, .weighted_sums, .words.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from refattn.oracle import loops
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.extended import INFLATE, LAST_ROUNDING, NOTHING, WORDS_ERROR, words_sum
 from refattn.oracle.radii import lse_radius, share_radius, weight_radius
+from refattn.oracle.weighted_sums import SECOND_WORD
 from refattn.oracle.words import EXPONENTIAL_ERROR, LOGARITHM_ERROR
 from refattn.spec import SoftmaxSpec
 
@@ -20,6 +21,8 @@ Array = NDArray[np.float64]
 # Slices of the weights of a row, of which sums of up to 2^27 are exact.
 BITS = 26
 SLICES = 5
+# What they leave of a weight (theorem cut_near).
+LEFT = SECOND_WORD * 2.0 ** (-BITS * SLICES - 1)
 # Of a weight, whose score is exact.
 WEIGHT_ERROR = weight_radius(0.0, EXPONENTIAL_ERROR)
 # Elements of rows that are taken together.
@@ -55,7 +58,7 @@ def _rows(x: Array, spec: SoftmaxSpec) -> tuple[Array, Array, Array]:
     loops.weight_words(x, zeros, zeros, shift, one, two)
     total = _total(one, two)
     total[nothing] = 1.0, 0.0, 0.0
-    lost = (n * (2.0 ** (-BITS * SLICES - 1) + NOTHING) / total[:, 0] + WORDS_ERROR) * INFLATE
+    lost = (n * (LEFT + NOTHING) / total[:, 0] + WORDS_ERROR) * INFLATE
     if spec.kind == "softmax":
         mid, low = np.empty((rows, n)), np.empty((rows, n))
         loops.quotients(one, two, zeros, total, mid, low)

@@ -94,7 +94,7 @@ def score_words(
 def slice_words(one: Any, two: Any, start: int, exponent: int, bits: int, parts: Any) -> None:
     """Slices (count, r, c) of the columns `start` on of numbers of two words (r, n) below 2^exponent.
 
-    Slice a holds multiples of 2^(exponent - bits (a + 1)). All arrays are contiguous.
+    Slice a holds multiples of 2^(exponent - bits (a + 1)) (theorem cut_near). All arrays are contiguous.
     """
     count, rows, keys = parts.shape
     rest = np.empty(keys)
@@ -136,7 +136,9 @@ def weight_words(high: Any, middle: Any, low: Any, shift: Any, one: Any, two: An
 
 @compiled
 def add_exactly(terms: Any, totals: Any, rests: Any) -> None:
-    """totals + rests += terms, all (r, m): exact while a rest is at most 2^53 of the terms' units."""
+    """totals + rests += terms, all (r, m): exact for up to 2^25 terms of at most 2^53 of one unit (theorem
+    add_exactly_exact).
+    """
     rows, columns = terms.shape
     for i in range(rows):
         for c in range(columns):

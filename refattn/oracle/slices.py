@@ -97,7 +97,9 @@ def levels(a: Sliced, b: Sliced, out: Array) -> None:
 
 
 def dropped(a: Sliced, b: Sliced, number: int) -> float:
-    """Bound of what `number` levels leave out of a product of two rows, in units of d 2^(their exponents)."""
+    """Bound of what `number` levels leave out of a product of two rows, in units of d 2^(their exponents) (theorems
+    sliced_exact, slices_left_out).
+    """
     pairs = sum(
         math.ldexp(1.0, -a.bits * (i + j) - (i > 0) - (j > 0))
         for i in range(a.count)

@@ -22,6 +22,9 @@ CHUNK = 512
 # Bits of a weight's slice and a value's together (theorem chunk_enough).
 PRODUCT_BITS = PRECISION - (CHUNK - 1).bit_length()
 FEWEST_BITS = 10
+# The second word of a weight makes its slices, and what they leave, larger than half of a unit (theorem cut_near, for
+# slices of FEWEST_BITS to PRODUCT_BITS - FEWEST_BITS).
+SECOND_WORD = 1.0 + 2.0**-16
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +65,10 @@ class Values:
             parts.append(leading(rest, exponent[None, :] - bits * (place + 1)))
             rest = rest - parts[-1]
         weight_bits = PRODUCT_BITS - bits
-        lost = math.ldexp(1.0, -weight_bits * len(pairs) - 1)
-        left_out = lost + (math.ldexp(1.0, -bits * len(parts) - 1) if rest.any() else 0.0)
-        left_out += sum(
+        lost = SECOND_WORD * math.ldexp(1.0, -weight_bits * len(pairs) - 1)
+        # Theorem slices_left_out.
+        left_out = lost + SECOND_WORD * (math.ldexp(1.0, -bits * len(parts) - 1) if rest.any() else 0.0)
+        left_out += SECOND_WORD * sum(
             math.ldexp(1.0, -weight_bits * a - bits * b - (a > 0) - (b > 0))
             for a, number in enumerate(pairs)
             for b in range(number, len(parts))
@@ -129,7 +133,7 @@ def sums_over_keys(
             loops.add_words(source[a, :, :1], high[:, :1], middle[:, :1], low[:, :1])
     total = np.stack([word[:, 0] for word in (high, middle, low)], axis=1)
     # What the first slices leave of weights and values is not in `sizes` yet.
-    first = math.ldexp(n, exponent - values.weight_bits - 1)
+    first = SECOND_WORD * math.ldexp(n, exponent - values.weight_bits - 1)
     first = first + math.ldexp(1.0, -values.bits - 1) * np.abs(weights[0]).sum(axis=1) * (1.0 + 2.0**-30)
     return Sums(total, np.stack([word[:, 1:] for word in (high, middle, low)]), sizes + first[:, None] * values.size)
 

@@ -1,5 +1,5 @@
 (** Prints the axioms that the theorems of each Statements*.v rest on. Written by assumptions.py; not in the build. *)
-From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsExtended StatementsExtendedGradients StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits StatementsWords.
+From refattn Require StatementsAlgebra StatementsArithmetics StatementsAttention StatementsBlockScales StatementsExponential StatementsExtended StatementsExtendedGradients StatementsFormats StatementsForward StatementsGradients StatementsGradientsRational StatementsOverflow StatementsPrograms StatementsRms StatementsRoundoff StatementsSchedule StatementsScores StatementsSoftmax StatementsSplits StatementsThreeWords StatementsWords.
 
 Definition every_theorem_of_algebra := (
   StatementsAlgebra.merge_comm,
@@ -407,6 +407,18 @@ Definition every_theorem_of_splits := (
 Locate every_theorem_of_splits.
 Print Assumptions every_theorem_of_splits.
 
+Definition every_theorem_of_threewords := (
+  StatementsThreeWords.quotient_near,
+  StatementsThreeWords.multiply_falling,
+  StatementsThreeWords.add_words_error,
+  StatementsThreeWords.scaled_near,
+  StatementsThreeWords.products_near,
+  StatementsThreeWords.score_near,
+  StatementsThreeWords.subtract_near,
+  StatementsThreeWords.gradient_product_near).
+Locate every_theorem_of_threewords.
+Print Assumptions every_theorem_of_threewords.
+
 Definition every_theorem_of_words := (
   StatementsWords.two_sum_exact,
   StatementsWords.ordered_sum_exact,
@@ -420,7 +432,6 @@ Definition every_theorem_of_words := (
   StatementsWords.multiply_words,
   StatementsWords.multiply_add_error,
   StatementsWords.exponential_near,
-  StatementsWords.quotient_near,
   StatementsWords.whole_exponential_near,
   StatementsWords.weight_near,
   StatementsWords.logarithm_near,

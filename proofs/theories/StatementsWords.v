@@ -164,20 +164,6 @@ Theorem exponential_near :
     5 * / 2 ^ 106 * exp (high + middle + low).
 Proof. exact (@WordExponential.exponential_near). Qed.
 
-(** * WordQuotients.v *)
-
-Theorem quotient_near :
-  forall a b c t tm tl : R,
-    falling a b c ->
-    falling t tm tl ->
-    t <> 0 ->
-    / 2 ^ 960 <= Rabs a ->
-    / 2 ^ 960 * Rabs t <= Rabs a ->
-    let (x, y) := quotient a b c t tm tl in
-    (holds fp64 x /\ holds fp64 y /\ Rabs y <= / 2 ^ 53 * Rabs x) /\
-    Rabs (x + y - (a + b + c) / (t + tm + tl)) <= / 2 ^ 105 * Rabs x.
-Proof. exact (@WordQuotients.quotient_near). Qed.
-
 (** * WordLogarithms.v *)
 
 Theorem whole_exponential_near :

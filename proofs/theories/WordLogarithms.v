@@ -22,13 +22,6 @@ Definition whole_exponential (high middle low : R) : R * R :=
   let '(x, y, n) := exponential c high middle low in
   (fl (x * bpow radix2 n), fl (y * bpow radix2 n)).
 
-Lemma lost_1074 : lost <= / 2 ^ 1074.
-Proof.
-  unfold lost, smallest_subnormal. pose proof (bpow_gt_0 radix2 (lowest f)).
-  replace (/ 2 ^ 1074) with (bpow radix2 (- Z.of_nat 1074)) by apply negative_power.
-  change (- Z.of_nat 1074)%Z with (lowest f). lra.
-Qed.
-
 Lemma power_bound k : (-953 <= k)%Z -> / 2 ^ 953 <= bpow radix2 k.
 Proof. intros H. rewrite <- negative_power. apply bpow_le. exact H. Qed.
 
@@ -69,7 +62,7 @@ Proof.
   - assert (EK : 9 / 10 * k <= e).
     { assert (99 / 100 * k <= (x + y) * k) by (apply Rmult_le_compat_r; lra). apply Rabs_le_inv in E. lra. }
     assert (LE : lost <= / 2 ^ 120 * e).
-    { pose proof lost_1074 as Lt. replace (/ 2 ^ 1074) with (/ 2 ^ 121 * / 2 ^ 953) in Lt.
+    { pose proof lost_1074 as Lt. replace (/ 2 ^ 960) with (/ 2 ^ 7 * / 2 ^ 953) in Lt.
       - lra.
       - rewrite <- Rinv_mult, <- pow_add. reflexivity. }
     replace (x * k + fl (y * k) - e) with ((fl (y * k) - y * k) + ((x + y) * k - e)) by ring.
@@ -166,48 +159,6 @@ Proof.
   rewrite X, ln_mult, ln_exp by lra. replace (y + ln (1 + e) - y) with (ln (1 + e)) by ring. lra.
 Qed.
 
-(** A product with a sum that [three_sum] left. *)
-Lemma multiply_falling a al b bl : two_words a al -> holds b -> holds bl ->
-  Rabs bl <= (1 + / 2 ^ 50) * / 2 ^ 53 * Rabs b -> / 4 <= Rabs (a * b) <= 4 ->
-  let (x, y) := multiply a al b bl in
-  holds x /\ holds y /\ Rabs y <= / 2 ^ 53 * Rabs x /\
-  Rabs (x + y - (a + al) * (b + bl)) <= 602 / 100 * / 2 ^ 106 * Rabs (a * b).
-Proof.
-  intros (HA & HAL & AL) HB HBL BL M. fold u in AL. pose proof u_value as U. pose proof lost_value as L0.
-  rewrite U in AL. set (m := Rabs (a * b)) in *. unfold WordProducts.multiply.
-  destruct (two_product_lost f V a b HA HB) as (P & E). fold lost in E.
-  pose proof (rounded64 (a * b)) as N. rewrite <- P, U in N. fold m in N.
-  assert (HP : holds (fst (two_product fp64 a b))) by (rewrite P; apply held, V). clear P.
-  destruct (two_product fp64 a b) as [p e0]. cbn [fst snd] in *.
-  assert (X : Rabs (a * bl) <= (1 + / 2 ^ 50) * / 2 ^ 53 * m).
-  { unfold m. rewrite !Rabs_mult. apply Rmult_le_compat_l with (r := Rabs a) in BL; [lra|apply Rabs_pos]. }
-  assert (Y : Rabs (al * b) <= / 2 ^ 53 * m).
-  { unfold m. rewrite !Rabs_mult. apply Rmult_le_compat_r with (r := Rabs b) in AL; [lra|apply Rabs_pos]. }
-  assert (Z : Rabs (al * bl) <= (1 + / 2 ^ 50) * / 2 ^ 106 * m).
-  { rewrite Rabs_mult. apply Rle_trans with (/ 9007199254740992 * Rabs a * ((1 + / 2 ^ 50) * / 2 ^ 53 * Rabs b)).
-    - apply Rmult_le_compat; try apply Rabs_pos; assumption.
-    - unfold m. rewrite Rabs_mult. pose proof (Rabs_pos a). pose proof (Rabs_pos b).
-      assert (0 <= Rabs a * Rabs b) by (apply Rmult_le_pos; assumption). lra. }
-  unfold ErrorFree.fused. pose proof (rounded64 (a * bl + e0)) as R1. set (e1 := fl (a * bl + e0)) in *.
-  pose proof (rounded64 (al * b + e1)) as R2. set (e2 := fl (al * b + e1)) in *.
-  assert (H2 : holds e2) by apply held, V. rewrite U in R1, R2.
-  pose proof (Rabs_triang (p + e0 - a * b) (- (p - a * b))) as Q0. rewrite Rabs_Ropp in Q0.
-  replace (p + e0 - a * b + - (p - a * b)) with e0 in Q0 by ring.
-  pose proof (Rabs_triang (a * bl) e0) as Q1. pose proof (Rabs_triang (e1 - (a * bl + e0)) (a * bl + e0)) as Q2.
-  replace (e1 - (a * bl + e0) + (a * bl + e0)) with e1 in Q2 by ring.
-  pose proof (Rabs_triang (al * b) e1) as Q3. pose proof (Rabs_triang (e2 - (al * b + e1)) (al * b + e1)) as Q4.
-  replace (e2 - (al * b + e1) + (al * b + e1)) with e2 in Q4 by ring.
-  pose proof (Rabs_triang p (- (p - a * b))) as Q5. rewrite Rabs_Ropp in Q5.
-  replace (p + - (p - a * b)) with (a * b) in Q5 by ring. fold m in Q5.
-  destruct (ordered_sum_split f V p e2 HP H2) as (x & y & -> & _ & S & HX & HY & L & _); [left; lra|].
-  fold u in L. rewrite U in L. split; [exact HX|]. split; [exact HY|]. split; [lra|].
-  replace (x + y - (a + al) * (b + bl)) with
-    ((p + e0 - a * b) + (e1 - (a * bl + e0)) + (e2 - (al * b + e1)) + - (al * bl)) by (replace y with (p + e2 - x) by lra; ring).
-  assert (D1 : Rabs (e1 - (a * bl + e0)) <= 2001 / 1000 * / 2 ^ 106 * m) by lra.
-  assert (D2 : Rabs (e2 - (al * b + e1)) <= 3001 / 1000 * / 2 ^ 106 * m) by lra.
-  apply Rabs_le_inv in E, D1, D2, Z. apply Rabs_le. lra.
-Qed.
-
 (** What is left of the sum once the guess is taken away. *)
 Lemma remainder_near guess t tm tl : holds guess -> falling t tm tl -> 0 < t -> Rabs guess <= 660 ->
   / 2 <= t * exp (- guess) <= 2 ->
@@ -234,7 +185,10 @@ Proof.
   assert (M : Rabs (a * t) <= (1 + / 2 ^ 52) * (t * v) /\ / 4 <= Rabs (a * t) <= 4).
   { apply Rabs_le_inv in AT. rewrite Rabs_pos_eq by lra. lra. }
   destruct M as (M1 & M2).
-  pose proof (multiply_falling a b t tm W HT HTM ltac:(rewrite (Rabs_pos_eq t) by lra; exact TM) M2) as P.
+  assert (M3 : / 2 ^ 960 <= Rabs (a * t)).
+  { apply Rle_trans with (/ 2 ^ 2); [|lra]. apply Rinv_le_contravar; [apply pow_lt; lra|apply Rle_pow; [lra|lia]]. }
+  pose proof (multiply_falling a b t tm HA HB HT HTM ltac:(pose proof (Rabs_pos a); lra)
+    ltac:(rewrite (Rabs_pos_eq t) by lra; lra) M3) as P.
   destruct (multiply a b t tm) as [x y]. destruct P as (HX & HY & XY & P).
   set (w := fl (x - 1)). assert (HW : holds w) by apply held, V.
   destruct (two_sum_split f V w y HW HY) as (z & small & -> & Z & S & HZ & HS & L & _). fold u in L. rewrite U in L.

@@ -1,7 +1,7 @@
 (** Quotients of numbers of three words, as refattn/oracle/loops.py computes them, in binary64. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Formats ErrorFree WordReduction.
+From refattn Require Import LogMetric Formats ErrorFree WordProducts WordReduction.
 Open Scope R_scope.
 
 Local Notation f := fp64.
@@ -12,6 +12,7 @@ Local Notation ordered_sum := (ordered_sum fp64).
 Local Notation two_product := (two_product fp64).
 Local Notation three_sum := (three_sum fp64).
 Local Notation holds := (holds fp64).
+Local Notation multiply := (multiply fp64).
 
 Definition three_words (a b c d : R) : R * R * R :=
   let (b, rest) := two_sum b c in
@@ -298,4 +299,57 @@ Proof.
   apply Rmult_le_reg_r with (Rabs whole); [exact WP|]. rewrite <- Rabs_mult.
   replace ((x + y - (a + b + c) / whole) * whole) with ((x + y) * whole - (a + b + c)) by (field; exact W0).
   rewrite Rmult_assoc, <- Rabs_mult. lra.
+Qed.
+
+Lemma lost_1074 : 0 < lost <= / 2 ^ 114 * / 2 ^ 960.
+Proof.
+  unfold lost, smallest_subnormal. pose proof (bpow_gt_0 radix2 (lowest f)). split; [lra|].
+  rewrite <- Rinv_mult, <- pow_add. change (114 + 960)%nat with 1074%nat.
+  replace (/ 2 ^ 1074) with (bpow radix2 (- Z.of_nat 1074)) by apply negative_power.
+  change (- Z.of_nat 1074)%Z with (lowest f). lra.
+Qed.
+
+Lemma lost_small m : / 2 ^ 960 <= m -> 0 < lost <= / 2 ^ 114 * m.
+Proof. pose proof lost_1074. set (x := / 2 ^ 960) in *. clearbody x. intros. lra. Qed.
+
+(** A product of words as sums leave them, whose second is hardly more than half a unit. *)
+Theorem multiply_falling a al b bl : holds a -> holds al -> holds b -> holds bl ->
+  Rabs al <= (1 + / 2 ^ 49) * / 2 ^ 53 * Rabs a -> Rabs bl <= (1 + / 2 ^ 49) * / 2 ^ 53 * Rabs b -> / 2 ^ 960 <= Rabs (a * b) ->
+  let (x, y) := multiply a al b bl in
+  holds x /\ holds y /\ Rabs y <= / 2 ^ 53 * Rabs x /\
+  Rabs (x + y - (a + al) * (b + bl)) <= 602 / 100 * / 2 ^ 106 * Rabs (a * b).
+Proof.
+  intros HA HAL HB HBL AL BL M. pose proof u_value as U.
+  set (m := Rabs (a * b)) in *. pose proof (lost_small m M) as L0. unfold WordProducts.multiply.
+  destruct (two_product_lost f V a b HA HB) as (P & E). fold lost in E.
+  pose proof (rounded64 (a * b)) as N. rewrite <- P, U in N. fold m in N.
+  assert (HP : holds (fst (two_product a b))) by (rewrite P; apply held, V). clear P.
+  destruct (two_product a b) as [p e0]. cbn [fst snd] in *.
+  assert (X : Rabs (a * bl) <= (1 + / 2 ^ 49) * / 2 ^ 53 * m).
+  { unfold m. rewrite !Rabs_mult. apply Rmult_le_compat_l with (r := Rabs a) in BL; [lra|apply Rabs_pos]. }
+  assert (Y : Rabs (al * b) <= (1 + / 2 ^ 49) * / 2 ^ 53 * m).
+  { unfold m. rewrite !Rabs_mult. apply Rmult_le_compat_r with (r := Rabs b) in AL; [lra|apply Rabs_pos]. }
+  assert (Z : Rabs (al * bl) <= (1 + / 2 ^ 40) * / 2 ^ 106 * m).
+  { rewrite Rabs_mult. apply Rle_trans with ((1 + / 2 ^ 49) * / 2 ^ 53 * Rabs a * ((1 + / 2 ^ 49) * / 2 ^ 53 * Rabs b)).
+    - apply Rmult_le_compat; try apply Rabs_pos; assumption.
+    - unfold m. rewrite Rabs_mult. pose proof (Rabs_pos a). pose proof (Rabs_pos b).
+      assert (0 <= Rabs a * Rabs b) by (apply Rmult_le_pos; assumption). lra. }
+  unfold ErrorFree.fused. pose proof (rounded64 (a * bl + e0)) as R1. set (e1 := fl (a * bl + e0)) in *.
+  pose proof (rounded64 (al * b + e1)) as R2. set (e2 := fl (al * b + e1)) in *.
+  assert (H2 : holds e2) by apply held, V. rewrite U in R1, R2.
+  pose proof (Rabs_triang (p + e0 - a * b) (- (p - a * b))) as Q0. rewrite Rabs_Ropp in Q0.
+  replace (p + e0 - a * b + - (p - a * b)) with e0 in Q0 by ring.
+  pose proof (Rabs_triang (a * bl) e0) as Q1. pose proof (Rabs_triang (e1 - (a * bl + e0)) (a * bl + e0)) as Q2.
+  replace (e1 - (a * bl + e0) + (a * bl + e0)) with e1 in Q2 by ring.
+  pose proof (Rabs_triang (al * b) e1) as Q3. pose proof (Rabs_triang (e2 - (al * b + e1)) (al * b + e1)) as Q4.
+  replace (e2 - (al * b + e1) + (al * b + e1)) with e2 in Q4 by ring.
+  pose proof (Rabs_triang p (- (p - a * b))) as Q5. rewrite Rabs_Ropp in Q5.
+  replace (p + - (p - a * b)) with (a * b) in Q5 by ring. fold m in Q5.
+  destruct (ordered_sum_split f V p e2 HP H2) as (x & y & -> & _ & S & HX & HY & L & _); [left; lra|].
+  fold u in L. rewrite U in L. split; [exact HX|]. split; [exact HY|]. split; [lra|].
+  replace (x + y - (a + al) * (b + bl)) with
+    ((p + e0 - a * b) + (e1 - (a * bl + e0)) + (e2 - (al * b + e1)) + - (al * bl)) by (replace y with (p + e2 - x) by lra; ring).
+  assert (D1 : Rabs (e1 - (a * bl + e0)) <= 2005 / 1000 * / 2 ^ 106 * m) by lra.
+  assert (D2 : Rabs (e2 - (al * b + e1)) <= 3005 / 1000 * / 2 ^ 106 * m) by lra.
+  apply Rabs_le_inv in E, D1, D2, Z. apply Rabs_le. lra.
 Qed.

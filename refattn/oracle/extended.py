@@ -48,8 +48,8 @@ LARGEST_WEIGHT_ERROR = 2.0**-60
 # Queries of a block, and keys whose levels are held at once.
 ROWS = 256
 HELD = 2048
-# Three words are added and multiplied in at most 64 operations that err, each by 2^-53 of a word of at most 2^-104 of
-# the largest number that went in.
+# 256 u^3 of the largest number that goes in: scores are of twice 64 (theorem score_near), products of three words of 56
+# (theorem products_near), sums of 3.02 for each number that is added (theorem add_words_error).
 WORDS_ERROR = 2.0**-151
 # Two words: of the result (theorem quotient_near).
 LAST_ROUNDING = 2.0**-105

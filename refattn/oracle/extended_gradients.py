@@ -53,11 +53,11 @@ Array = NDArray[np.float64]
 # Error that is wanted of do . v, relative to the largest of both.
 WANTED_PRODUCT = 2.0**-108
 LOWEST_EXPONENT = -500
-# Of a weight times a number of three words, of which the last two are added up first.
+# Of a weight times a number of three words, of which the last two are added up first (theorem gradient_product_near).
 GRADIENT_ERROR = compound(PRODUCT_ERROR, LAST_ROUNDING)
 # Of a weight times dropout's factor, of which two words are taken.
 KEPT_ERROR = compound(PRODUCT_ERROR, 2.0**-106)
-# What a few products of three words lose where they underflow.
+# What a few products of three words lose where they underflow (theorem products_near).
 UNDERFLOW = 2.0**-1070
 # Slices of dS of which sums of up to 2^27 are exact.
 BIAS_BITS = 26
@@ -211,7 +211,8 @@ def _contribution(
     less = delta if dlse is None else words_sum([delta, -dlse[:, None]])
     value = np.abs(v[kv_head][block.keys]).max(initial=0.0)
     height = (gain[0] * 2.0 * size.sum(axis=1) * value + np.abs(less[:, 0])) * INFLATE
-    # Delta adds up 4 Dv numbers: what is left of them after n roundings is gamma_n of them, in each word again.
+    # Delta adds up 4 Dv numbers: what is left of them after n roundings is gamma_n of them, in each word again (theorem
+    # row_dots_error).
     words = WORDS_ERROR + log_error(4 * out.shape[1] * 2.0**-53) ** 3
     slope = slope_radius(gain[0], dp.error, (size * out_rad).sum(axis=1), words, height) * INFLATE
     slope, hidden = slope[:, None], (nothing * height)[:, None]
@@ -271,7 +272,7 @@ def _sink(
         loops.row_products(less, factor, one, two)
         terms += [-one, -two]
     whole = np.concatenate(terms, axis=1)
-    # The products are exact but for what underflows; what is left of their sum, as above.
+    # The products are exact but for what underflows; what is left of their sum, as above (theorem add_all_error).
     size = weight * np.abs(less[:, :1])
     rad = score_gradient_radius(share, 0.0, size, weight, slope, hidden).sum()
     words = log_error(whole.size * 2.0**-53) ** 3 * size.sum()

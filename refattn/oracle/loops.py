@@ -148,7 +148,7 @@ def add_exactly(terms: Any, totals: Any, rests: Any) -> None:
 
 @compiled
 def add_words(terms: Any, high: Any, middle: Any, low: Any) -> None:
-    """High + middle + low += terms, all (r, m), any sizes."""
+    """High + middle + low += terms, all (r, m), any sizes (theorem add_words_error)."""
     rows, columns = terms.shape
     for i in range(rows):
         for c in range(columns):

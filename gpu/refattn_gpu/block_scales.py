@@ -75,10 +75,11 @@ class BlockScaledAttention(OnThisMachine):
             q, k, v, scales, out, lse, features.bias, features.mask, features.slopes,
             *q.stride(), *k.stride(), *v.stride(), *scales.stride(), *out.stride(),
             *strides(features.bias), *strides(features.mask),
-            shape.heads, shape.group, shape.queries, shape.keys, shape.d_qk, shape.d_v,
+            shape.heads, shape.group, shape.queries, shape.keys,
             *features.numbers, blocks, divided.size(shape.keys),
             **flags, GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
-            BLOCK_M=tiling.queries, BLOCK_N=tiling.keys, BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
+            D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys,
+            BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
             num_warps=tiling.warps, num_stages=tiling.stages, enable_fp_fusion=True,
         )  # fmt: skip
         return out, lse

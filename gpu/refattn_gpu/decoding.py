@@ -185,11 +185,12 @@ class Decode(OnThisMachine):
             features.bias, features.mask, features.slopes, features.sinks,
             *q.stride(), *cache.k_strides, *cache.v_strides, 0 if cache.table is None else cache.table.stride(0),
             *strides(features.bias), *strides(features.mask),
-            rows, shape.heads, shape.group, shape.queries, shape.keys, shape.d_qk, shape.d_v,
+            rows, shape.heads, shape.group, shape.queries, shape.keys,
             scale, softcap, left, right, self.split_keys, self.most_splits,
             BOTTOM_RIGHT=spec.alignment == "bottom_right", HAS_TABLE=cache.table is not None, PAGE=cache.page,
             **features.flags, GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
-            BLOCK_M=block_rows, BLOCK_N=self.tile_keys, BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
+            D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=block_rows, BLOCK_N=self.tile_keys,
+            BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
             num_warps=self.warps, num_stages=self.stages if widest <= 256 else 1, enable_fp_fusion=True,
         )  # fmt: skip
         decode_combine[(triton.cdiv(rows, ROWS_COMBINED),)](

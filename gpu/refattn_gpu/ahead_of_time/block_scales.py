@@ -21,7 +21,7 @@ def block_scale_configurations() -> Iterator[Configuration]:
                 constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
                 constants |= {"GUARDS_VALUES": features == flags, "PRECISION": "ieee"}
                 constants |= {"BLOCK_M": 64, "BLOCK_N": 64 if element != "fp32" else 32}
-                constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
+                constants |= {"D_QK": d, "D_V": d, "BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
                 pointers = dict.fromkeys(("q_base", "k_base", "v_base", "out_base"), element)
                 pointers |= dict.fromkeys(("scales_base", "lse_base"), "fp32")
                 for flag, (name, kind) in optional.items():

@@ -57,7 +57,8 @@ def compiled(configuration: Configuration, target: str) -> Row:
     aligned = {
         (place,): [["tt.divisibility", 16]]
         for place, name in enumerate(configuration.kernel.arg_names)
-        if signature[name].startswith("*") or (signature[name] == "i32" and name.endswith(("_row", "_head", "_batch")))
+        if signature[name].startswith("*")
+        or (signature[name] == "i32" and name.endswith(("_row", "_page", "_head", "_batch")))
     }
     found = triton.compile(
         ASTSource(fn=configuration.kernel, signature=signature, constexprs=constants, attrs=aligned),

@@ -27,6 +27,7 @@ def decode_configurations() -> Iterator[Configuration]:
                 constants: dict[str, Any] = {f"HAS_{flag}": flag in features for flag in flags}
                 constants |= {"BOTTOM_RIGHT": True, "GUARDS_VALUES": features == flags, "PRECISION": "ieee"}
                 constants |= {"PAGE": 16, "BLOCK_M": 16, "BLOCK_N": 32, "BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
+                constants |= {"D_QK": d, "D_V": d}
                 pointers = dict.fromkeys(("q_base", "k_base", "v_base"), element)
                 pointers |= dict.fromkeys(("out_base", "lse_base"), "fp32")
                 for flag, (name, kind) in optional.items():

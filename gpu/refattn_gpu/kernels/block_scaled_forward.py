@@ -11,7 +11,7 @@ import triton.language as tl
 
 from refattn_gpu.kernels.online import accumulated, log_sum_exp, raised, reciprocal, weighed
 from refattn_gpu.kernels.scores import visible_scores
-from refattn_gpu.kernels.tiles import rows_at, store_rows, transposed_at
+from refattn_gpu.kernels.tiles import load_rows, load_transposed, store_rows
 from refattn_gpu.kernels.visibility import end_of_seen, first_seen
 
 
@@ -32,10 +32,11 @@ def block_scaled_forward(
     out_batch, out_head, out_row, out_column,
     bias_batch, bias_head, bias_row, bias_column,
     mask_batch, mask_head, mask_row, mask_column,
-    heads, group, queries, keys, d_qk, d_v,
+    heads, group, queries, keys,
     scale, softcap, left, right, alignment, blocks, block_keys,
     HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
     HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr,
+    D_QK: tl.constexpr, D_V: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
     """out = sum_i scales_i softmax(scores of block i) V_i, and the natural log-sum-exp of each block in fp32.
@@ -50,11 +51,8 @@ def block_scaled_forward(
     rows = first + tl.arange(0, BLOCK_M)
     inside = rows < queries
     offsets = rows.to(tl.int64)
-    in_d = tl.arange(0, BLOCK_D) < d_qk
-    in_dv = tl.arange(0, BLOCK_DV) < d_v
 
-    q_place = rows_at(q_base + batch * q_batch + head * q_head, rows, q_row, q_column, BLOCK_D)
-    q = tl.load(q_place, mask=inside[:, None] & in_d[None, :], other=0.0)
+    q = load_rows(q_base + batch * q_batch + head * q_head, rows, inside, q_row, q_column, False, D_QK, BLOCK_D)
     k_base += batch * k_batch + kv_head * k_head
     v_base += batch * v_batch + kv_head * v_head
     slope = 0.0
@@ -75,8 +73,7 @@ def block_scaled_forward(
         for tile in range(tl.maximum(start, block_start), tl.minimum(end, block_end), BLOCK_N):
             columns = tile + tl.arange(0, BLOCK_N)
             held = columns < block_end
-            k_place = transposed_at(k_base, columns, k_row, k_column, BLOCK_D)
-            k = tl.load(k_place, mask=in_d[:, None] & held[None, :], other=0.0)
+            k = load_transposed(k_base, columns, held, k_row, k_column, False, D_QK, BLOCK_D)
             products = tl.dot(q, k, input_precision=PRECISION)
             # The keys end where the block does.
             scores, seen, _ = visible_scores(
@@ -89,8 +86,7 @@ def block_scaled_forward(
 
             maximum = raised(m, tl.max(scores, 1), 0.0)
             p, rescale, normaliser = weighed(scores, m, maximum, normaliser, 0)
-            v_place = rows_at(v_base, columns, v_row, v_column, BLOCK_DV)
-            v = tl.load(v_place, mask=held[:, None] & in_dv[None, :], other=0.0)
+            v = load_rows(v_base, columns, held, v_row, v_column, False, D_V, BLOCK_DV)
             acc = accumulated(acc, rescale, p, v, seen, GUARDS_VALUES, PRECISION)
             m = maximum
 
@@ -100,4 +96,4 @@ def block_scaled_forward(
         out += share[:, None] * softmax_of_block
         tl.store(lse_place + block, log_sum_exp(m, normaliser), mask=inside)
 
-    store_rows(out, out_base + batch * out_batch + head * out_head, rows, inside, out_row, out_column, d_v, BLOCK_DV)
+    store_rows(out, out_base + batch * out_batch + head * out_head, rows, inside, out_row, out_column, D_V, BLOCK_DV)

@@ -12,7 +12,7 @@ import triton.language as tl
 from refattn_gpu.kernels.exponential import LOG2_E
 from refattn_gpu.kernels.online import accumulated, log_sum_exp, of_sink, raised, reciprocal, weighed
 from refattn_gpu.kernels.scores import visible_scores
-from refattn_gpu.kernels.tiles import rows_at, store_rows, transposed_at
+from refattn_gpu.kernels.tiles import load_rows, load_transposed, store_rows
 from refattn_gpu.kernels.visibility import end_of_seen, first_seen
 
 
@@ -52,12 +52,12 @@ def decode_split(
     table_batch,
     bias_batch, bias_head, bias_row, bias_column,
     mask_batch, mask_head, mask_row, mask_column,
-    rows_of_all, heads, group, queries, keys, d_qk, d_v,
+    rows_of_all, heads, group, queries, keys,
     scale, softcap, left, right, split_keys, most_splits,
     BOTTOM_RIGHT: tl.constexpr, HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr,
     HAS_MASK: tl.constexpr, HAS_SINKS: tl.constexpr, HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr,
     HAS_TABLE: tl.constexpr, PAGE: tl.constexpr,
-    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr,
+    GUARDS_VALUES: tl.constexpr, PRECISION: tl.constexpr, D_QK: tl.constexpr, D_V: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
     """A part's output, divided by its own normaliser, and its natural log-sum-exp, in fp32.
@@ -84,9 +84,7 @@ def decode_split(
 
     # Rows are of several heads.
     of_rows = batch * q_batch + head * q_head + rows.to(tl.int64) * q_row
-    in_d = tl.arange(0, BLOCK_D) < d_qk
-    in_dv = tl.arange(0, BLOCK_DV) < d_v
-    q = tl.load(rows_at(q_base, of_rows, 1, q_column, BLOCK_D), mask=inside[:, None] & in_d[None, :], other=0.0)
+    q = load_rows(q_base, of_rows, inside, 1, q_column, False, D_QK, BLOCK_D)
     k_base += batch * k_batch + kv_head * k_head
     v_base += batch * v_batch + kv_head * v_head
     slope = tl.zeros([BLOCK_M, 1], tl.float32)
@@ -108,8 +106,7 @@ def decode_split(
         positions = tile + tl.arange(0, BLOCK_N)
         held = positions < length
         found = slots(table_base, table_batch, batch, positions, held, k_page, k_row, HAS_TABLE, PAGE)
-        k_place = transposed_at(k_base, found, 1, k_column, BLOCK_D)
-        k = tl.load(k_place, mask=in_d[:, None] & held[None, :], other=0.0)
+        k = load_transposed(k_base, found, held, 1, k_column, False, D_QK, BLOCK_D)
         products = tl.dot(q, k, input_precision=PRECISION)
         scores, seen, _ = visible_scores(
             products, batch, head[:, None], rows[:, None], positions[None, :], queries, length,
@@ -122,11 +119,10 @@ def decode_split(
         maximum = raised(m, tl.max(scores, 1), 0.0)
         p, rescale, normaliser = weighed(scores, m, maximum, normaliser, 0)
         found = slots(table_base, table_batch, batch, positions, held, v_page, v_row, HAS_TABLE, PAGE)
-        v_place = rows_at(v_base, found, 1, v_column, BLOCK_DV)
-        v = tl.load(v_place, mask=held[:, None] & in_dv[None, :], other=0.0)
+        v = load_rows(v_base, found, held, 1, v_column, False, D_V, BLOCK_DV)
         acc = accumulated(acc, rescale, p, v, seen, GUARDS_VALUES, PRECISION)
         m = maximum
 
     row = split.to(tl.int64) * rows_of_all + (batch * heads + head) * queries + rows
-    store_rows(acc * reciprocal(normaliser)[:, None], out_base, row, inside, d_v, 1, d_v, BLOCK_DV)
+    store_rows(acc * reciprocal(normaliser)[:, None], out_base, row, inside, D_V, 1, D_V, BLOCK_DV)
     tl.store(lse_base + row, log_sum_exp(m, normaliser), mask=inside)

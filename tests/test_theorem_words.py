@@ -23,6 +23,7 @@ TIGHTNESS: dict[str, float] = {
     "quotient_near": 0.24,
     "weight_near": 0.3,
     "logarithm_near": 0.2,
+    "difference_near": 0.24,
     "cut_near": 0.9999,
     "slices_left_out": 0.99,
     "two_product_lost": 1.0,
@@ -301,8 +302,24 @@ def test_logarithms_come_near_their_error() -> None:
         for i in range(4000):
             exact = flint.arb(shift[i]) + sum(map(flint.arb, totals[i].tolist()), flint.arb(0)).log()
             error = abs(float(flint.arb(one[i]) + flint.arb(two[i]) - exact))
-            worst = max(worst, error / (words.LOGARITHM_ERROR + 2.0**-105 * (1 + abs(one[i]))))
+            worst = max(worst, error / (2.0**-106 * (14 + (1 + 2.0**-48) * abs(one[i]))))
     assert TIGHTNESS["logarithm_near"] <= worst <= 1
+    assert words.LOGARITHM_ERROR == 15 * 2.0**-106
+
+
+def test_no_difference_with_a_logarithm_is_further_off() -> None:
+    """`difference_near`, where the two cancel and where they do not."""
+    rng = np.random.default_rng(16)
+    y = rng.uniform(-1, 1, 4000) * 2.0 ** rng.integers(-9, 9, 4000)
+    y_low = y * 2.0**-53 * rng.choice([1.0, -1.0, 0.9], 4000)
+    x = np.where(rng.random(4000) < 0.5, y * (1 + 2.0**-20 * rng.uniform(-1, 1, 4000)), rng.uniform(-9, 9, 4000))
+    one, two = np.empty((4000, 1)), np.empty((4000, 1))
+    loops.differences(x[:, None].copy(), y, y_low, one, two)
+    worst = Fraction(0)
+    for parts in zip(x.tolist(), y.tolist(), y_low.tolist(), one[:, 0].tolist(), two[:, 0].tolist(), strict=True):
+        error = abs(whole(parts[3:]) - (Fraction(parts[0]) - whole(parts[1:3])))
+        worst = max(worst, error / (U**2 * (abs(Fraction(parts[3])) + abs(Fraction(parts[1])))))
+    assert TIGHTNESS["difference_near"] <= worst <= 1 + 2.0**-48
 
 
 def test_a_guess_that_is_far_off_gives_no_logarithm() -> None:

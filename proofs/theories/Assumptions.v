@@ -435,6 +435,7 @@ Definition every_theorem_of_words := (
   StatementsWords.whole_exponential_near,
   StatementsWords.weight_near,
   StatementsWords.logarithm_near,
+  StatementsWords.difference_near,
   StatementsWords.sliced_exact,
   StatementsWords.cut_near,
   StatementsWords.slices_left_out,

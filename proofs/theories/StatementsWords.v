@@ -196,6 +196,7 @@ Theorem weight_near :
     (holds fp64 x /\ holds fp64 y /\ Rabs y <= unit_roundoff fp64 * Rabs x) /\
     (exists off : R,
        Rabs off <= / 2 ^ 53 * (/ 2 ^ 53 * (/ 2 ^ 53 * Rabs (high - shift) + Rabs middle) + Rabs low) /\
+       (middle = 0 -> low = 0 -> off = 0) /\
        Rabs (x + y - exp (high + middle + low - shift + off)) <=
        5 * / 2 ^ 106 * exp (high + middle + low - shift + off)).
 Proof. exact (@WordLogarithms.weight_near). Qed.
@@ -212,8 +213,18 @@ Theorem logarithm_near :
     / 2 <= t * exp (- guess) <= 2 ->
     Rabs (fst (remainder c guess t tm)) <= / 2 ^ 37 ->
     let (x, y) := logarithm c shift guess t tm in
-    Rabs (x + y - (shift + ln (t + tm + tl))) <= 15 * / 2 ^ 106 + / 2 ^ 105 * (1 + Rabs x).
+    Rabs (x + y - (shift + ln (t + tm + tl))) <= 14 * / 2 ^ 106 + (1 + / 2 ^ 48) * / 2 ^ 106 * Rabs x.
 Proof. exact (@WordLogarithms.logarithm_near). Qed.
+
+Theorem difference_near :
+  forall x y yl : R,
+    holds fp64 x ->
+    holds fp64 y ->
+    holds fp64 yl ->
+    Rabs yl <= / 2 ^ 53 * Rabs y ->
+    let (a, b) := difference x y yl in
+    Rabs (a + b - (x - (y + yl))) <= (1 + / 2 ^ 48) * / 2 ^ 106 * (Rabs a + Rabs y).
+Proof. exact (@WordLogarithms.difference_near). Qed.
 
 (** * WordSlices.v *)
 

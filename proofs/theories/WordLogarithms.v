@@ -81,11 +81,12 @@ Theorem weight_near high middle low shift : holds high -> holds middle -> holds 
   let (x, y) := weight high middle low shift in
   two_words x y /\
   exists off, Rabs off <= / 2 ^ 53 * (/ 2 ^ 53 * (/ 2 ^ 53 * Rabs (high - shift) + Rabs middle) + Rabs low) /\
+    (middle = 0 -> low = 0 -> off = 0) /\
     Rabs (x + y - exp (high + middle + low - shift + off)) <= 5 * / 2 ^ 106 * exp (high + middle + low - shift + off).
 Proof.
   intros HH HM HL HS B M L. unfold weight. apply holds_opp in HS.
   destruct (two_sum_split f V high (- shift) HH HS) as (a & r1 & -> & A & R1 & HA & HR1 & L1' & L1). fold u in L1, L1'.
-  destruct (two_sum_split f V r1 middle HR1 HM) as (b & r2 & -> & _ & R2 & HB & HR2 & _ & L2). fold u in L2.
+  destruct (two_sum_split f V r1 middle HR1 HM) as (b & r2 & -> & BE & R2 & HB & HR2 & _ & L2). fold u in L2.
   pose proof (sum_relative f V r2 low HR2 HL) as F. fold u in F. set (d := fl (r2 + low)) in *.
   rewrite u_value in *. change (high + - shift) with (high - shift) in *. rewrite <- A in B.
   pose proof (Rabs_triang r1 middle) as Q1. pose proof (Rabs_triang r2 low) as Q2.
@@ -95,7 +96,9 @@ Proof.
   pose proof (Rabs_triang (d - (r2 + low)) (r2 + low)) as Q4. replace (d - (r2 + low) + (r2 + low)) with d in Q4 by ring.
   pose proof (whole_exponential_near a b d HA HB HD B ltac:(lra) ltac:(lra)) as E.
   destruct (whole_exponential a b d) as [x y]. destruct E as (W & E). split; [exact W|].
-  exists (d - (r2 + low)). split; [lra|].
+  exists (d - (r2 + low)). split; [lra|]. split.
+  { intros M0 L0. assert (Z : r2 = 0) by (rewrite R2, BE, M0, Rplus_0_r, (held_is_rounded f r1 HR1); ring).
+    unfold d. rewrite Z, L0, Rplus_0_l, (held_is_rounded f 0 (holds_0 f)). ring. }
   replace (high + middle + low - shift + (d - (r2 + low))) with (a + b + d) by lra. exact E.
 Qed.
 
@@ -236,7 +239,7 @@ Qed.
 Theorem logarithm_near shift guess t tm tl : holds shift -> holds guess -> falling t tm tl -> 0 < t ->
   Rabs guess <= 660 -> / 2 <= t * exp (- guess) <= 2 -> Rabs (fst (remainder guess t tm)) <= / 2 ^ 37 ->
   let (x, y) := logarithm shift guess t tm in
-  Rabs (x + y - (shift + ln (t + tm + tl))) <= 15 * / 2 ^ 106 + / 2 ^ 105 * (1 + Rabs x).
+  Rabs (x + y - (shift + ln (t + tm + tl))) <= 14 * / 2 ^ 106 + (1 + / 2 ^ 48) * / 2 ^ 106 * Rabs x.
 Proof.
   intros HS HG FT T0 G Close Zs. pose proof u_value as U. pose proof lost_value as L0.
   pose proof (remainder_near guess t tm tl HG FT T0 G Close) as R. unfold logarithm.
@@ -278,8 +281,8 @@ Proof.
   pose proof (Rabs_triang x y) as Q14. pose proof (Rabs_pos x) as X0.
   assert (F2 : Rabs f2 <= (1 + / 2 ^ 50) * Rabs x + / 2 ^ 60) by lra.
   assert (F1 : Rabs f1 <= 2 * Rabs x + / 2 ^ 30) by lra.
-  assert (N4' : Rabs (k - (m1 + g)) <= / 2 ^ 118 + / 2 ^ 150 * Rabs x) by lra.
-  assert (N5' : Rabs (w - (s2 + k)) <= / 2 ^ 110 + (1 + / 2 ^ 40) * / 2 ^ 106 * Rabs x) by lra.
+  assert (N4' : Rabs (k - (m1 + g)) <= / 2 ^ 118 + / 2 ^ 157 * Rabs x) by lra.
+  assert (N5' : Rabs (w - (s2 + k)) <= / 2 ^ 110 + (1 + / 2 ^ 49) * / 2 ^ 106 * Rabs x) by lra.
   (* logarithms *)
   assert (DS : Rabs (z + small) <= / 2 ^ 36) by (eapply Rle_trans; [apply Rabs_triang|]; lra).
   pose proof (ln_second_order _ DS) as LN. pose proof (ln_near_1 e ltac:(lra)) as LE.
@@ -302,3 +305,24 @@ Proof.
   apply Rabs_le. lra.
 Qed.
 End Constants.
+
+(** A number less a logarithm of two words: loops.differences. *)
+Definition difference (x y y_low : R) : R * R :=
+  let (total, rest) := two_sum x (- y) in
+  two_sum total (fl (rest - y_low)).
+
+Theorem difference_near x y yl : holds x -> holds y -> holds yl -> Rabs yl <= / 2 ^ 53 * Rabs y ->
+  let (a, b) := difference x y yl in
+  Rabs (a + b - (x - (y + yl))) <= (1 + / 2 ^ 48) * / 2 ^ 106 * (Rabs a + Rabs y).
+Proof.
+  intros HX HY HL L. unfold difference. apply holds_opp in HY, HL.
+  destruct (two_sum_split f V x (- y) HX HY) as (t & r & -> & _ & R & HT & HR & L1 & _). fold u in L1.
+  pose proof (sum_relative f V r (- yl) HR HL) as N. fold u in N. change (r + - yl) with (r - yl) in N.
+  set (d := fl (r - yl)) in *. assert (HD : holds d) by apply held, V.
+  destruct (two_sum_split f V t d HT HD) as (a & b & -> & _ & B & _ & _ & L2 & _). fold u in L2. rewrite u_value in *.
+  pose proof (Rabs_triang r (- yl)) as Q1. rewrite Rabs_Ropp in Q1. change (r + - yl) with (r - yl) in Q1.
+  pose proof (Rabs_triang (d - (r - yl)) (r - yl)) as Q2. replace (d - (r - yl) + (r - yl)) with d in Q2 by ring.
+  pose proof (Rabs_triang (a + b) (- d)) as Q3. rewrite Rabs_Ropp in Q3. replace (a + b + - d) with t in Q3 by lra.
+  pose proof (Rabs_triang a b) as Q4. pose proof (Rabs_pos a). pose proof (Rabs_pos y).
+  replace (a + b - (x - (y + yl))) with (d - (r - yl)) by lra. lra.
+Qed.

@@ -227,7 +227,7 @@ def logarithms(totals: Any, guesses: Any, shift: Any, one: Any, two: Any) -> Non
 
 @compiled
 def differences(x: Any, y: Any, y_low: Any, one: Any, two: Any) -> None:
-    """x (r, n) less the rows' y + y_low, as two words."""
+    """x (r, n) less the rows' y + y_low, as two words (theorem difference_near)."""
     rows, columns = x.shape
     for i in range(rows):
         for j in range(columns):

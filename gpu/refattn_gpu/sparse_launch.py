@@ -140,7 +140,8 @@ def backward_fitting(shape: Shape, dtype: torch.dtype) -> Tiling:
     if widest <= 256:
         # Operands of fp32 lie in registers, and leave none for a tile to come.
         return Tiling(32, 64, warps=8, stages=1 if dtype == torch.float32 else PREFETCHING)
-    return Tiling(16, 32, warps=8, stages=1)
+    # Those of gfx942 have 64 KiB.
+    return Tiling(16, 32 if widest <= 512 else 16, warps=8, stages=1)
 
 
 def row_bytes(shape: Shape, dtype: torch.dtype) -> int:

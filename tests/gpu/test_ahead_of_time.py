@@ -33,6 +33,10 @@ from refattn_gpu.ahead_of_time import by_pair, compiled
 wide = by_pair()["sparse_forward bf16 d=256 guarded", "sm_100"]
 compiled(replace(wide, constants=wide.constants | {"BLOCK_M": 64}), "sm_100")
 """
+TOO_LARGE = """
+from refattn_gpu.ahead_of_time import by_pair, compiled
+compiled(by_pair()["attention_forward bf16 d=128 plain", "sm_90"], "gfx942")
+"""
 
 
 def compiling(script: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +55,10 @@ def test_each_target_uses_its_matrix_unit(name: str, features: str) -> None:
 
 def test_a_kernel_that_is_compiled_to_a_trap_is_refused() -> None:
     assert "columns is wanted: expected at most 512" in compiling(TOO_WIDE).stderr
+
+
+def test_a_tiling_for_more_shared_memory_than_there_is_is_refused() -> None:
+    assert "shared memory of 81920 bytes is wanted: expected at most 65536" in compiling(TOO_LARGE).stderr
 
 
 def test_interpreted_kernels_are_not_compiled() -> None:

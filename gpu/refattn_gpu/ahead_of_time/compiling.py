@@ -20,6 +20,8 @@ TARGETS = {
     "sm_100": ("cuda", 100, 32),
     "gfx942": ("hip", "gfx942", 64),
 }
+# Bytes that a program may have; Triton refuses to launch what wants more.
+SHARED_MEMORY = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "gfx942": 64 << 10}
 # Columns of a Blackwell multiprocessor. What wants more is compiled to a trap, and refused when it is launched.
 TENSOR_MEMORY = 512
 MATRIX_INSTRUCTIONS = ("wgmma", "tcgen05.mma", "mma.sync", "v_mfma")
@@ -69,6 +71,10 @@ def compiled(configuration: Configuration, target: str) -> Row:
     columns = getattr(found.metadata, "tmem_size", None) or 0
     if columns > TENSOR_MEMORY:
         raise InvalidValue(f"tensor memory of {columns} columns is wanted: expected at most {TENSOR_MEMORY}")
+    if found.metadata.shared > SHARED_MEMORY[target]:
+        raise InvalidValue(
+            f"shared memory of {found.metadata.shared} bytes is wanted: expected at most {SHARED_MEMORY[target]}"
+        )
     text = found.asm.get("ptx") or found.asm.get("amdgcn")
     instruction = next((name for name in MATRIX_INSTRUCTIONS if name in text), "none")
     registers, spilled = resources(found.asm["cubin"]) if "cubin" in found.asm else (None, None)

@@ -116,7 +116,8 @@ Theorem ordered_sum_exact a b : holds f a -> holds f b ->
 Proof.
   intros A B H. split; [reflexivity|]. unfold ordered_sum. cbn [fst snd].
   assert (T : fl (a + b) = a + b -> fl (a + b) + fl (b - fl (fl (a + b) - a)) = a + b).
-  { intros E. rewrite E. replace (a + b - a) with b by ring. rewrite (held_is_rounded b B), Rminus_diag_eq by reflexivity.
+  { intros E. rewrite E. replace (a + b - a) with b by ring.
+    rewrite (held_is_rounded b B), Rminus_diag_eq by reflexivity.
     rewrite (held_is_rounded 0) by apply holds_0. ring. }
   destruct H as [H|[H|H]].
   - destruct V. pose proof (Fast2Sum_correct (lowest f) (precision f) (fun t => negb (Z.even t)) ltac:(lia)
@@ -165,7 +166,8 @@ Proof.
       apply Rle_lt_trans with (u * Rabs (a * b)); [apply Rmult_le_compat_r; [apply Rabs_pos|lra]|].
       apply Rlt_le_trans with (u * bpow radix2 (lowest f + 2 * precision f - 1)); [apply Rmult_lt_compat_l; lra|].
       unfold u, unit_roundoff. rewrite <- bpow_plus, <- smallest_normal_bpow by exact V. apply bpow_le. lia.
-  - assert (E : fl (a * b - fl (a * b)) = a * b - fl (a * b)); [|rewrite E, Rminus_diag_eq, Rabs_R0 by reflexivity; lra].
+  - assert (E : fl (a * b - fl (a * b)) = a * b - fl (a * b)); [|rewrite E, Rminus_diag_eq, Rabs_R0 by reflexivity;
+      lra].
     apply held_is_rounded. replace (a * b - fl (a * b)) with (- (fl (a * b) - a * b)) by ring. apply holds_opp.
     apply mult_error_FLT; try assumption; [apply valid_rnd_N|]. intros _. exact L.
 Qed.

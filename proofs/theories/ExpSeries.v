@@ -55,7 +55,8 @@ Qed.
 
 (** Terms up to the eighth power, as Horner has them. *)
 Lemma eight_terms :
-  Rabs (exp x - 1 - x * (1 + x * (/ 2 + x * (/ 6 + x * (/ 24 + x * (/ 120 + x * (/ 720 + x * (/ 5040 + x * / 40320))))))))
+  Rabs (exp x - 1 - x * (1 + x * (/ 2 + x * (/ 6 + x * (/ 24 + x * (/ 120 + x * (/ 720 + x * (/ 5040
+    + x * / 40320))))))))
     <= Rabs x ^ 9 / 181440.
 Proof.
   pose proof (series_rest 8) as H. unfold term in H.

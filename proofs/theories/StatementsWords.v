@@ -2,8 +2,8 @@
     stated in full a second time; see StatementsRoundoff.v. *)
 From Coq Require Import ZArith QArith Qreals Reals List.
 From Flocq Require Import Core.
-From refattn Require Import LogMetric Sums Formats Slices Roundoff ErrorFree Words WordSums WordProducts WordReduction WordExponential
-  WordQuotients WordLogarithms WordSlices.
+From refattn Require Import LogMetric Sums Formats Slices Roundoff ErrorFree Words WordSums WordProducts WordReduction
+  WordExponential WordQuotients WordLogarithms WordSlices.
 Import ListNotations.
 Open Scope R_scope.
 

@@ -65,7 +65,8 @@ Proof.
   { rewrite Rabs_mult. apply Rmult_le_compat; try apply Rabs_pos; [exact B|]. rewrite Rabs_pos_eq; lra. }
   (* what is added to the table's entry is small *)
   assert (Q1 : Rabs (q + ql) <= 7 / 10000 * t).
-  { replace (q + ql) with ((q + ql - (p + pl) * (t + tl)) + ((p + pl - (value - 1)) * (t + tl) + (value - 1) * (t + tl)))
+  { replace (q + ql) with ((q + ql - (p + pl) * (t + tl)) + ((p + pl - (value - 1)) * (t + tl) + (value - 1) * (t
+      + tl)))
       by ring. eapply Rle_trans; [apply Rabs_triang|].
     pose proof (Rabs_triang ((p + pl - (value - 1)) * (t + tl)) ((value - 1) * (t + tl))). lra. }
   assert (Q2 : Rabs q <= 71 / 100000 * t).
@@ -171,7 +172,8 @@ Proof.
   { assert (1 * (99 / 100 + / 200) <= exp (IZR (m mod 512) * step) * exp z) by (apply Rmult_le_compat; lra).
     apply Rabs_le_inv in G. lra. }
   split.
-  { apply Z.div_le_lower_bound; [lia|]. apply le_IZR. change (512 * -953)%Z with (-487936)%Z. now apply steps_least with high. }
+  { apply Z.div_le_lower_bound; [lia|]. apply le_IZR. change (512 * -953)%Z with (-487936)%Z.
+    now apply steps_least with high. }
   assert (F : exp (high + middle + low) = exp (IZR (m mod 512) * step) * exp z * bpow radix2 (m / 512)).
   { assert (Pow : bpow radix2 (m / 512) = exp (IZR (m / 512) * ln 2)) by (rewrite bpow_exp; reflexivity).
     rewrite Pow, <- !exp_plus. f_equal. unfold z, step.

@@ -37,7 +37,8 @@ Proof.
   set (e := exp (high + middle + low)) in *. assert (E0 : 0 < e) by apply exp_pos.
   set (k := bpow radix2 n) in *. assert (K : / 2 ^ 953 <= k) by now apply power_bound.
   assert (P953 : 0 < / 2 ^ 953) by (apply Rinv_0_lt_compat, pow_lt; lra).
-  assert (X1 : 98 / 100 <= x) by (pose proof (Rabs_pos x); apply Rabs_le_inv in YX; unfold Rabs in YX; destruct (Rcase_abs x); lra).
+  assert (X1 : 98 / 100 <= x) by (pose proof (Rabs_pos x); apply Rabs_le_inv in YX; unfold Rabs in YX;
+    destruct (Rcase_abs x); lra).
   assert (XK : 98 / 100 * k <= x * k) by (apply Rmult_le_compat_r; lra).
   assert (SN : smallest_normal f <= / 2 ^ 69 * / 2 ^ 953).
   { unfold smallest_normal. change (emin f) with (- Z.of_nat 1022)%Z. rewrite negative_power.
@@ -93,7 +94,8 @@ Proof.
   assert (HD : holds d) by apply held, V.
   pose proof (Rabs_triang (r1 + middle) (- r2)) as Q3. rewrite Rabs_Ropp in Q3.
   replace (r1 + middle + - r2) with b in Q3 by lra.
-  pose proof (Rabs_triang (d - (r2 + low)) (r2 + low)) as Q4. replace (d - (r2 + low) + (r2 + low)) with d in Q4 by ring.
+  pose proof (Rabs_triang (d - (r2 + low)) (r2 + low)) as Q4. replace (d - (r2 + low) + (r2 + low)) with d in Q4
+    by ring.
   pose proof (whole_exponential_near a b d HA HB HD B ltac:(lra) ltac:(lra)) as E.
   destruct (whole_exponential a b d) as [x y]. destruct E as (W & E). split; [exact W|].
   exists (d - (r2 + low)). split; [lra|]. split.
@@ -137,7 +139,8 @@ Proof.
   assert (Y : Rabs y <= (1 + / 2 ^ 36) * / 2 ^ 36).
   { unfold y. replace (d - / 2 * d * d) with (d + - (/ 2 * (d * d))) by ring. eapply Rle_trans; [apply Rabs_triang|].
     rewrite Rabs_Ropp, Rabs_mult, (Rabs_pos_eq (/ 2)) by lra. lra. }
-  assert (S : Rabs y <= / 2) by lra. pose proof (series_rest y S 2) as R. cbn [sum_f_R0 fact Nat.mul Nat.add INR pow] in R.
+  assert (S : Rabs y <= / 2) by lra. pose proof (series_rest y S 2) as R.
+  cbn [sum_f_R0 fact Nat.mul Nat.add INR pow] in R.
   match type of R with Rabs ?a <= _ => replace a with (exp y - (1 + y + / 2 * (y * y))) in R by field end.
   match type of R with _ <= 2 * Rabs ?a => replace a with (/ 6 * (y * y * y)) in R by field end.
   set (top := (1 + / 2 ^ 36) * / 2 ^ 36) in *.
@@ -155,8 +158,10 @@ Proof.
   set (e := (1 + d - exp y) / exp y).
   assert (X : 1 + d = exp y * (1 + e)) by (unfold e; field; lra).
   assert (B : Rabs e <= 91 / 100 * / 2 ^ 108).
-  { apply Rmult_le_reg_r with (exp y); [exact P|]. unfold e, Rdiv. rewrite Rabs_mult, Rabs_inv, (Rabs_pos_eq (exp y)) by lra.
-    rewrite Rmult_assoc, Rinv_l, Rmult_1_r, <- Rabs_Ropp by lra. replace (- (1 + d - exp y)) with (exp y - (1 + d)) by ring.
+  { apply Rmult_le_reg_r with (exp y); [exact P|]. unfold e, Rdiv.
+    rewrite Rabs_mult, Rabs_inv, (Rabs_pos_eq (exp y)) by lra.
+    rewrite Rmult_assoc, Rinv_l, Rmult_1_r, <- Rabs_Ropp by lra.
+    replace (- (1 + d - exp y)) with (exp y - (1 + d)) by ring.
     lra. }
   pose proof (ln_near_1 e ltac:(lra)) as N. pose proof (Rabs_le_inv _ _ B) as B'.
   rewrite X, ln_mult, ln_exp by lra. replace (y + ln (1 + e) - y) with (ln (1 + e)) by ring. lra.
@@ -180,8 +185,10 @@ Proof.
   assert (V0 : 0 < v) by apply exp_pos. pose proof W as (HA & HB & AB). fold u in AB. rewrite U in AB.
   rewrite (Rabs_pos_eq t) in * by lra.
   assert (AV : Rabs (a - v) <= / 2 ^ 52 * v).
-  { pose proof (Rabs_triang (a + b - v) (- b)) as Q. rewrite Rabs_Ropp in Q. replace (a + b - v + - b) with (a - v) in Q by ring.
-    pose proof (Rabs_triang (a - v) v) as Q'. replace (a - v + v) with a in Q' by ring. rewrite (Rabs_pos_eq v) in Q' by lra. lra. }
+  { pose proof (Rabs_triang (a + b - v) (- b)) as Q. rewrite Rabs_Ropp in Q.
+    replace (a + b - v + - b) with (a - v) in Q by ring.
+    pose proof (Rabs_triang (a - v) v) as Q'. replace (a - v + v) with a in Q' by ring.
+    rewrite (Rabs_pos_eq v) in Q' by lra. lra. }
   assert (AT : Rabs (a * t - t * v) <= / 2 ^ 52 * (t * v)).
   { replace (a * t - t * v) with ((a - v) * t) by ring. rewrite Rabs_mult, (Rabs_pos_eq t) by lra.
     apply Rmult_le_compat_r with (r := t) in AV; lra. }
@@ -198,7 +205,8 @@ Proof.
   intros Zs.
   assert (H1 : holds (-1)) by (apply holds_opp, holds_1, V).
   assert (WX : w = x - 1).
-  { pose proof (sum_relative_rounded f V x (-1) HX H1) as R. fold u in R. change (x + -1) with (x - 1) in R. fold w in R.
+  { pose proof (sum_relative_rounded f V x (-1) HX H1) as R. fold u in R. change (x + -1) with (x - 1) in R.
+    fold w in R.
     rewrite U in R. unfold w. apply held_is_rounded. replace (x - 1) with (- (1 + - x)) by ring. apply holds_opp.
     apply (difference_held f V); [apply holds_1, V|now apply holds_opp|].
     rewrite <- Rabs_Ropp. replace (- (1 + - x)) with (x - 1) by ring. rewrite Rabs_R1.
@@ -210,7 +218,8 @@ Proof.
     replace (x - 1 + 1) with x in Q4 by ring. rewrite Rabs_R1 in Q4. lra. }
   split; [exact HZ|]. split; [lra|]. split; [exact HS|].
   set (whole := t + tm + tl) in *.
-  assert (WT : Rabs (whole - t) <= / 2 ^ 51 * t) by (replace (whole - t) with (tm + tl) by (unfold whole; ring); exact TT).
+  assert (WT : Rabs (whole - t) <= / 2 ^ 51 * t) by (replace (whole - t) with (tm + tl) by (unfold whole; ring);
+    exact TT).
   apply Rabs_le_inv in WT. assert (W0 : 0 < whole * v) by (apply Rmult_lt_0_compat; lra).
   assert (WV : (1 - / 2 ^ 51) * (t * v) <= whole * v <= (1 + / 2 ^ 51) * (t * v)).
   { split; [replace ((1 - / 2 ^ 51) * (t * v)) with ((1 - / 2 ^ 51) * t * v) by ring
@@ -250,7 +259,8 @@ Proof.
   destruct (two_sum_split f V f1 s1 HF1 HS1) as (f2 & s2 & -> & _ & S2 & HF2 & HS2 & L3 & _).
   fold u in L1, L2, L3. rewrite U in L1, L2, L3.
   pose proof (rounded64 (/ 2 * z)) as N1. set (h := fl (/ 2 * z)) in *. assert (HH : holds h) by apply held, V.
-  pose proof (rounded64 (h * z)) as N2. set (q := fl (h * z)) in *. assert (HQ : holds (- q)) by (apply holds_opp, held, V).
+  pose proof (rounded64 (h * z)) as N2. set (q := fl (h * z)) in *.
+  assert (HQ : holds (- q)) by (apply holds_opp, held, V).
   pose proof (sum_relative f V small (- q) Hsmall HQ) as N3. fold u in N3. change (small + - q) with (small - q) in N3.
   set (g := fl (small - q)) in *. assert (HGg : holds g) by apply held, V.
   pose proof (sum_relative f V m1 g HM1 HGg) as N4. fold u in N4. set (k := fl (m1 + g)) in *.
@@ -260,20 +270,25 @@ Proof.
   destruct (two_sum_split f V f2 w HF2 HW) as (x & y & -> & _ & Y & _ & _ & L6 & _). fold u in L6.
   rewrite U in *.
   (* roundings *)
-  assert (Z2 : Rabs (z * z) <= / 2 ^ 74) by (rewrite Rabs_mult; pose proof (Rabs_pos z); replace (/ 2 ^ 74) with (/ 2 ^ 37 * / 2 ^ 37) by lra; apply Rmult_le_compat; lra).
+  assert (Z2 : Rabs (z * z) <= / 2 ^ 74) by (rewrite Rabs_mult; pose proof (Rabs_pos z);
+    replace (/ 2 ^ 74) with (/ 2 ^ 37 * / 2 ^ 37) by lra; apply Rmult_le_compat; lra).
   rewrite (Rabs_mult (/ 2)), (Rabs_pos_eq (/ 2)) in N1 by lra.
   assert (N1' : Rabs (h - / 2 * z) <= / 2 ^ 90) by lra.
-  assert (HZ2 : Rabs ((h - / 2 * z) * z) <= / 2 ^ 90 * / 2 ^ 37) by (rewrite Rabs_mult; apply Rmult_le_compat; try apply Rabs_pos; assumption).
-  pose proof (Rabs_triang ((h - / 2 * z) * z) (/ 2 * (z * z))) as Q1. rewrite (Rabs_mult (/ 2)), (Rabs_pos_eq (/ 2)) in Q1 by lra.
+  assert (HZ2 : Rabs ((h - / 2 * z) * z) <= / 2 ^ 90 * / 2 ^ 37) by (rewrite Rabs_mult; apply Rmult_le_compat;
+    try apply Rabs_pos; assumption).
+  pose proof (Rabs_triang ((h - / 2 * z) * z) (/ 2 * (z * z))) as Q1. rewrite (Rabs_mult (/ 2)), (Rabs_pos_eq (/ 2))
+    in Q1 by lra.
   replace ((h - / 2 * z) * z + / 2 * (z * z)) with (h * z) in Q1 by ring.
   assert (N2' : Rabs (q - h * z) <= / 2 ^ 120) by lra.
   pose proof (Rabs_triang (q - h * z) (h * z)) as Q2. replace (q - h * z + h * z) with q in Q2 by ring.
   pose proof (Rabs_triang small (- q)) as Q3. rewrite Rabs_Ropp in Q3. change (small + - q) with (small - q) in Q3.
   assert (N3' : Rabs (g - (small - q)) <= / 2 ^ 120) by lra.
-  pose proof (Rabs_triang (g - (small - q)) (small - q)) as Q4. replace (g - (small - q) + (small - q)) with g in Q4 by ring.
+  pose proof (Rabs_triang (g - (small - q)) (small - q)) as Q4. replace (g - (small - q) + (small - q)) with g in Q4
+    by ring.
   pose proof (Rabs_triang r1 z) as Q5. pose proof (Rabs_triang m1 g) as Q6.
   pose proof (Rabs_triang (r1 + z) (- m1)) as Q7. rewrite Rabs_Ropp in Q7. replace (r1 + z + - m1) with s1 in Q7 by lra.
-  pose proof (Rabs_triang (f2 + s2) (- s1)) as Q8. rewrite Rabs_Ropp in Q8. replace (f2 + s2 + - s1) with f1 in Q8 by lra.
+  pose proof (Rabs_triang (f2 + s2) (- s1)) as Q8. rewrite Rabs_Ropp in Q8. replace (f2 + s2 + - s1) with f1 in Q8
+    by lra.
   pose proof (Rabs_triang f2 s2) as Q9. pose proof (Rabs_triang s2 k) as Q10.
   pose proof (Rabs_triang (k - (m1 + g)) (m1 + g)) as Q11. replace (k - (m1 + g) + (m1 + g)) with k in Q11 by ring.
   pose proof (Rabs_triang (w - (s2 + k)) (s2 + k)) as Q12. replace (w - (s2 + k) + (s2 + k)) with w in Q12 by ring.

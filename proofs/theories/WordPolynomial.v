@@ -78,7 +78,8 @@ Proof.
   { unfold z. eapply Rle_trans; [apply Rabs_triang|]. lra. }
   destruct (sixth_words c C) as (H3 & H3l & L3). destruct (fourth_words c C) as (H4 & H4l & L4). fold u in L3, L4.
   rewrite U in L3, L4. pose proof (sixth_ok c C) as K3. pose proof (fourth_ok c C) as K4.
-  pose proof (c5_ok c C) as K5. pose proof (c6_ok c C) as K6. pose proof (c7_ok c C) as K7. pose proof (c8_ok c C) as K8.
+  pose proof (c5_ok c C) as K5. pose proof (c6_ok c C) as K6. pose proof (c7_ok c C) as K7. pose proof (c8_ok c C) as
+    K8.
   unfold polynomial.
   set (t7 := / 5040 + / 40320 * z). set (t6 := / 720 + t7 * z). set (t5 := / 120 + t6 * z). set (t4 := / 24 + t5 * z).
   set (t3 := / 6 + t4 * z). set (t2 := / 2 + t3 * z). set (t1 := 1 + t2 * z).

@@ -151,7 +151,8 @@ Proof.
   { unfold d. replace c with (t + - p + r) by lra. eapply Rle_trans; [apply Rabs_triang|].
     pose proof (Rabs_triang t (- p)) as Q. rewrite Rabs_Ropp in Q. lra. }
   assert (R1 : Rabs r <= u * (d + d / 16)).
-  { eapply Rle_trans; [exact RS|]. apply Rmult_le_compat_l; [lra|]. eapply Rle_trans; [apply Rabs_triang|]. fold d. lra. }
+  { eapply Rle_trans; [exact RS|]. apply Rmult_le_compat_l; [lra|]. eapply Rle_trans; [apply Rabs_triang|]. fold d.
+    lra. }
   pose proof (sum_relative f V e cl HE HCL) as F1. fold u in F1. set (s := fl (e + cl)) in *.
   assert (HS : holds f s) by (apply held; exact V).
   pose proof (sum_relative f V r s HR HS) as F2. fold u in F2. set (w := fl (r + s)) in *.

@@ -56,7 +56,8 @@ Proof.
   assert (D : Rabs r3 <= 4 * / 2 ^ 106 * Rabs x).
   { destruct (Req_dec t 0) as [Z0|Z0].
     - assert (E0 : e2 = 0).
-      { destruct (Req_dec e2 0) as [?|N]; [assumption|exfalso]. apply Rabs_pos_lt in N. rewrite Z0, Rabs_R0 in L2. lra. }
+      { destruct (Req_dec e2 0) as [?|N]; [assumption|exfalso]. apply Rabs_pos_lt in N. rewrite Z0, Rabs_R0 in L2. lra.
+        }
       assert (R0 : r3 = 0) by (rewrite R3, R, E0, Rplus_0_r, (held_is_rounded f e1 HE1); ring).
       rewrite R0, Rabs_R0. pose proof (Rabs_pos x). lra.
     - destruct (Q Z0) as (_ & [E0|E0]).
@@ -80,7 +81,8 @@ Lemma minus_product_near a b c q t tm tl size : falling a b c -> falling t tm tl
   falling x y z /\
   Rabs (x + y + z - (a + b + c - q * (t + tm + tl))) <= / 2 ^ 151 * size + 8 * lost.
 Proof.
-  intros ((HA & HB & HC) & AB & BC) ((HT & HTM & HTL) & TM & TL) HQ A Q. pose proof (Rabs_pos a). pose proof (Rabs_pos t).
+  intros ((HA & HB & HC) & AB & BC) ((HT & HTM & HTL) & TM & TL) HQ A Q. pose proof (Rabs_pos a).
+  pose proof (Rabs_pos t).
   assert (AB' : Rabs b <= / 2 ^ 52 * Rabs a) by lra. clear AB. rename AB' into AB.
   assert (TM' : Rabs tm <= / 2 ^ 52 * Rabs t) by lra. clear TM. rename TM' into TM.
   pose proof u_value as U. pose proof lost_value as L0. unfold minus_product.
@@ -169,7 +171,8 @@ Proof.
   apply Rabs_le_inv in PE, SM, D1, D2, D3, D4, D5, D6. apply Rabs_le. lra.
 Qed.
 
-Lemma falling_size a b c : falling a b c -> Rabs a <= (1 + / 2 ^ 51) * Rabs (a + b + c) /\ Rabs (b + c) <= / 2 ^ 51 * Rabs a.
+Lemma falling_size a b c : falling a b c -> Rabs a <= (1 + / 2 ^ 51) * Rabs (a + b + c) /\ Rabs (b + c)
+  <= / 2 ^ 51 * Rabs a.
 Proof.
   intros (_ & B & C). pose proof (Rabs_pos a). pose proof (Rabs_triang b c).
   pose proof (Rabs_triang (a + b + c) (- (b + c))) as Q. rewrite Rabs_Ropp in Q.
@@ -270,13 +273,15 @@ Proof.
   pose proof (Rabs_triang ((w - (r + q3)) * t) ((r + q3) * t)) as W6.
   replace ((w - (r + q3)) * t + (r + q3) * t) with (w * t) in W6 by ring.
   pose proof (Rabs_triang (s * t) (r * t)) as W7. pose proof (Rabs_triang (s * t + r * t) (- (q2 * t))) as W8.
-  rewrite Rabs_Ropp in W8. replace (s * t + r * t + - (q2 * t)) with (q1 * t) in W8 by (replace r with (q1 + q2 - s) by lra; ring).
+  rewrite Rabs_Ropp in W8. replace (s * t + r * t + - (q2 * t)) with (q1 * t) in W8 by (replace r with (q1 + q2 - s)
+    by lra; ring).
   assert (LR' : Rabs (r * t) <= / 2 ^ 52 * size) by lra.
   assert (EW : Rabs ((w - (r + q3)) * t) <= 11 / 10 * / 2 ^ 106 * size) by lra.
   destruct (ordered_sum_split f V s w HS HW) as (x & y & -> & _ & Y & HX & HY & LY & _); [left; apply Scale; lra|].
   fold u in LY. rewrite U in LY. replace (/ 9007199254740992) with (/ 2 ^ 53) in LY by lra.
   split; [now repeat split|].
-  assert (WT : Rabs (whole - t) <= / 2 ^ 51 * Rabs t) by (replace (whole - t) with (tm + tl) by (unfold whole; ring); exact TT).
+  assert (WT : Rabs (whole - t) <= / 2 ^ 51 * Rabs t) by (replace (whole - t) with (tm + tl) by (unfold whole; ring);
+    exact TT).
   pose proof (Rabs_triang (whole - t) t) as V1. replace (whole - t + t) with whole in V1 by ring.
   pose proof (Rabs_triang whole (- (whole - t))) as V2. rewrite Rabs_Ropp in V2.
   replace (whole + - (whole - t)) with t in V2 by ring.
@@ -314,7 +319,8 @@ Proof. pose proof lost_1074. set (x := / 2 ^ 960) in *. clearbody x. intros. lra
 
 (** A product of words as sums leave them, whose second is hardly more than half a unit. *)
 Theorem multiply_falling a al b bl : holds a -> holds al -> holds b -> holds bl ->
-  Rabs al <= (1 + / 2 ^ 49) * / 2 ^ 53 * Rabs a -> Rabs bl <= (1 + / 2 ^ 49) * / 2 ^ 53 * Rabs b -> / 2 ^ 960 <= Rabs (a * b) ->
+  Rabs al <= (1 + / 2 ^ 49) * / 2 ^ 53 * Rabs a -> Rabs bl <= (1 + / 2 ^ 49) * / 2 ^ 53 * Rabs b -> / 2 ^ 960
+    <= Rabs (a * b) ->
   let (x, y) := multiply a al b bl in
   holds x /\ holds y /\ Rabs y <= / 2 ^ 53 * Rabs x /\
   Rabs (x + y - (a + al) * (b + bl)) <= 602 / 100 * / 2 ^ 106 * Rabs (a * b).
@@ -348,7 +354,8 @@ Proof.
   destruct (ordered_sum_split f V p e2 HP H2) as (x & y & -> & _ & S & HX & HY & L & _); [left; lra|].
   fold u in L. rewrite U in L. split; [exact HX|]. split; [exact HY|]. split; [lra|].
   replace (x + y - (a + al) * (b + bl)) with
-    ((p + e0 - a * b) + (e1 - (a * bl + e0)) + (e2 - (al * b + e1)) + - (al * bl)) by (replace y with (p + e2 - x) by lra; ring).
+    ((p + e0 - a * b) + (e1 - (a * bl + e0)) + (e2 - (al * b + e1)) + - (al * bl)) by (replace y with (p + e2 - x)
+      by lra; ring).
   assert (D1 : Rabs (e1 - (a * bl + e0)) <= 2005 / 1000 * / 2 ^ 106 * m) by lra.
   assert (D2 : Rabs (e2 - (al * b + e1)) <= 3005 / 1000 * / 2 ^ 106 * m) by lra.
   apply Rabs_le_inv in E, D1, D2, Z. apply Rabs_le. lra.

@@ -1,4 +1,5 @@
-(** The exponential of refattn/oracle/words.py, operation by operation in binary64: its constants, and Tang's reduction of
+(** The exponential of refattn/oracle/words.py, operation
+  by operation in binary64: its constants, and Tang's reduction of
     the argument. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core.

@@ -78,7 +78,8 @@ Proof.
   split; [exact T|]. cbn [sum3].
   replace (x + y + z - total xs) with (- total least) by lra. rewrite Rabs_Ropp.
   pose proof (total_sizes least) as S. apply halving_sizes in GC. rewrite !map_map in GC.
-  assert (L : last (map (fun b => shrink * (shrink * (shrink * b))) bounds) 0 = shrink * (shrink * (shrink * last bounds 0))).
+  assert (L : last (map (fun b => shrink * (shrink * (shrink * b))) bounds) 0 = shrink * (shrink * (shrink * last
+    bounds 0))).
   { rewrite <- (map_map (Rmult shrink) (fun b => shrink * (shrink * b))).
     rewrite <- (map_map (Rmult shrink) (Rmult shrink)).
     replace 0 with (shrink * (shrink * (shrink * 0))) at 1 by ring. now rewrite !last_scaled. }
@@ -145,7 +146,8 @@ Proof.
   pose proof (sizes_nonneg levels) as B0. assert (B1 : 0 <= b) by lra.
   destruct (scaled_near w1 scale F1 S) as (F2 & E2). set (w2 := scaled w1 scale) in *.
   assert (Z1 : Rabs (sum3 w1) <= (1 + / 2 ^ 100) * b).
-  { replace (sum3 w1) with ((sum3 w1 - total levels) + total levels) by ring. eapply Rle_trans; [apply Rabs_triang|]. lra. }
+  { replace (sum3 w1) with ((sum3 w1 - total levels) + total levels) by ring. eapply Rle_trans; [apply Rabs_triang|].
+    lra. }
   assert (A1 : Rabs (fst (fst w1)) <= (1 + / 2 ^ 50) * b).
   { destruct w1 as [[x y] z]. destruct (falling_size x y z F1) as (Q & _). cbn [sum3 fst] in *. lra. }
   assert (A2 : Rabs (fst (fst scale)) <= (1 + / 2 ^ 51) * Rabs (sum3 scale)).
@@ -237,7 +239,8 @@ Theorem gradient_product_near a b c w wl : falling a b c -> two_words w wl -> / 
 Proof.
   intros F (HW & HWL & WL) M. pose proof F as ((HA & HB & HC) & B & C). destruct (falling_size a b c F) as (_ & A2).
   fold u in WL. rewrite u_value in WL. pose proof (sum_relative f V b c HB HC) as N. fold u in N. rewrite u_value in N.
-  set (d := fl (b + c)) in *. pose proof (Rabs_triang b c) as Q0. pose proof (Rabs_pos a) as A0. pose proof (Rabs_pos w) as W0.
+  set (d := fl (b + c)) in *. pose proof (Rabs_triang b c) as Q0. pose proof (Rabs_pos a) as A0. pose proof (Rabs_pos
+    w) as W0.
   pose proof (Rabs_triang (d - (b + c)) (b + c)) as Q1. replace (d - (b + c) + (b + c)) with d in Q1 by ring.
   assert (D : Rabs d <= (1 + / 2 ^ 49) * / 2 ^ 53 * Rabs a) by lra.
   assert (N' : Rabs (d - (b + c)) <= 101 / 100 * / 2 ^ 106 * Rabs a) by lra.

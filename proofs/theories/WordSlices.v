@@ -77,7 +77,8 @@ Proof.
   - unfold total. simpl. replace (e - bits * 0 - 1)%Z with (e - 1)%Z by ring. repeat split; try assumption; lra.
   - assert (L' : (lowest f <= e - bits)%Z) by nia.
     assert (S' : Rabs rest <= (IZR (2 ^ (bits - 1)) + 0) * bpow radix2 (e - bits)).
-    { rewrite Rplus_0_r. replace (e - bits)%Z with (e - 1 - (bits - 1))%Z by ring. rewrite <- power_whole by lia. exact Sz. }
+    { rewrite Rplus_0_r. replace (e - bits)%Z with (e - 1 - (bits - 1))%Z by ring. rewrite <- power_whole by lia.
+      exact Sz. }
     assert (Lt : Rabs rest < bpow radix2 (51 + (e - bits))) by (eapply Rle_lt_trans; [exact Sz|apply bpow_lt; lia]).
     destruct (leading_at_most rest (e - bits) _ 0 L' H Lt S') as (P & D & Ex & HP).
     destruct (Rlt_dec 0 (/ 2)) as [_|N]; [|lra].
@@ -148,9 +149,11 @@ Proof.
   - assert (L' : (lowest f <= e - bits)%Z) by nia. pose proof (bpow_gt_0 radix2 (e - 1)) as P1.
     assert (W : bpow radix2 (e - 1) = IZR (2 ^ (bits - 1)) * bpow radix2 (e - bits)).
     { rewrite (power_whole (e - 1) (bits - 1)) by lia. do 2 f_equal. ring. }
-    assert (Sz' : Rabs rest <= (IZR (2 ^ (bits - 1)) + / 2 ^ 17 * IZR (2 ^ (bits - 1))) * bpow radix2 (e - bits)) by lra.
+    assert (Sz' : Rabs rest <= (IZR (2 ^ (bits - 1)) + / 2 ^ 17 * IZR (2 ^ (bits - 1))) * bpow radix2 (e - bits))
+      by lra.
     assert (Lt : Rabs rest < bpow radix2 (51 + (e - bits))).
-    { apply Rle_lt_trans with (1 := Sz). apply Rlt_le_trans with (bpow radix2 e); [pose proof (bpow_gt_0 radix2 e); rewrite half_power; lra|].
+    { apply Rle_lt_trans with (1 := Sz).
+      apply Rlt_le_trans with (bpow radix2 e); [pose proof (bpow_gt_0 radix2 e); rewrite half_power; lra|].
       apply bpow_le. lia. }
     destruct (leading_at_most rest (e - bits) _ _ L' H Lt Sz') as (P & D & Ex & HP).
     set (part := leading (e - bits) rest) in *. rewrite Ex.
@@ -184,7 +187,8 @@ Proof.
   pose proof (bpow_gt_0 radix2 e) as P1. pose proof (power_whole e bits ltac:(lia)) as W.
   assert (Sz' : Rabs one <= (IZR (2 ^ bits) + / 2 ^ 36 * IZR (2 ^ bits)) * bpow radix2 (e - bits)) by lra.
   assert (Lt : Rabs one < bpow radix2 (51 + (e - bits))).
-  { apply Rle_lt_trans with (1 := Sz). apply Rlt_le_trans with (bpow radix2 (e + 1)); [rewrite bpow_plus; simpl (bpow radix2 1); lra|].
+  { apply Rle_lt_trans with (1 := Sz).
+    apply Rlt_le_trans with (bpow radix2 (e + 1)); [rewrite bpow_plus; simpl (bpow radix2 1); lra|].
     apply bpow_le. lia. }
   destruct (leading_at_most one (e - bits) _ _ L' H Lt Sz') as (P & D & Ex & HP).
   assert (N : IZR (2 ^ bits) <= 2 ^ 34).
@@ -195,7 +199,8 @@ Proof.
   assert (Tail : Rabs two <= / 2 ^ 18 * (1 + / 2 ^ 17) * bpow radix2 (e - bits - 1)).
   { apply Rle_trans with (/ 2 ^ 53 * ((1 + / 2 ^ 36) * bpow radix2 e)); [lra|].
     rewrite W. rewrite half_power. pose proof (bpow_gt_0 radix2 (e - bits)).
-    assert (IZR (2 ^ bits) * bpow radix2 (e - bits) <= 2 ^ 34 * bpow radix2 (e - bits)) by (apply Rmult_le_compat_r; lra).
+    assert (IZR (2 ^ bits) * bpow radix2 (e - bits) <= 2 ^ 34 * bpow radix2 (e - bits)) by (apply Rmult_le_compat_r;
+      lra).
     lra. }
   destruct (cut_step (one - part) two (e - bits) HR HT D Tail) as (rest' & tail' & -> & E & H1 & H2 & S1 & S2).
   pose proof (cut_later count bits (e - bits)%Z rest' tail' B ltac:(lia) H1 H2 S1 S2) as R.
@@ -245,7 +250,8 @@ Proof.
     replace (slack * (size_of bits_x i * size_of bits_y j) * (a * b)) with
       (slack * a * size_of bits_x i * (b * size_of bits_y j)) by ring.
     apply Rmult_le_compat; try apply Rabs_pos; auto. }
-  assert (H1 : Rabs (left_x * y) <= lx * a * b) by (rewrite Rabs_mult; apply Rmult_le_compat; try apply Rabs_pos; assumption).
+  assert (H1 : Rabs (left_x * y) <= lx * a * b) by (rewrite Rabs_mult; apply Rmult_le_compat; try apply Rabs_pos;
+    assumption).
   assert (H2 : Rabs ((x - left_x) * left_y) <= whole * a * (ly * b))
     by (rewrite Rabs_mult; apply Rmult_le_compat; try apply Rabs_pos; assumption).
   pose proof (Rabs_triang (left_x * y) ((x - left_x) * left_y)).
@@ -268,7 +274,8 @@ Proof.
     unfold times_unit. rewrite mult_IZR, (IZR_Zpower radix2), Rmult_assoc, <- bpow_plus by lia.
     do 2 f_equal. lia.
   - exists m. fold x. apply held_is_rounded. unfold x, times_unit.
-    apply (generic_format_F2R radix2 (exponents f) m unit). intros _. fold x. change (F2R (Float radix2 m unit)) with x. lia.
+    apply (generic_format_F2R radix2 (exponents f) m unit). intros _. fold x.
+    change (F2R (Float radix2 m unit)) with x. lia.
 Qed.
 
 Lemma sum_of_multiples a m : holds (times_unit unit a) -> holds (times_unit unit m) -> exists s r,
@@ -308,9 +315,11 @@ Proof.
     assert (HM : holds (times_unit unit m)) by (apply holds_multiple; [exact V|exact representable|exact M]).
     destruct (sum_of_multiples a m A HM) as (s & rest & -> & E & HS & HR & L).
     pose proof (pos_INR k) as K0. pose proof (pos_INR (length chunks)) as K1.
-    assert (M' : Rabs (IZR m) <= 2 ^ 53) by (rewrite <- abs_IZR; apply IZR_le in M; change (IZR (2 ^ 53)) with 9007199254740992 in M; lra).
+    assert (M' : Rabs (IZR m) <= 2 ^ 53) by (rewrite <- abs_IZR; apply IZR_le in M;
+      change (IZR (2 ^ 53)) with 9007199254740992 in M; lra).
     assert (Ss : Rabs (IZR s) <= (2 * INR k + 1) * 2 ^ 53 + Rabs (IZR rest)).
-    { replace (IZR s) with (IZR a + IZR m + - IZR rest) by (rewrite <- !plus_IZR, <- opp_IZR, <- plus_IZR; f_equal; lia).
+    { replace (IZR s) with (IZR a + IZR m + - IZR rest) by (rewrite <- !plus_IZR, <- opp_IZR, <- plus_IZR; f_equal;
+        lia).
       eapply Rle_trans; [apply Rabs_triang|]. rewrite Rabs_Ropp. pose proof (Rabs_triang (IZR a) (IZR m)). lra. }
     assert (Sr' : Rabs (IZR rest) <= 2 * INR k + 2) by lra.
     assert (Sum : Rabs (IZR (r + rest)) <= 4 * (INR k + 1) * (INR k + 1)).

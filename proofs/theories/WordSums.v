@@ -66,7 +66,8 @@ Proof.
   pose proof (unit_roundoff_bounds f V) as U. fold u in U.
   intros S X. revert s S before past. induction X as [|x xs Hx X IH]; intros s S before past P B.
   - unfold sizes. simpl. lra.
-  - cbn [running]. destruct (two_sum_split f V s x S Hx) as (t & e & T & _ & E & HT & HE & _ & L). rewrite T. fold u in L.
+  - cbn [running]. destruct (two_sum_split f V s x S Hx) as (t & e & T & _ & E & HT & HE & _ & L). rewrite T.
+    fold u in L.
     pose proof (Rabs_pos x) as X0. pose proof (Rabs_pos e) as E0. pose proof (Rabs_triang s x) as W.
     assert (Bt : Rabs t <= (before + Rabs x) + (past + Rabs e)).
     { replace t with (s + x + - e) by lra. eapply Rle_trans; [apply Rabs_triang|]. rewrite Rabs_Ropp. lra. }
@@ -75,7 +76,8 @@ Proof.
     set (A := sizes xs) in *. set (g := (1 + u) ^ length xs) in *.
     assert (G : 1 <= g) by (apply pow_R1_Rle; lra).
     pose proof (sizes_nonneg xs) as A0. fold A in A0.
-    assert (Le : Rabs e <= u * (before + past + Rabs x)) by (apply Rle_trans with (1 := L); apply Rmult_le_compat_l; lra).
+    assert (Le : Rabs e <= u * (before + past + Rabs x)) by (apply Rle_trans with (1 := L); apply Rmult_le_compat_l;
+      lra).
     assert (g * Rabs e <= g * (u * (before + past + Rabs x + A))).
     { apply Rmult_le_compat_l; [lra|]. apply Rle_trans with (1 := Le). apply Rmult_le_compat_l; lra. }
     lra.
@@ -96,7 +98,8 @@ Proof.
   { clear H. induction n as [|n IH]; [simpl; lra|]. rewrite S_INR. simpl.
     assert (0 <= (1 + u) ^ n) by (apply pow_le; lra). pose proof (pos_INR n).
     assert ((1 + u) * (1 - (INR n + 1) * u) <= 1 - INR n * u) by nra.
-    replace ((1 + u) * (1 + u) ^ n * (1 - (INR n + 1) * u)) with ((1 + u) ^ n * ((1 + u) * (1 - (INR n + 1) * u))) by ring.
+    replace ((1 + u) * (1 + u) ^ n * (1 - (INR n + 1) * u)) with ((1 + u) ^ n * ((1 + u) * (1 - (INR n + 1) * u)))
+      by ring.
     eapply Rle_trans; [apply Rmult_le_compat_l; eassumption|exact IH]. }
   unfold log_error. apply Rmult_le_reg_r with (1 - INR n * u); [lra|].
   unfold Rdiv. rewrite (Rmult_assoc (INR n * u)), Rinv_l by lra. lra.

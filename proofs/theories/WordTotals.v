@@ -129,9 +129,12 @@ Proof.
   assert (M : m = Rabs a * Rabs s0) by apply Rabs_mult. assert (AS : 0 <= Rabs a * Rabs s0) by nra.
   assert (C' : Rabs c <= 101 / 100 * / 2 ^ 106 * Rabs a) by lra.
   assert (S2' : Rabs s2 <= 101 / 100 * / 2 ^ 106 * Rabs s0) by lra.
-  assert (P01 : Rabs (a * s1) <= (1 + / 2 ^ 50) * / 2 ^ 53 * m) by (pose proof (scaled_part a s1 _ _ (Rle_refl _) S1); lra).
-  assert (P10 : Rabs (b * s0) <= (1 + / 2 ^ 50) * / 2 ^ 53 * m) by (pose proof (scaled_part b s0 _ _ B (Rle_refl _)); lra).
-  assert (P02 : Rabs (a * s2) <= 101 / 100 * / 2 ^ 106 * m) by (pose proof (scaled_part a s2 _ _ (Rle_refl _) S2'); lra).
+  assert (P01 : Rabs (a * s1) <= (1 + / 2 ^ 50) * / 2 ^ 53 * m) by (pose proof (scaled_part a s1 _ _ (Rle_refl _) S1);
+    lra).
+  assert (P10 : Rabs (b * s0) <= (1 + / 2 ^ 50) * / 2 ^ 53 * m) by (pose proof (scaled_part b s0 _ _ B (Rle_refl _));
+    lra).
+  assert (P02 : Rabs (a * s2) <= 101 / 100 * / 2 ^ 106 * m) by (pose proof (scaled_part a s2 _ _ (Rle_refl _) S2');
+    lra).
   assert (P20 : Rabs (c * s0) <= 101 / 100 * / 2 ^ 106 * m) by (pose proof (scaled_part c s0 _ _ C' (Rle_refl _)); lra).
   assert (P11 : Rabs (b * s1) <= 101 / 100 * / 2 ^ 106 * m) by (pose proof (scaled_part b s1 _ _ B S1); lra).
   assert (P12 : Rabs (b * s2) <= 102 / 100 * / 2 ^ 159 * m) by (pose proof (scaled_part b s2 _ _ B S2'); lra).
@@ -163,7 +166,8 @@ Proof.
   assert (T1 : Rabs t1 <= 102 / 100 * / 2 ^ 106 * m + lost) by (apply Size in R1; lra).
   assert (T2 : Rabs t2 <= 102 / 100 * / 2 ^ 106 * m + lost) by (apply Size in R2; lra).
   assert (T3 : Rabs t3 <= 102 / 100 * / 2 ^ 106 * m + lost) by (apply Size in R3; lra).
-  pose proof (Rabs_triang t1 t2). assert (Q1 : Rabs (q1 - (t1 + t2)) <= 205 / 100 * / 2 ^ 159 * m + / 2 ^ 50 * lost) by lra.
+  pose proof (Rabs_triang t1 t2).
+  assert (Q1 : Rabs (q1 - (t1 + t2)) <= 205 / 100 * / 2 ^ 159 * m + / 2 ^ 50 * lost) by lra.
   apply Size in N1. pose proof (Rabs_triang q1 t3).
   assert (Q2 : Rabs (q2 - (q1 + t3)) <= 308 / 100 * / 2 ^ 159 * m + / 2 ^ 50 * lost) by lra.
   apply Size in N2. pose proof (Rabs_triang q2 rest).
@@ -222,7 +226,8 @@ Theorem products_near xys terms : Forall (fun xy => holds (fst xy) /\ holds (snd
 Proof.
   intros H P N. pose proof lost_value as L0. pose proof (pos_INR (length xys)) as N0.
   destruct (products_sums f V xys H) as (HF & HS & E & SF & SS). fold u lost in E, SF, SS. rewrite u_value in SF, SS.
-  pose proof (total_permuted _ _ P) as T. pose proof (sizes_permuted _ _ P) as S. pose proof (Permutation_length P) as Ln.
+  pose proof (total_permuted _ _ P) as T. pose proof (sizes_permuted _ _ P) as S.
+  pose proof (Permutation_length P) as Ln.
   unfold words_of_products in *. rewrite total_app in T. rewrite sizes_app in S.
   rewrite app_length in Ln. unfold firsts, seconds in Ln. rewrite !map_length in Ln.
   assert (HT : Forall holds terms).

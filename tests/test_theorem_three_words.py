@@ -88,11 +88,12 @@ def test_no_product_of_three_words_is_further_off() -> None:
 
 
 def test_no_score_is_further_off() -> None:
-    """`score_near`: 64 u^3 of twice the first level, times the scale, and of what is added."""
+    """`score_near` and `sliced_score_near`: 64 u^3 of twice the first level, times the scale, and of what is added."""
     rng = np.random.default_rng(2)
     worst = Fraction(0)
     for number in [1, 2, 3, 6] * 500:
         levels = rng.uniform(-1, 1, number) * 2.0 ** (-rng.choice([10, 22, 53]) * np.arange(number))
+        levels[1:] *= 2
         scale = three_words(rng)
         bias, slope, distance = rng.uniform(-1, 1) * 2.0 ** -rng.integers(0, 60), rng.uniform(0, 1), rng.integers(0, 9)
         found = [np.empty((1, 1)) for _ in range(3)]
@@ -103,6 +104,7 @@ def test_no_score_is_further_off() -> None:
         size = 2 * abs(whole(scale)) + abs(Fraction(bias)) + abs(product)
         error = abs(whole(tuple(word[0, 0] for word in found)) - exact)
         assert error <= 64 * U**3 * size + 12 * LOST
+        assert error <= 128 * U**3 * (size - abs(whole(scale))) + 12 * LOST
         worst = max(worst, error / (64 * U**3 * size))
     assert worst >= TIGHTNESS["score_near"]
     assert Fraction(extended.WORDS_ERROR) >= 2 * 64 * U**3

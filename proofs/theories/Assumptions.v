@@ -414,6 +414,7 @@ Definition every_theorem_of_threewords := (
   StatementsThreeWords.scaled_near,
   StatementsThreeWords.products_near,
   StatementsThreeWords.score_near,
+  StatementsThreeWords.sliced_score_near,
   StatementsThreeWords.subtract_near,
   StatementsThreeWords.gradient_product_near).
 Locate every_theorem_of_threewords.

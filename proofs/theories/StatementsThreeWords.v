@@ -87,6 +87,23 @@ Theorem score_near :
     / 2 ^ 153 * size + 12 * (smallest_subnormal fp64 / 2).
 Proof. exact (@WordScores.score_near). Qed.
 
+Theorem sliced_score_near :
+  forall (bits : Z) (d : R) (levels : list R) (scale : R * R * R) (bias slope distance : R),
+    (2 <= bits)%Z ->
+    0 <= d ->
+    levels <> [] ->
+    Forall (holds fp64) levels ->
+    levels_within bits d levels ->
+    falling3 scale ->
+    holds fp64 bias ->
+    holds fp64 slope ->
+    holds fp64 distance ->
+    let exact := fold_right Rplus 0 levels * sum3 scale + bias - slope * distance in
+    let size := d * Rabs (sum3 scale) + Rabs bias + Rabs (slope * distance) in
+    Rabs (sum3 (score levels scale bias slope distance) - exact) <=
+    / 2 ^ 152 * size + 12 * (smallest_subnormal fp64 / 2).
+Proof. exact (@WordScores.sliced_score_near). Qed.
+
 Theorem subtract_near :
   forall (w v : R * R * R) (s p : R),
     falling3 w ->

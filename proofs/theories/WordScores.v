@@ -262,3 +262,67 @@ Proof.
   replace (x + y - (a + b + c) * (w + wl)) with ((x + y - (a + d) * (w + wl)) + (d - (b + c)) * (w + wl)) by ring.
   eapply Rle_trans; [apply Rabs_triang|]. lra.
 Qed.
+
+(** ** Levels of slices *)
+
+(** Levels from the last to the first: level t is at most 2 d 2^(-bits t), but the first at most d. *)
+Fixpoint levels_within (bits : Z) (d : R) (xs : list R) : Prop :=
+  match xs with
+  | [] => True
+  | [x] => Rabs x <= d
+  | x :: xs => Rabs x <= 2 * d * bpow radix2 (- (bits * Z.of_nat (length xs))) /\ levels_within bits d xs
+  end.
+
+Fixpoint level_bounds (bits : Z) (d : R) (xs : list R) : list R :=
+  match xs with
+  | [] => []
+  | [x] => [2 * d]
+  | x :: xs => 4 * d * bpow radix2 (- (bits * Z.of_nat (length xs))) :: level_bounds bits d xs
+  end.
+
+Lemma levels_halved bits d xs : (2 <= bits)%Z -> 0 <= d -> forall before,
+  before <= 4 * d * bpow radix2 (- (bits * Z.of_nat (length xs))) -> levels_within bits d xs ->
+  halving before xs (level_bounds bits d xs) /\ (xs <> [] -> last (level_bounds bits d xs) before = 2 * d).
+Proof.
+  intros B D. induction xs as [|x xs IH]; intros before H L; [split; [exact I|contradiction]|].
+  assert (Half : forall n, 4 * d * bpow radix2 (- (bits * Z.of_nat (S n))) <=
+    4 * d * bpow radix2 (- (bits * Z.of_nat n)) / 4).
+  { intros n. replace (- (bits * Z.of_nat (S n)))%Z with (- (bits * Z.of_nat n) + - bits)%Z by lia.
+    rewrite bpow_plus. assert (P : bpow radix2 (- bits) <= bpow radix2 (-2)) by (apply bpow_le; lia).
+    simpl (bpow radix2 (-2)) in P. pose proof (bpow_gt_0 radix2 (- (bits * Z.of_nat n))) as P0.
+    set (q := bpow radix2 (- (bits * Z.of_nat n))) in *. set (r := bpow radix2 (- bits)) in *.
+    assert (q * r <= q * / 4) by (apply Rmult_le_compat_l; lra).
+    assert (d * (q * r) <= d * (q * / 4)) by (apply Rmult_le_compat_l; lra). lra. }
+  pose proof (Rle_trans _ _ _ H (Half (length xs))) as Hb. clear Half H.
+  destruct xs as [|y xs].
+  - assert (One : bpow radix2 (- (bits * Z.of_nat (@length R []))) = 1) by (cbn [length]; rewrite Z.mul_0_r;
+      reflexivity).
+    rewrite One in Hb. cbn [levels_within] in L. cbn [level_bounds halving].
+    split; [|reflexivity]. split; [lra|]. split; [lra|exact I].
+  - destruct L as (X & L). set (b := 4 * d * bpow radix2 (- (bits * Z.of_nat (length (y :: xs))))) in *.
+    destruct (IH b (Rle_refl b) L) as (G & E).
+    change (level_bounds bits d (x :: y :: xs)) with (b :: level_bounds bits d (y :: xs)).
+    assert (B0 : 0 <= b).
+    { unfold b. pose proof (bpow_ge_0 radix2 (- (bits * Z.of_nat (length (y :: xs))))).
+      apply Rmult_le_pos; lra. }
+    split.
+    + cbn [halving]. split; [unfold b; lra|]. split; [lra|exact G].
+    + intros _. rewrite last_cons. apply E. discriminate.
+Qed.
+
+(** Half of WORDS_ERROR, relative to what bounds the first level. *)
+Theorem sliced_score_near bits d levels scale bias slope distance : (2 <= bits)%Z -> 0 <= d -> levels <> [] ->
+  Forall holds levels -> levels_within bits d levels -> falling3 scale ->
+  holds bias -> holds slope -> holds distance ->
+  let exact := total levels * sum3 scale + bias - slope * distance in
+  let size := d * Rabs (sum3 scale) + Rabs bias + Rabs (slope * distance) in
+  Rabs (sum3 (score levels scale bias slope distance) - exact) <= / 2 ^ 152 * size + 12 * lost.
+Proof.
+  intros B D N H L S HB HP HD exact size.
+  assert (Z : 0 <= 4 * d * bpow radix2 (- (bits * Z.of_nat (length levels)))).
+  { pose proof (bpow_ge_0 radix2 (- (bits * Z.of_nat (length levels)))). apply Rmult_le_pos; lra. }
+  destruct (levels_halved bits d levels B D 0 Z L) as (G & E).
+  destruct (score_near levels _ scale bias slope distance H G S HB HP HD) as (_ & A). rewrite (E N) in A.
+  eapply Rle_trans; [exact A|]. pose proof (Rabs_pos bias). pose proof (Rabs_pos (slope * distance)).
+  assert (0 <= d * Rabs (sum3 scale)) by (apply Rmult_le_pos; [exact D|apply Rabs_pos]). unfold size. lra.
+Qed.

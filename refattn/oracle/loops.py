@@ -43,7 +43,8 @@ def score_words(
 ) -> None:
     """Words of scale * the sum of levels (t, r, c) + bias - slope * distance, in columns `start` on of arrays (r, n).
 
-    -inf where not seen. scale holds three words; bias, distance and seen are (r, n) or None. All are contiguous.
+    -inf where not seen. scale holds three words; bias, distance and seen are (r, n) or None. All are contiguous
+    (theorem sliced_score_near).
     """
     number, rows, keys = levels.shape
     first = np.empty(keys)

@@ -63,7 +63,7 @@ def test_slices_of_two_words_leave_as_much_as_is_stated_and_no_more() -> None:
 
 
 def test_levels_of_slices_leave_out_as_much_as_is_stated_and_no_more() -> None:
-    """`sliced_exact` and `slices_left_out`, for `slices.dropped`: slices that are nearly as large as they can be."""
+    """`sliced_exact` and `slices_left_out`, for `slices.dropped`, `level_size`: slices nearly as large as can be."""
     rng = np.random.default_rng(13)
     worst = Fraction(0)
     for bits in (10, 20, 25):
@@ -77,6 +77,8 @@ def test_levels_of_slices_leave_out_as_much_as_is_stated_and_no_more() -> None:
                 bound = Fraction(slices.dropped(a, b, number)) * 2 ** int(a.exponent[0] + b.exponent[0])
                 assert error <= bound
                 worst = max(worst, error / bound if bound else Fraction(0))
+                for t, level in enumerate(out.ravel()):
+                    assert abs(Fraction(level)) <= Fraction(2 if t else 1, 2 ** (bits * t))
     assert worst >= TIGHTNESS["slices_left_out"]
 
 

@@ -440,6 +440,7 @@ Definition every_theorem_of_words := (
   StatementsWords.sliced_exact,
   StatementsWords.cut_near,
   StatementsWords.slices_left_out,
+  StatementsWords.level_size,
   StatementsWords.add_exactly_exact).
 Locate every_theorem_of_words.
 Print Assumptions every_theorem_of_words.

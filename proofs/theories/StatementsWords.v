@@ -277,6 +277,18 @@ Theorem slices_left_out :
        else size_of bits_x i * size_of bits_y j) (seq 0 ny)) (seq 0 nx)) * (a * b).
 Proof. exact (@WordSlices.slices_left_out). Qed.
 
+Theorem level_size :
+  forall (bits : Z) (a b : R) (xs ys : nat -> R) (t : nat),
+    0 <= a ->
+    0 <= b ->
+    (forall i, In i (seq 0 6) ->
+      Rabs (xs i) <= a * (bpow radix2 (- (bits * Z.of_nat i)) * (if Nat.eqb i 0 then 1 else / 2))) ->
+    (forall j, In j (seq 0 6) ->
+      Rabs (ys j) <= b * (bpow radix2 (- (bits * Z.of_nat j)) * (if Nat.eqb j 0 then 1 else / 2))) ->
+    Rabs (sumf (fun i => if (Nat.leb i t && Nat.ltb (t - i) 6)%bool then xs i * ys (t - i)%nat else 0) (seq 0 6)) <=
+    (if Nat.eqb t 0 then 1 else 2) * (a * b) * bpow radix2 (- (bits * Z.of_nat t)).
+Proof. exact (@WordSlices.level_size). Qed.
+
 Theorem add_exactly_exact :
   forall unit : Z,
     (lowest fp64 <= unit)%Z ->

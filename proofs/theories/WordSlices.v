@@ -348,3 +348,46 @@ Proof.
   destruct (add_exactly 0 0 chunks) as [t r]. exact H.
 Qed.
 End Multiples.
+
+(** ** Levels *)
+Definition in_level (t i : nat) : bool := (Nat.leb i t && Nat.ltb (t - i) 6)%bool.
+
+Lemma level_shares t : sumf (fun i => if in_level t i then (if Nat.eqb i 0 then 1 else / 2) *
+  (if Nat.eqb (t - i) 0 then 1 else / 2) else 0) (seq 0 6) <= if Nat.eqb t 0 then 1 else 2.
+Proof.
+  do 11 (destruct t as [|t]; [cbn; lra|]).
+  replace (sumf _ _) with 0; [cbn; lra|]. symmetry.
+  transitivity (sumf (fun _ : nat => 0) (seq 0 6)); [|rewrite sumf_const; ring].
+  apply sumf_ext. intros i I. apply in_seq in I. unfold in_level.
+  destruct (Nat.leb_spec i (S (S (S (S (S (S (S (S (S (S (S t))))))))))));
+    destruct (Nat.ltb_spec (S (S (S (S (S (S (S (S (S (S (S t)))))))))) - i) 6); try reflexivity. lia.
+Qed.
+
+(** Pairs of at most six slices each whose places add up to t: the first pair, or at most twice as much as a product of
+  a
+    first slice and one of that place. *)
+Theorem level_size bits a b xs ys t : (0 <= a)%R -> (0 <= b)%R ->
+  (forall i, In i (seq 0 6) -> Rabs (xs i) <= a * size_of bits i) ->
+  (forall j, In j (seq 0 6) -> Rabs (ys j) <= b * size_of bits j) ->
+  Rabs (sumf (fun i => if in_level t i then xs i * ys (t - i)%nat else 0) (seq 0 6)) <=
+    (if Nat.eqb t 0 then 1 else 2) * (a * b) * bpow radix2 (- (bits * Z.of_nat t)).
+Proof.
+  intros A B X Y. eapply Rle_trans; [apply sumf_abs|].
+  apply Rle_trans with (sumf (fun i => (a * b * bpow radix2 (- (bits * Z.of_nat t))) * (if in_level t i then
+    (if Nat.eqb i 0 then 1 else / 2) * (if Nat.eqb (t - i) 0 then 1 else / 2) else 0)) (seq 0 6)).
+  - apply sumf_le. intros i I. destruct (in_level t i) eqn:E; [|rewrite Rabs_R0; lra].
+    unfold in_level in E. apply andb_prop in E. destruct E as (E1 & E2). apply Nat.leb_le in E1. apply Nat.ltb_lt in E2.
+    rewrite Rabs_mult. specialize (X i I). specialize (Y (t - i)%nat ltac:(apply in_seq; lia)).
+    replace (- (bits * Z.of_nat t))%Z with (- (bits * Z.of_nat i) + - (bits * Z.of_nat (t - i)))%Z
+      by (rewrite Nat2Z.inj_sub by exact E1; ring).
+    rewrite bpow_plus. unfold size_of in X, Y.
+    set (p := bpow radix2 (- (bits * Z.of_nat i))) in *. set (q := bpow radix2 (- (bits * Z.of_nat (t - i)))) in *.
+    set (h := if Nat.eqb i 0 then 1 else / 2) in *. set (k := if Nat.eqb (t - i) 0 then 1 else / 2) in *.
+    replace (a * b * (p * q) * (h * k)) with (a * (p * h) * (b * (q * k))) by ring.
+    apply Rmult_le_compat; try apply Rabs_pos; assumption.
+  - rewrite sumf_scal_l. pose proof (level_shares t) as S.
+    assert (P : 0 <= a * b * bpow radix2 (- (bits * Z.of_nat t))).
+    { pose proof (bpow_ge_0 radix2 (- (bits * Z.of_nat t))).
+      apply Rmult_le_pos; [apply Rmult_le_pos; assumption|assumption]. }
+    apply Rmult_le_compat_l with (r := a * b * bpow radix2 (- (bits * Z.of_nat t))) in S; [lra|exact P].
+Qed.

@@ -20,6 +20,7 @@ TIGHTNESS: dict[str, float] = {
     "products_near": 0.4,
     "score_near": 0.008,
     "gradient_product_near": 0.44,
+    "height_enough": 0.99,
 }
 U = Fraction(1, 2**53)
 LOST = Fraction(1, 2**1075)
@@ -136,3 +137,18 @@ def test_no_element_of_ds_is_further_off() -> None:
     assert worst >= TIGHTNESS["gradient_product_near"]
     assert Fraction(extended_gradients.GRADIENT_ERROR) >= 8 * U**2
     assert Fraction(extended.WORDS_ERROR) >= 50 * U**3
+
+
+def test_nothing_that_a_weight_is_multiplied_by_is_larger_than_is_stated() -> None:
+    """`height_enough`: dP and what is subtracted at their ends, the latter off by half of the bound."""
+    rng = np.random.default_rng(4)
+    worst = 0.0
+    for _ in range(2000):
+        do, v = rng.uniform(-1, 1, (2, 5)) if rng.random() < 0.5 else np.ones((2, 5))
+        gain, dlse = 1 / (1 - rng.uniform(0, 0.9)), float(rng.normal())
+        size = np.abs(do).sum() * np.abs(v).max()
+        delta = dlse - rng.uniform(0, 9)
+        less = delta - dlse + rng.choice([1.0, rng.uniform(-1, 1)]) * gain * size
+        height = 2 * gain * size + abs(less)
+        worst = max(worst, abs(gain * float(do @ v) - delta + dlse) / height)
+    assert TIGHTNESS["height_enough"] <= worst <= 1 + 2.0**-40

@@ -416,7 +416,8 @@ Definition every_theorem_of_threewords := (
   StatementsThreeWords.score_near,
   StatementsThreeWords.sliced_score_near,
   StatementsThreeWords.subtract_near,
-  StatementsThreeWords.gradient_product_near).
+  StatementsThreeWords.gradient_product_near,
+  StatementsThreeWords.height_enough).
 Locate every_theorem_of_threewords.
 Print Assumptions every_theorem_of_threewords.
 

@@ -122,3 +122,11 @@ Theorem gradient_product_near :
     Rabs y <= / 2 ^ 53 * Rabs x /\
     Rabs (x + y - (a + b + c) * (w + wl)) <= 8 * / 2 ^ 106 * Rabs ((a + b + c) * (w + wl)).
 Proof. exact (@WordScores.gradient_product_near). Qed.
+
+Theorem height_enough :
+  forall gain top dp delta dlse less size : R,
+    0 <= gain <= top ->
+    Rabs dp <= size ->
+    Rabs (less - (delta - dlse)) <= top * size ->
+    Rabs (gain * dp - delta + dlse) <= top * 2 * size + Rabs less.
+Proof. exact (@WordScores.height_enough). Qed.

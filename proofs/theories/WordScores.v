@@ -326,3 +326,17 @@ Proof.
   eapply Rle_trans; [exact A|]. pose proof (Rabs_pos bias). pose proof (Rabs_pos (slope * distance)).
   assert (0 <= d * Rabs (sum3 scale)) by (apply Rmult_le_pos; [exact D|apply Rabs_pos]). unfold size. lra.
 Qed.
+
+(** What a weight is multiplied
+  by is at most [height], as extended_gradients.py has it: dP is at most [size], and what is
+    subtracted is off by less. *)
+Theorem height_enough gain top dp delta dlse less size : 0 <= gain <= top -> Rabs dp <= size ->
+  Rabs (less - (delta - dlse)) <= top * size ->
+  Rabs (gain * dp - delta + dlse) <= top * 2 * size + Rabs less.
+Proof.
+  intros G P L. assert (Rabs (gain * dp) <= top * size).
+  { rewrite Rabs_mult, (Rabs_pos_eq gain) by lra. apply Rmult_le_compat; try lra. apply Rabs_pos. }
+  replace (gain * dp - delta + dlse) with (gain * dp + ((less - (delta - dlse)) + - less)) by ring.
+  eapply Rle_trans; [apply Rabs_triang|]. pose proof (Rabs_triang (less - (delta - dlse)) (- less)) as Q.
+  rewrite Rabs_Ropp in Q. lra.
+Qed.

@@ -209,6 +209,7 @@ def _contribution(
     loops.row_dots(np.ascontiguousarray(do), out, out_low, delta)
     size = np.abs(do)
     less = delta if dlse is None else words_sum([delta, -dlse[:, None]])
+    # Theorem height_enough.
     value = np.abs(v[kv_head][block.keys]).max(initial=0.0)
     height = (gain[0] * 2.0 * size.sum(axis=1) * value + np.abs(less[:, 0])) * INFLATE
     # Delta adds up 4 Dv numbers: what is left of them after n roundings is gamma_n of them, in each word again (theorem

@@ -16,7 +16,7 @@ pytest.importorskip("transformers")
 pytest.importorskip("safetensors")
 pytest.importorskip("matplotlib")
 
-from refattn.learned import cli, language_models, text  # noqa: E402
+from refattn.learned import cli, language_models, showing, text  # noqa: E402
 from refattn.learned.methods import METHODS  # noqa: E402
 from refattn.learned.training import learning  # noqa: E402
 from tests.learned_models import WINDOW, Letters, language, text_file  # noqa: E402
@@ -99,6 +99,21 @@ def test_train_then_evaluate_then_show(tmp_path: Path, capsys: pytest.CaptureFix
     foreign = {**report, "tokens": 1}
     again.write_text(json.dumps(foreign), encoding="utf-8")
     assert "of different models or texts" in refusal(capsys, run("show", tmp_path, *options))
+
+
+def test_results_are_joined_in_the_order_of_methods_and_the_later_ones_count() -> None:
+    def report(*results: tuple[str, int, float]) -> dict:
+        rows = [{"method": name, "blocks": blocks, "perplexity": found} for name, blocks, found in results]
+        return {"tokens": 9, "results": [{"method": "exact", "blocks": 1, "perplexity": 5.0}, *rows]}
+
+    parts = [report(("moments", 4, 6.0), ("moments", 2, 7.0)), report(("static", 2, 8.0), ("moments", 2, 9.0))]
+    found = showing.joined(parts)["results"]
+    assert [(each["method"], each["blocks"], each["perplexity"]) for each in found] == [
+        ("exact", 1, 5.0),
+        ("static", 2, 8.0),
+        ("moments", 2, 9.0),
+        ("moments", 4, 6.0),
+    ]
 
 
 def test_training_again_goes_on_or_has_nothing_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

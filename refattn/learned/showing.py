@@ -15,7 +15,7 @@ from refattn.errors import InvalidValue
 from refattn.learned import page, pictures
 from refattn.learned.experiment import Experiment
 from refattn.learned.looking import look
-from refattn.learned.methods import Method
+from refattn.learned.methods import METHODS, Method
 from refattn.reports import files
 
 MAPS = (
@@ -47,13 +47,20 @@ def read_report(path: str) -> dict[str, Any]:
 
 
 def joined(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Reports of different methods or numbers of blocks as one. Raises InvalidValue if their texts differ."""
+    """Reports of different methods or numbers of blocks as one, in the order of blocks and methods, whatever theirs; of
+    two results of the same the later one. Raises InvalidValue if their texts differ.
+    """
     first = reports[0]
     every = {(each["method"], each["blocks"]): each for report in reports for each in report["results"]}
     exact = {report["results"][0]["perplexity"] for report in reports}
     if len(exact) > 1 or any(report["tokens"] != first["tokens"] for report in reports):
         raise InvalidValue("--results are of different models or texts: expected the same exact perplexity in each")
-    return {**first, "results": sorted(every.values(), key=lambda each: each["blocks"])}
+    order = list(METHODS)
+
+    def place(each: Mapping[str, Any]) -> tuple[int, int]:
+        return each["blocks"], order.index(each["method"]) if each["method"] in order else len(order)
+
+    return {**first, "results": sorted(every.values(), key=place)}
 
 
 def write(

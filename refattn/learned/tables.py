@@ -35,7 +35,8 @@ def results(report: Report) -> Table:
         f"{setting.train} others to train on"
     )
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    table.add_column("method")
+    # Other columns can wrap at spaces, but a name would be cut off.
+    table.add_column("method", min_width=max(len(each.method) for each in report.results))
     columns = ("blocks", "perplexity", "change", "±", "distance", "largest", "leak", "row sum off by", "trained (s)")
     for column in columns:
         table.add_column(column, justify="right")

@@ -19,6 +19,8 @@ from refattn_gpu.placement import check_placed
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 # Head dimensions are padded to a power of two; tl.dot takes no less than 16.
 SMALLEST_DOT = 16
+# Of queries and of keys: special_values counts no more.
+LARGEST_TILE = 128
 LARGEST_HEAD = 256
 SUPPORTED = frozenset(
     {"scale", "causal", "strict", "alignment", "window", "softcap", "alibi_slopes", "bias", "mask", "sinks"}
@@ -27,12 +29,16 @@ SUPPORTED = frozenset(
 
 @dataclass(frozen=True)
 class Tiling:
-    """Queries and keys of a tile, and how a program is laid out on a GPU."""
+    """Queries and keys of a tile, and how a program is laid out on a GPU. Raises InvalidValue, naming the field."""
 
     queries: int = 64
     keys: int = 64
     warps: int = 4
     stages: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("queries", "keys"):
+            check_tile(name, getattr(self, name))
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,12 @@ def strides(tensor: torch.Tensor | None, packed: bool = False) -> tuple[int, ...
     if tensor is None:
         return (0, 0, 0, 0)
     return (0, *tensor.stride()[1:]) if packed else tuple(tensor.stride())
+
+
+def check_tile(name: str, size: Any) -> None:
+    """Raises InvalidValue for what is no number of queries or keys that a tile can have."""
+    if size not in (SMALLEST_DOT, 32, 64, LARGEST_TILE):
+        raise InvalidValue(f"{name} is {size!r}: expected a power of two from {SMALLEST_DOT} to {LARGEST_TILE}")
 
 
 def padded(size: int) -> int:

@@ -15,7 +15,7 @@ import triton
 from refattn.arithmetic import Arithmetic
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec, Shape, problem_shape
-from refattn_gpu.arguments import Features, checked, padded, strides
+from refattn_gpu.arguments import Features, check_tile, checked, padded, strides
 from refattn_gpu.kernels.decode_combine import decode_combine
 from refattn_gpu.kernels.decode_split import decode_split
 from refattn_gpu.numerics import Numerics
@@ -77,6 +77,7 @@ class Decode(OnThisMachine):
     )
 
     def __post_init__(self) -> None:
+        check_tile("tile_keys", self.tile_keys)
         if self.split_keys < 1 or self.split_keys % self.tile_keys:
             raise InvalidValue(f"split_keys is {self.split_keys}: expected a multiple of tile_keys, {self.tile_keys}")
         if self.most_splits < 1:

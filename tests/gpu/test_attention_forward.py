@@ -15,7 +15,8 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.forward import Attention, Tiling, attention  # noqa: E402
+from refattn_gpu.arguments import LARGEST_TILE, Tiling  # noqa: E402
+from refattn_gpu.forward import Attention, attention  # noqa: E402
 from refattn_gpu.numerics import Numerics  # noqa: E402
 
 # Of tiny tiles, so that the sizes that properties choose take many.
@@ -64,6 +65,26 @@ def test_the_inputs_strides_do_not_matter() -> None:
     apart = [x.transpose(1, 2).contiguous().transpose(1, 2) for x in (q, k, v)]
     with interpreter.active():
         assert all(torch.equal(a, b) for a, b in zip(SMALL(q, k, v), SMALL(*apart), strict=True))
+
+
+def test_a_whole_tile_of_unusual_values_is_counted() -> None:
+    """As many as the digits of `special_values` have to hold."""
+    q, k, v = inputs(keys=LARGEST_TILE)
+    for column, unusual in enumerate((torch.inf, -torch.inf, torch.nan)):
+        v[..., column] = unusual
+    with interpreter.active():
+        out, _ = Attention(Tiling(16, LARGEST_TILE))(q, k, v, AttentionSpec(causal=True))
+    last = out[:, :, -1]
+    assert (last[..., 0] == torch.inf).all()
+    assert (last[..., 1] == -torch.inf).all()
+    assert last[..., 2].isnan().all()
+    assert last[..., 3:].isfinite().all()
+
+
+@pytest.mark.parametrize(("sizes", "complaint"), [((64, 256), "keys is 256"), ((20, 64), "queries is 20")])
+def test_a_tile_that_no_kernel_takes_is_refused(sizes: tuple[int, int], complaint: str) -> None:
+    with pytest.raises(InvalidValue, match=f"{complaint}: expected a power of two from 16 to 128"):
+        Tiling(*sizes)
 
 
 @pytest.mark.parametrize(

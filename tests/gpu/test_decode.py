@@ -292,3 +292,5 @@ def test_what_it_cannot_take_is_refused_before_a_launch(changes: Any, complaint:
 def test_odd_parts_are_refused() -> None:
     with pytest.raises(InvalidValue, match="split_keys is 24: expected a multiple of tile_keys, 16"):
         Decode(tile_keys=16, split_keys=24)
+    with pytest.raises(InvalidValue, match="tile_keys is 256: expected a power of two from 16 to 128"):
+        Decode(tile_keys=256)

@@ -31,7 +31,8 @@ def special_values(visible, x):
     where there are none.
 
     One product counts all three kinds, 255 of each at most, as digits to the base 256: two more would not fit the
-    tensor memory of sm_100 beside wide heads. N is at most 128, and bf16 and fp32 hold these numbers exactly.
+    tensor memory of sm_100 beside wide heads. N is at most 128 (arguments.LARGEST_TILE), and bf16 and fp32 hold these
+    numbers exactly.
     """
     digits = tl.where(x == float("inf"), 1.0, tl.where(x == float("-inf"), 256.0, tl.where(x != x, 65536.0, 0.0)))
     counts = tl.dot(visible, digits.to(tl.bfloat16)).to(tl.int32)

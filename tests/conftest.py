@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import mpmath
 import numpy as np
 import pytest
+from extras import skip_without
 from hypothesis import HealthCheck, settings
 
 # Time limits say more about the machine than about the code under test.
@@ -16,6 +17,13 @@ settings.register_profile("quick", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=50, **_COMMON)
 settings.register_profile("deep", max_examples=1000, **_COMMON)
 settings.load_profile(os.environ.get("REFATTN_TEST_PROFILE", "quick"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """`pytest.mark.needs("flint", ...)` skips a test where a library is missing, and says which extra brings it."""
+    for marker in item.iter_markers("needs"):
+        skip_without(*marker.args)
 
 
 @pytest.fixture(autouse=True)

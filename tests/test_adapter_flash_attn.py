@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from adapter_cases import defined, random_case
+from extras import needed, skip_without
 
 from refattn import adapters, formats
 from refattn.adapters import CallFailure
@@ -27,7 +28,7 @@ def flash_attn_func(
 ) -> Any:
     assert softcap == 0.0
     assert alibi_slopes is None
-    torch = pytest.importorskip("torch")
+    torch = needed("torch")
     q, k, v = (a.transpose(1, 2).double() for a in (q, k, v))
     group = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
@@ -45,7 +46,7 @@ def flash_attn_func(
 def flash_attn_varlen_func(
     q: Any, k: Any, v: Any, cu_seqlens_q: Any, cu_seqlens_k: Any, max_seqlen_q: int, max_seqlen_k: int, **rest: Any
 ) -> Any:
-    torch = pytest.importorskip("torch")
+    torch = needed("torch")
     starts, others = cu_seqlens_q.tolist(), cu_seqlens_k.tolist()
     assert max(np.diff(starts)) == max_seqlen_q
     assert max(np.diff(others)) == max_seqlen_k
@@ -64,7 +65,7 @@ FLASH_SPECS = [AttentionSpec(), AttentionSpec(causal=True, scale=0.5), Attention
 
 @pytest.fixture(scope="module")
 def _torch() -> None:
-    pytest.importorskip("torch")
+    skip_without("torch")
 
 
 @pytest.mark.usefixtures("_torch")

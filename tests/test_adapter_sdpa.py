@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from adapter_cases import BIAS, SDPA_SPECS, TORCH_FORMATS, near, random_case, wanted
+from extras import needed
 
 from refattn import adapters, formats
 from refattn.adapters import CallFailure
@@ -16,7 +17,7 @@ from refattn.visibility import visible
 
 
 def sdpa() -> Any:
-    return pytest.importorskip("torch").nn.functional.scaled_dot_product_attention
+    return needed("torch").nn.functional.scaled_dot_product_attention
 
 
 @pytest.mark.parametrize("format", TORCH_FORMATS)
@@ -97,10 +98,12 @@ def test_sdpas_arithmetic_follows_its_path() -> None:
     assert math_path.output.format == formats.bf16
 
 
+@pytest.mark.needs("torch")
 @pytest.mark.parametrize("format", ["bf16", "fp16"])
 def test_sdpas_exponential_needs_the_declared_relative_error(format: str) -> None:
     """Equal scores show exp(0) of torch's cubic in the log-sum-exp: not 1, and within the declared error."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}[format]
     zeros = torch.zeros(1, 1, 1, 64, dtype=kind)
     keys = torch.zeros(1, 1, 64, 64, dtype=kind)
@@ -110,6 +113,7 @@ def test_sdpas_exponential_needs_the_declared_relative_error(format: str) -> Non
     assert error <= declared.exp_error + 8 * formats.fp32.unit_roundoff
 
 
+@pytest.mark.needs("jax")
 @pytest.mark.parametrize("format", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize(
     "spec",
@@ -122,7 +126,8 @@ def test_sdpas_exponential_needs_the_declared_relative_error(format: str) -> Non
     ids=lambda s: "+".join(s.features()) or "plain",
 )
 def test_jax_is_told_every_visibility(format: str, spec: AttentionSpec) -> None:
-    jax = pytest.importorskip("jax")
+    import jax
+
     case = random_case(format, spec)
     if not visible(spec, case.shape).any(-1).all():
         pytest.skip("a row sees no key: JAX gives the mean of V")

@@ -10,6 +10,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from adapter_cases import native, random_case, wanted
+from extras import skip_without
 
 from refattn import adapters, formats
 from refattn.adapters import CallFailure
@@ -101,7 +102,7 @@ def test_a_wrong_result_is_named(change: Any, kind: str, text: str) -> None:
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 def test_a_changed_input_is_noticed_and_named(name: str, library: str) -> None:
     if library == "torch":
-        pytest.importorskip("torch")
+        skip_without("torch")
 
     def kernel(q: Any, k: Any, v: Any, *, spec: Any) -> Any:
         del spec
@@ -180,8 +181,9 @@ def test_gradients_of_a_kernel_without_any_are_refused() -> None:
         adapters.get("native").call(native, random_case().replace(do=None), want_gradients=True)
 
 
+@pytest.mark.needs("torch")
 def test_a_torch_kernel_is_differentiated() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
 
     def kernel(q: Any, k: Any, v: Any, *, spec: Any) -> Any:
         del spec, v

@@ -148,8 +148,9 @@ def test_scales_that_cannot_be_read_are_an_error_of_the_call(returned: Any, sent
     assert sentence in finding.message
 
 
+@pytest.mark.needs("torch")
 def test_torch_kernels_are_judged_too() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
 
     class Kernel:
         refattn_library = "torch"

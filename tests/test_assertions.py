@@ -91,8 +91,10 @@ def test_bad_input_gets_one_sentence(change: Any, error: type[Exception], words:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.needs("torch")
 def test_torch_tensors_are_taken_as_they_are() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     q, k, v = (torch.randn(1, 2, 20, 16, generator=torch.Generator().manual_seed(0)).bfloat16() for _ in range(3))
     out = torch.nn.functional.scaled_dot_product_attention(q, k, v)
     arithmetic = ra.adapters.get("sdpa").arithmetic(torch.nn.functional.scaled_dot_product_attention, ra.formats.bf16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from extras import needed
 from hypothesis import given, settings
 from mpmath import mp
 from oracle_cases import Problem, backward_problems, problems, softmax_rows
@@ -13,7 +14,7 @@ from refattn.oracle import ball, ball_gradients, definition
 from refattn.oracle.enclosure import Enclosure
 from refattn.spec import AttentionSpec, SoftmaxSpec, problem_shape
 
-flint = pytest.importorskip("flint")
+flint = needed("flint")
 
 
 def narrow(found: Enclosure, size: float) -> bool:

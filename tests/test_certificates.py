@@ -169,8 +169,10 @@ def test_exact_scales_have_a_certificate_of_their_radius() -> None:
     assert (found.output_bound <= 1e-11).all()
 
 
+@pytest.mark.needs("torch")
 def test_inputs_of_any_library_and_format_are_taken_and_scales_are_broadcast() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     given = problem("causal")
     q, k, v = (torch.tensor(array, dtype=torch.bfloat16) for array in (given.q, given.k, given.v))
     scales = torch.full((BLOCKS,), 0.5, dtype=torch.float32)

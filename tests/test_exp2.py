@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 
@@ -21,16 +22,23 @@ DEGREES = sorted(COEFFICIENTS)
 
 def relative_error(degree: int, x: mpf) -> mpf:
     """p(x) / 2**x - 1."""
-    return mpmath.polyval([mpf(c) for c in reversed(COEFFICIENTS[degree])], x) / mpmath.power(2, x) - 1
+    return mp.fsum(mpf(c) * x**k for k, c in enumerate(COEFFICIENTS[degree])) / mpmath.power(2, x) - 1
+
+
+def polynomial_roots(coefficients: list[mpf]) -> list[mpf]:
+    """Of the polynomial whose coefficient of x**k is the k-th: mpmath 1.3 takes them the other way round, and 1.4 warns
+    unless it is told which way.
+    """
+    ascending = "asc" in inspect.signature(mp.polyroots).parameters
+    order = {"asc": True} if ascending else {}
+    return mp.polyroots(coefficients if ascending else coefficients[::-1], 200, extraprec=200, **order)
 
 
 def extrema(degree: int) -> list[mpf]:
     """The relative error at 1 and where its derivative vanishes: p' = log(2) p there, a polynomial. At 0 it is 0."""
     coefficients = [mpf(c) for c in COEFFICIENTS[degree]]
     slopes = [(k + 1) * c for k, c in enumerate(coefficients[1:])] + [mpf(0)]
-    roots = mpmath.polyroots(
-        [s - mp.log(2) * c for s, c in zip(slopes, coefficients, strict=True)][::-1], 200, extraprec=200
-    )
+    roots = polynomial_roots([s - mp.log(2) * c for s, c in zip(slopes, coefficients, strict=True)])
     inside = sorted(mp.re(r) for r in roots if abs(mp.im(r)) < mpf(2) ** -100 and 0 <= mp.re(r) <= 1)
     return [relative_error(degree, x) for x in (*inside, mpf(1))]
 

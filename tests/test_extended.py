@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import skip_without
 from hypothesis import given, settings
 from mpmath import mp, mpf
 from oracle_cases import backward_problems, problems
@@ -15,8 +16,7 @@ from oracle_cases import backward_problems, problems
 from refattn import formats, oracle
 from refattn.spec import AttentionSpec, SoftmaxSpec, problem_shape
 
-for needed in ("numba", "threadpoolctl", "flint"):
-    pytest.importorskip(needed)
+skip_without("numba", "threadpoolctl", "flint")
 
 from refattn.oracle import (  # noqa: E402
     ball,

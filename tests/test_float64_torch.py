@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed
 from hypothesis import given, settings
 from model_problems import SPECS, float64, inputs
 from oracle_cases import Problem, backward_problems, problems, softmax_rows
@@ -21,7 +22,7 @@ from refattn.oracle.specials_backward import Inputs, split_backward
 from refattn.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.visibility import Visibility
 
-torch = pytest.importorskip("torch")
+torch = needed("torch")
 
 GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")
 

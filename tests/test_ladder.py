@@ -7,6 +7,7 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
+from extras import skip_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -32,7 +33,7 @@ def rung(request, monkeypatch):
     if request.param == "definition":
         monkeypatch.setattr(ball, "available", lambda: False)
     else:
-        pytest.importorskip("flint")
+        skip_without("flint")
     return request.param
 
 
@@ -189,8 +190,8 @@ def test_large_offsets_need_a_higher_rung_and_get_it():
     assert 0 < found.out.rad.item() <= 2.0**-30
 
 
+@pytest.mark.needs("flint")
 def test_only_rows_that_need_it_are_computed_again(monkeypatch):
-    pytest.importorskip("flint")
     asked = []
     original = ball.attention
 
@@ -258,8 +259,10 @@ def test_what_nan_reaches_in_the_gradients_is_what_the_definition_makes_nan(back
                 np.testing.assert_array_equal(np.isnan(enclosure.mid), nan)
 
 
+@pytest.mark.needs("torch")
 def test_every_float_type_is_read_exactly():
-    torch = pytest.importorskip("torch")
+    import torch
+
     plain = heads([1.5], [0.5, -2.0], [1.0, 3.0])
     wanted = oracle.attention(*plain)
     for dtype in (np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn):

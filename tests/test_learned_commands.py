@@ -10,11 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from extras import needed, skip_without
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-pytest.importorskip("safetensors")
-pytest.importorskip("matplotlib")
+torch = needed("torch")
+skip_without("transformers", "safetensors", "matplotlib")
 
 from refattn.learned import cli, language_models, showing, text  # noqa: E402
 from refattn.learned.methods import METHODS  # noqa: E402

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 
 import pytest
+from extras import needed, skip_without
 
 from refattn.blocks import BlockScales
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+torch = needed("torch")
+skip_without("transformers")
 
 from refattn.learned.evaluation import Cost, evaluate, parts  # noqa: E402
 from refattn.learned.methods import build  # noqa: E402

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from extras import needed, skip_without
 
 from refattn import suite
 from refattn.judge import Verdict
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+torch = needed("torch")
+skip_without("transformers")
 
 from refattn.learned import kernels  # noqa: E402
 

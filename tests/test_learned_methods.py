@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 
 from refattn.blocks import BlockScales
 from refattn.errors import InvalidValue
@@ -11,8 +12,8 @@ from refattn.models.learned import MomentScales, StaticScales
 from refattn.roundoff import gamma
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+torch = needed("torch")
+skip_without("transformers")
 
 from refattn.learned.methods import build  # noqa: E402
 from refattn.learned.methods.moments import Moments  # noqa: E402

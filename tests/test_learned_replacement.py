@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 
 from refattn import oracle
 from refattn.blocks import BlockScales
@@ -13,8 +14,8 @@ from refattn.errors import InvalidValue
 from refattn.roundoff import gamma
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+torch = needed("torch")
+skip_without("transformers")
 
 from transformers import DynamicCache  # noqa: E402
 

@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 
 from refattn import certificates, oracle
 from refattn.blocks import BlockScales
 from refattn.roundoff import gamma
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+torch = needed("torch")
+skip_without("transformers")
 
 from refattn.learned.methods import METHODS, LayerShape, build  # noqa: E402
 from refattn.learned.rows import Rows  # noqa: E402

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from extras import needed, skip_without
 
 from refattn.errors import InvalidValue
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
+torch = needed("torch")
+skip_without("transformers")
 
 from refattn.learned import checkpoint  # noqa: E402
 from refattn.learned.experiment import Experiment, Setting  # noqa: E402

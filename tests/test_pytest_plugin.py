@@ -146,8 +146,8 @@ def test_the_report_is_written_with_every_finding(project: pytest.Pytester) -> N
     assert found["sinks/values", "fp32"] == "not claimed"
 
 
+@pytest.mark.needs("xdist")
 def test_the_report_is_whole_under_xdist_too(project: pytest.Pytester) -> None:
-    pytest.importorskip("xdist")
     options = [*PLUGINS, "--refattn-target", "kernels:good", "-n", "2"]
     result = project.runpytest_subprocess(
         "--pyargs", "refattn.conformance", *options, *ARGUMENTS, "--refattn-json", "r.json"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from extras import skip_without
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
@@ -109,7 +110,7 @@ def test_the_python_of_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_command_of_readme_prints_what_it_says(command: Command, folder: Path) -> None:
     for library in ("torch", "triton"):
         if library in command.line:
-            pytest.importorskip(library)
+            skip_without(library)
     if command.line.startswith("refattn "):
         line = f"{sys.executable} -m {command.line}"
     else:

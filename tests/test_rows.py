@@ -146,8 +146,10 @@ def test_rows_at_other_positions_are_caught() -> None:
         ra.assert_attention(np.roll(out, 1, axis=2), q, k, v, spec=SPEC, rows=[3, 17])
 
 
+@pytest.mark.needs("torch")
 def test_torch_tensors_have_rows_too() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     q, k, v = (torch.randn(1, 2, 20, 16, generator=torch.Generator().manual_seed(0)) for _ in range(3))
     few, spec = ra.select_rows(q, k, v, AttentionSpec(causal=True), torch.tensor([4, 2]))
     assert torch.equal(few, q[:, :, [4, 2]])

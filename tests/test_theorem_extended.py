@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mpmath import mp, mpf
 
+from refattn.oracle import slices
 from refattn.oracle.radii import (
     gathered_radius,
     lse_radius,
@@ -25,8 +26,6 @@ from refattn.oracle.radii import (
     value_weight_radius,
     weight_radius,
 )
-
-slices = pytest.importorskip("refattn.oracle.slices")
 
 Array = np.ndarray
 TIGHTNESS: dict[str, float] = {
@@ -234,9 +233,11 @@ def test_products_of_slices_are_added_in_any_order_without_an_error() -> None:
         assert int(total) == sum(int(x) * int(y) for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.needs("numba")
 def test_a_logarithm_that_cancels_errs_by_no_more_than_is_stated() -> None:
     """shift + log of sums that are near exp(-shift): what the steps round is not hidden by the result's size."""
-    words, loops = pytest.importorskip("refattn.oracle.words"), pytest.importorskip("refattn.oracle.loops")
+    from refattn.oracle import loops, words
+
     rng = np.random.default_rng(8)
     totals = np.zeros((3000, 3))
     totals[:, 0] = np.exp(rng.uniform(0.0, 12.0, 3000))
@@ -252,9 +253,9 @@ def test_a_logarithm_that_cancels_errs_by_no_more_than_is_stated() -> None:
     assert 0.1 <= worst <= 1.0
 
 
+@pytest.mark.needs("numba", "threadpoolctl", "flint")
 def test_dropouts_factor_does_not_err_by_more_than_the_gradients_radius() -> None:
     """Where dLSE cancels D dP and hardly any weight is left, D has to have more than two words."""
-    pytest.importorskip("flint")
     from refattn.oracle import ball_gradients, extended, extended_gradients
     from refattn.spec import AttentionSpec, problem_shape
 

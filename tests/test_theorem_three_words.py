@@ -7,13 +7,11 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import pytest
+from extras import skip_without
 
-words = pytest.importorskip("refattn.oracle.words")
-loops = pytest.importorskip("refattn.oracle.loops")
-extended = pytest.importorskip("refattn.oracle.extended")
-extended_gradients = pytest.importorskip("refattn.oracle.extended_gradients")
-weighted_sums = pytest.importorskip("refattn.oracle.weighted_sums")
+skip_without("numba", "threadpoolctl")
+
+from refattn.oracle import extended, extended_gradients, loops, weighted_sums, words  # noqa: E402
 
 TIGHTNESS: dict[str, float] = {
     "add_words_error": 0.05,

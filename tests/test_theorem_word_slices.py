@@ -7,11 +7,11 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import pytest
+from extras import skip_without
 
-loops = pytest.importorskip("refattn.oracle.loops")
-slices = pytest.importorskip("refattn.oracle.slices")
-weighted_sums = pytest.importorskip("refattn.oracle.weighted_sums")
+skip_without("numba")
+
+from refattn.oracle import loops, slices, weighted_sums  # noqa: E402
 
 TIGHTNESS: dict[str, float] = {
     "cut_near": 0.9999,

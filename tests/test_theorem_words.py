@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import skip_without
 
-words = pytest.importorskip("refattn.oracle.words")
-loops = pytest.importorskip("refattn.oracle.loops")
+skip_without("numba")
+
+from refattn.oracle import loops, words  # noqa: E402
 
 TIGHTNESS: dict[str, float] = {
     "multiply_error": 0.45,
@@ -183,9 +185,10 @@ def test_no_dot_product_in_three_words_is_further_off() -> None:
     assert worst >= TIGHTNESS["row_dots_error"]
 
 
+@pytest.mark.needs("flint")
 def test_the_constants_are_what_the_theorem_of_the_exponential_supposes() -> None:
     """`exponential_near`: every hypothesis of constants_ok, against arb."""
-    flint = pytest.importorskip("flint")
+    import flint
 
     def near(found: tuple[float, ...], exact: Any, error: float) -> bool:
         return bool(abs(sum(map(flint.arb, found), flint.arb(0)) - exact) <= error)
@@ -218,9 +221,11 @@ def test_the_constants_are_what_the_theorem_of_the_exponential_supposes() -> Non
             assert not near((high, low * (1 + 2.0**-40)), (i * step).exp(), 2.0**-106) or abs(low) < 2.0**-65
 
 
+@pytest.mark.needs("flint")
 def test_exponentials_come_near_their_error() -> None:
     """`exponential_near`, at the ends of the argument's range, beside every step and with second words of any size."""
-    flint = pytest.importorskip("flint")
+    import flint
+
     rng = np.random.default_rng(5)
     beside = np.arange(512) * float(np.log(2)) / 512
     high = -np.concatenate([beside, beside + 0.49 * beside[1], rng.uniform(-660, 660, 3000), [660.0, -660.0, 0.0]])
@@ -265,9 +270,11 @@ def test_quotients_come_near_their_error() -> None:
     assert TIGHTNESS["quotient_near"] <= worst <= 1
 
 
+@pytest.mark.needs("flint")
 def test_weights_come_near_their_error() -> None:
     """`weight_near` and `whole_exponential_near`, of scores of three words of any sizes that they may have."""
-    flint = pytest.importorskip("flint")
+    import flint
+
     rng = np.random.default_rng(10)
     worst = 0.0
     with flint.ctx.workprec(300):
@@ -281,9 +288,11 @@ def test_weights_come_near_their_error() -> None:
     assert TIGHTNESS["weight_near"] <= worst <= 1
 
 
+@pytest.mark.needs("flint")
 def test_logarithms_come_near_their_error() -> None:
     """`logarithm_near`, of totals of three words, where shift and logarithm cancel and where they do not."""
-    flint = pytest.importorskip("flint")
+    import flint
+
     rng = np.random.default_rng(11)
     totals = np.empty((4000, 3))
     totals[:, 0] = np.exp(rng.uniform(-0.4, 12.0, 4000))

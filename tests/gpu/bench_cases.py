@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pytest
+from extras import needed, skip_without
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+skip_without("triton")
 
 from refattn_gpu.bench import results, run  # noqa: E402
 from refattn_gpu.bench.row import OURS, Contender, Problem, Rival, Row, Unavailable  # noqa: E402

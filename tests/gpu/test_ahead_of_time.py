@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from extras import skip_without
 
-pytest.importorskip("triton", reason="Triton is not installed")
+skip_without("triton")
 
 GPU = Path(__file__).parents[2] / "gpu"
 SCRIPT = """

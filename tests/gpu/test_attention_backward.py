@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed
 
 import refattn
 from refattn import bounds, oracle
@@ -14,8 +15,8 @@ from refattn.comparison import compare
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+triton = needed("triton")
 tl = triton.language
 
 from refattn_gpu import interpreter  # noqa: E402

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 
 import refattn
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+skip_without("triton")
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.arguments import LARGEST_TILE, Tiling  # noqa: E402

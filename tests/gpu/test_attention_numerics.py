@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed
 
 from refattn import bounds, oracle
 from refattn.arithmetic import Arithmetic
@@ -17,8 +18,8 @@ from refattn.errors import InvalidType, InvalidValue
 from refattn.models.exp2 import MAX_RELATIVE_ERROR
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+triton = needed("triton")
 tl = triton.language
 
 from refattn_gpu import interpreter  # noqa: E402

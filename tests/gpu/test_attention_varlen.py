@@ -6,13 +6,14 @@ import importlib
 from typing import Any
 
 import pytest
+from extras import needed
 
 import refattn
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+triton = needed("triton")
 tl = triton.language
 
 from refattn_gpu import interpreter  # noqa: E402

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from extras import needed, skip_without
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+skip_without("triton")
 
 from bench_cases import HEADER, Fake, begun, rival, stopped_clock  # noqa: E402
 

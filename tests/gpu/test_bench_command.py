@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
+from extras import needed, skip_without
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+skip_without("triton")
 
 from refattn_gpu.bench import results  # noqa: E402
 from refattn_gpu.bench.__main__ import main  # noqa: E402

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed
 
 import refattn
 from refattn import bounds, formats, oracle
@@ -24,8 +25,8 @@ from refattn.oracle.enclosure import Enclosure
 from refattn.roundoff import rounded
 from refattn.spec import AttentionSpec, problem_shape
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+triton = needed("triton")
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.arguments import Tiling  # noqa: E402

@@ -12,17 +12,17 @@ import os
 from typing import Any
 
 import pytest
+from extras import skip_without
 
 import refattn
 from refattn import adapters, suite
 from refattn.judge import Verdict
 
-pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+skip_without("torch", "triton")
 
-from small import KERNELS, LARGEST
+from small import KERNELS, LARGEST  # noqa: E402
 
-from refattn_gpu import interpreter
+from refattn_gpu import interpreter  # noqa: E402
 
 PROFILE = os.environ.get("REFATTN_TEST_PROFILE")
 FORMATS = ("bf16", "fp16", "fp32") if PROFILE in ("ci", "deep") else ("bf16",)

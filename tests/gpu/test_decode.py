@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed
 
 import refattn
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+triton = needed("triton")
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.decoding import Decode, decode, pages_of  # noqa: E402

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 
 import refattn
 from refattn import bounds, oracle
@@ -14,8 +15,8 @@ from refattn.comparison import compare
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+skip_without("triton")
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.arguments import Tiling  # noqa: E402

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from extras import skip_without
 
-pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("triton", reason="triton is not installed")
+skip_without("torch", "triton")
 
 KERNELS = """
 import torch

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import skip_without
 
-pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("triton", reason="triton is not installed")
+skip_without("torch", "triton")
 
-from refattn_gpu import interpreter
-from refattn_gpu.interpreter.compare import __main__ as command
-from refattn_gpu.interpreter.compare.numbers import BF16, E4M3, FP32
-from refattn_gpu.interpreter.compare.operations import operations
-from refattn_gpu.interpreter.compare.results import differences, gathered, load, save, ulps_apart
+from refattn_gpu import interpreter  # noqa: E402
+from refattn_gpu.interpreter.compare import __main__ as command  # noqa: E402
+from refattn_gpu.interpreter.compare.numbers import BF16, E4M3, FP32  # noqa: E402
+from refattn_gpu.interpreter.compare.operations import operations  # noqa: E402
+from refattn_gpu.interpreter.compare.results import differences, gathered, load, save, ulps_apart  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 from number_cases import (
     BF16,
     E4M3,
@@ -26,8 +27,8 @@ from number_cases import (
     wide,
 )
 
-pytest.importorskip("torch", reason="torch is not installed")
-triton = pytest.importorskip("triton", reason="triton is not installed")
+skip_without("torch")
+triton = needed("triton")
 
 import torch  # noqa: E402
 from triton.runtime.errors import InterpreterError  # noqa: E402

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from extras import skip_without
 
-pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("triton", reason="triton is not installed")
+skip_without("torch", "triton")
 
 # What a kernel of 128 elements stores, the type of its inputs and of its output, and the instructions of its PTX.
 EXPRESSIONS = {

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import skip_without
 
 from refattn.errors import InvalidType, InvalidValue
 from refattn_gpu.interpreter.options import Options
@@ -45,7 +46,7 @@ def test_what_is_missing_is_named(missing: str) -> None:
     done = python(code)
     message = f"refattn.errors.MissingExtra: {missing} is not installed: expected `pip install refattn[triton]`"
     if missing == "torch":
-        pytest.importorskip("triton", reason="triton is not installed")
+        skip_without("triton")
     assert done.stderr.strip().splitlines()[-1] == message
 
 
@@ -91,8 +92,7 @@ def test_patches_are_undone_last_first() -> None:
 class TestWithTriton:
     @pytest.fixture(autouse=True)
     def _triton(self) -> None:
-        pytest.importorskip("torch", reason="torch is not installed")
-        pytest.importorskip("triton", reason="triton is not installed")
+        skip_without("torch", "triton")
 
     def test_everything_is_put_back(self) -> None:
         import torch

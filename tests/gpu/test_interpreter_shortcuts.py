@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed
 
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+triton = needed("triton")
 tl = triton.language
 
 from refattn_gpu import interpreter  # noqa: E402

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 from number_cases import BF16, E4M3, FP32, bits, padded, pairs, rounded, wide
 
-pytest.importorskip("torch", reason="torch is not installed")
-triton = pytest.importorskip("triton", reason="triton is not installed")
+skip_without("torch")
+triton = needed("triton")
 
 from triton.runtime.errors import InterpreterError  # noqa: E402
 

@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from extras import needed, skip_without
 
 import refattn
 from refattn.judge import Verdict
 
-pytest.importorskip("torch", reason="torch is not installed")
-triton = pytest.importorskip("triton", reason="triton is not installed")
+skip_without("torch")
+triton = needed("triton")
 
 from refattn_gpu import interpreter  # noqa: E402
 

@@ -6,18 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from extras import skip_without
 
 import refattn
 from refattn.judge import Verdict
 from refattn.properties import PROFILES
 
-pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+skip_without("torch", "triton")
 
-from kernel_mutants import MUTANTS, Mutant, planted
-from small import KERNELS, LARGEST
+from kernel_mutants import MUTANTS, Mutant, planted  # noqa: E402
+from small import KERNELS, LARGEST  # noqa: E402
 
-from refattn_gpu import interpreter
+from refattn_gpu import interpreter  # noqa: E402
 
 
 def test_there_are_enough_and_no_two_are_alike() -> None:

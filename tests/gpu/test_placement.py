@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from extras import needed, skip_without
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+skip_without("triton")
 
 import refattn_gpu  # noqa: E402
 from refattn_gpu import placement  # noqa: E402

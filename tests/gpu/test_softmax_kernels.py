@@ -9,13 +9,14 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
+from extras import needed
 
 import refattn
 from refattn import formats
 from refattn.errors import InvalidType, InvalidValue
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+triton = needed("triton")
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.row_softmax import Rows, Softmax, log_softmax, logsumexp, softmax  # noqa: E402

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from extras import needed
 
 import refattn
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+triton = needed("triton")
 tl = triton.language
 
 from sparse_cases import BOTH, HASHED, KEPT, KEY_IDS, QUERY_IDS, SMALL, faulty, problem, results, violations  # noqa: E402

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refattn.spec import AttentionSpec, problem_shape
 from refattn.visibility import visible
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+skip_without("triton")
 
 from refattn_gpu import interpreter  # noqa: E402
 from refattn_gpu.arguments import Tiling  # noqa: E402

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from extras import needed, skip_without
 
 from refattn.errors import InvalidType, InvalidValue
 from refattn.spec import AttentionSpec
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("triton", reason="Triton is not installed")
+torch = needed("torch")
+skip_without("triton")
 
 from sparse_cases import (  # noqa: E402
     BOTH,

@@ -16,14 +16,17 @@ _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("quick", max_examples=25, **_COMMON)
 settings.register_profile("ci", max_examples=50, **_COMMON)
 settings.register_profile("deep", max_examples=1000, **_COMMON)
-settings.load_profile(os.environ.get("REFATTN_TEST_PROFILE", "quick"))
+PROFILE = os.environ.get("REFATTN_TEST_PROFILE", "quick")
+settings.load_profile(PROFILE)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """`pytest.mark.needs("flint", ...)` skips a test where a library is missing, and says which extra brings it."""
+    """Skip what is marked: `needs("flint", ...)` where a library is missing, and `slow` in the quick profile."""
     for marker in item.iter_markers("needs"):
         skip_without(*marker.args)
+    if PROFILE == "quick" and item.get_closest_marker("slow"):
+        pytest.skip("slow: runs where REFATTN_TEST_PROFILE is ci or deep")
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,8 @@ FOUND_BY = {
     faulty.reported_by_what_is_not_seen: ("visibility/garbage",),
     faulty.contiguous_only: ("approximation/layouts",),
 }
+#: One stands for the others in the quick profile.
+DTYPES = ["bf16", pytest.param("fp16", marks=pytest.mark.slow), pytest.param("fp32", marks=pytest.mark.slow)]
 JUDGED = [prop.name for prop in ALL if prop.of != "exact"]
 REPLACED = [prop.name for prop in ALL if prop.of == "exact" and prop.quantity == "attention"]
 
@@ -47,8 +49,9 @@ def checked(kernel: Any, only: str = "*", **options: Any) -> Report:
     return suite.check(kernel, profile=SMALL.name, only=only, **options)
 
 
-def test_an_honest_kernel_conforms_and_every_other_property_is_reported_as_replaced() -> None:
-    report = checked(faulty.exact())
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_honest_kernel_conforms_and_every_other_property_is_reported_as_replaced(dtype: str) -> None:
+    report = checked(faulty.exact(), dtypes=(dtype,))
     assert report.conforms, [finding.message for finding in report.findings if finding.bad]
     found = {finding.property: finding for finding in report.findings}
     assert set(found) == set(JUDGED) | set(REPLACED)
@@ -60,7 +63,7 @@ def test_an_honest_kernel_conforms_and_every_other_property_is_reported_as_repla
 
 
 @pytest.mark.parametrize("name", HONEST)
-@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_honest_kernels_conform(name: str, dtype: str) -> None:
     # All but the longest.
     assert checked(HONEST[name](), "approximation/[clrs]*", dtypes=(dtype,)).conforms

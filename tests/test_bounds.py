@@ -21,6 +21,7 @@ from refattn.bounds.theorems import scores
 from refattn.bounds.theorems.dot import dot_any_order
 from refattn.cases import AttentionCase
 from refattn.errors import InvalidType, InvalidValue
+from refattn.models.rounding import Rounder
 from refattn.roundoff import compound
 from refattn.spec import AttentionSpec
 from refattn.strategies import attention_cases
@@ -149,8 +150,12 @@ def test_a_correct_kernel_reaches_most_of_the_bound(dtype: str) -> None:
     assert TIGHT[dtype] <= share <= 1.0
 
 
-@pytest.mark.parametrize(("dtype", "least"), [("bf16", 0.3), ("fp16", 0.3), ("fp32", 0.01)])
-def test_the_bound_is_not_far_beyond_what_ordinary_inputs_give(dtype: str, least: float) -> None:
+@pytest.mark.parametrize(("dtype", "least"), [("bf16", 0.3), ("fp16", 0.3), ("fp32", 0.015)])
+def test_the_bound_is_not_far_beyond_what_ordinary_inputs_give(
+    dtype: str, least: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Sums of fp32 add one term after another, too: BLAS has an order of its own on each processor.
+    monkeypatch.setattr(Rounder, "_native", None)
     case = normal(dtype, queries=64, keys=64, d=32)
     assert least <= judged(case, kernel_of(Arithmetic.flash(dtype)))["out"].share <= 1.0
 

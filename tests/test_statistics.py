@@ -83,7 +83,8 @@ def test_what_is_suspected_lies_within_the_certified_bound() -> None:
         assert f"So it was on {CONFIRMATIONS} fresh draws." in finding.message
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("bf16", marks=pytest.mark.slow), "fp32"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 def test_truncation_is_suspected_unless_it_is_declared(dtype: str) -> None:
     sums = dict.fromkeys(("dot", "accumulator"), Stage(formats.fp32, "truncate"))
     cast = {"probabilities": Stage(formats.get(dtype), "truncate")}

@@ -9,17 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from refattn import adapters, bounds, formats, models, oracle, strategies
-    from refattn.arithmetic import Arithmetic, Stage
+    from refattn import adapters, bounds, models, oracle
     from refattn.assertions import assert_attention, assert_softmax
-    from refattn.blocks import BlockScales
-    from refattn.certificates import Certificate, certificate
+    from refattn.contract.arithmetic import Arithmetic, Stage
+    from refattn.contract.block_scales import BlockScales
+    from refattn.contract.rows import select_rows
+    from refattn.contract.spec import AttentionSpec, SoftmaxSpec
     from refattn.errors import InvalidType, InvalidValue, MissingExtra, PlatformError, RefattnError, TargetError
-    from refattn.judge import Finding, Report, Verdict
+    from refattn.inputs import strategies
+    from refattn.numbers import formats
     from refattn.oracle.enclosure import Enclosure
-    from refattn.rows import select_rows
-    from refattn.spec import AttentionSpec, SoftmaxSpec
-    from refattn.suite import check
+    from refattn.suite.certificates import Certificate, certificate
+    from refattn.suite.check import check
+    from refattn.suite.findings import Finding, Report, Verdict
 
 __version__ = "0.1.0"
 

@@ -1,6 +1,6 @@
 """Assertions for one's own pytest: is this array right, given the inputs and the declared arithmetic?
 
-May import: numpy, refattn.arithmetic, arrays, bounds, comparison, errors, formats, oracle, rows, spec.
+May import: numpy, refattn.contract.arithmetic, arrays, bounds, comparison, errors, formats, oracle, rows, spec.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from refattn import bounds, oracle
-from refattn.arithmetic import Arithmetic
-from refattn.arrays import as_float64, format_of, to_numpy, where_they_are
 from refattn.bounds.budget import ErrorBudget
-from refattn.comparison import compare, describe
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.rows import checked_rows, select_rows
+from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.errors import InvalidType, InvalidValue
-from refattn.formats import Array
+from refattn.numbers.arrays import as_float64, format_of, to_numpy, where_they_are
+from refattn.numbers.formats import Array
 from refattn.oracle.enclosure import Enclosure
-from refattn.oracle.specials import split, split_softmax
-from refattn.rows import checked_rows, select_rows
-from refattn.spec import AttentionSpec, SoftmaxSpec, problem_shape
+from refattn.oracle.specials.forward import split, split_softmax
+from refattn.suite.comparison import compare, describe
 
 
 def assert_attention(

@@ -18,7 +18,7 @@ from click.exceptions import Abort, Exit
 import refattn
 from refattn import options
 from refattn.errors import MissingExtra, RefattnError, TargetError
-from refattn.judge import Finding, Report, Verdict
+from refattn.suite.findings import Finding, Report, Verdict
 
 CONFORMS, DOES_NOT_CONFORM, BAD_USAGE, NO_TARGET = range(4)
 OWN_FAULT = 70
@@ -145,7 +145,7 @@ def check(
     kernel = _imported(target, context, triton_cpu)
     convention = options.convention(call, target, kernel)
     chosen = _claims(kernel, convention, claims)
-    from refattn import suite
+    from refattn.suite import check as suite
 
     options.pattern(only, [each.name for each in suite.properties()])
     progress = None if quiet else LiveProgress()
@@ -198,7 +198,7 @@ def replay(
     kernel = _imported(target, context, triton_cpu)
     convention = options.convention(call, target, kernel)
     chosen = _claims(kernel, convention, claims)
-    from refattn import suite
+    from refattn.suite import check as suite
 
     if name is not None:
         options.one_of(name, [each.name for each in suite.properties()], "--property")
@@ -210,8 +210,8 @@ def replay(
 @cli.command()
 def properties() -> None:
     """List the properties, and the claims that each needs."""
-    from refattn import suite
     from refattn.reports import terminal
+    from refattn.suite import check as suite
 
     terminal.render_properties(
         [(each.name, ", ".join(sorted(each.needs)), each.summary) for each in suite.properties()], terminal.console()
@@ -220,7 +220,7 @@ def properties() -> None:
 
 def _imported(target: str, context: click.Context, triton_cpu: bool) -> Any:
     """The kernel; its Triton code is interpreted until the command ends, if so wanted."""
-    from refattn.loading import import_target
+    from refattn.adapters.loading import import_target
 
     if not triton_cpu:
         return import_target(target)

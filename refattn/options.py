@@ -1,6 +1,6 @@
 """What a person types to select what is run: formats, claims, a profile, a pattern. Shared by both front doors.
 
-May import: refattn.errors, formats; refattn.adapters and refattn_gpu.interpreter inside functions.
+May import: refattn.errors, formats; refattn.adapters and refattn_interpreter inside functions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def words(text: str | Iterable[str]) -> list[str]:
 
 def formats(text: str | Iterable[str], name: str = "--dtype") -> tuple[str, ...]:
     """The formats of a comma-separated list, by their short names, each once. Raises InvalidValue."""
-    from refattn import formats as known
+    from refattn.numbers import formats as known
 
     found: dict[str, None] = {}
     for word in words(text):
@@ -95,7 +95,7 @@ def interpreted() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]
     To be entered before the kernel is imported. Raises MissingExtra when refattn_gpu, triton or torch is not installed.
     """
     try:
-        from refattn_gpu import interpreter
+        import refattn_interpreter as interpreter
     except ModuleNotFoundError as error:
         if error.name != "refattn_gpu":
             raise

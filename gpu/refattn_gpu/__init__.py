@@ -9,18 +9,18 @@ import importlib
 from typing import Any
 
 _CONTENTS = {
-    "attention": "refattn_gpu.forward",
-    "attention_varlen": "refattn_gpu.varlen",
-    "block_scaled_attention": "refattn_gpu.block_scales",
-    "decode": "refattn_gpu.decoding",
-    "differentiable_attention": "refattn_gpu.differentiation",
-    "differentiable_log_softmax": "refattn_gpu.differentiation",
-    "differentiable_softmax": "refattn_gpu.differentiation",
+    "attention": "refattn_gpu.dense.forward",
+    "attention_varlen": "refattn_gpu.dense.varlen",
+    "block_scaled_attention": "refattn_gpu.block_scales.attention",
+    "decode": "refattn_gpu.decoding.decode",
+    "differentiable_attention": "refattn_gpu.dense.differentiation",
+    "differentiable_log_softmax": "refattn_gpu.dense.differentiation",
+    "differentiable_softmax": "refattn_gpu.dense.differentiation",
     "interpreter": "",
-    "log_softmax": "refattn_gpu.row_softmax",
-    "logsumexp": "refattn_gpu.row_softmax",
-    "softmax": "refattn_gpu.row_softmax",
-    "sparse_attention": "refattn_gpu.sparse",
+    "log_softmax": "refattn_gpu.row_softmax.rows",
+    "logsumexp": "refattn_gpu.row_softmax.rows",
+    "softmax": "refattn_gpu.row_softmax.rows",
+    "sparse_attention": "refattn_gpu.sparse.attention",
 }
 
 __all__ = [

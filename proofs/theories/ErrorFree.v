@@ -1,4 +1,4 @@
-(** Sums and products in two and three words, operation by operation as refattn/oracle/words.py has them: what is exact,
+(** Sums and products in two and three words, operation by operation as refattn/oracle/extended/words.py has them: what is exact,
     and what underflow leaves out. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core Plus_error Mult_error Relative Sterbenz Pff.Pff2Flocq.

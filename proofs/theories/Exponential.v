@@ -36,7 +36,7 @@ Qed.
 (** ** 2^x by range reduction x = k + f, a polynomial p(f), and a shift of the exponent by k.
 
     That p is within [polynomial] of 2^f, and computed to within [evaluation] of itself, is checked by interval
-    arithmetic (tests/test_theorem_scores.py); here both are hypotheses. *)
+    arithmetic (tests/theorems/test_scores.py); here both are hypotheses. *)
 Definition exp2 (x : R) : R := exp (x * ln 2).
 
 Definition polynomial_exp2 (polynomial evaluation reduction : R) : R :=

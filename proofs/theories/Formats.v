@@ -1,6 +1,6 @@
 (** Binary formats with gradual underflow, and rounding to nearest even in them.
 
-    A format is given by what refattn/formats.py gives: precision, exponent of the smallest normal number, largest
+    A format is given by what refattn/numbers/formats.py gives: precision, exponent of the smallest normal number, largest
     finite number.  Rounding has no upper limit here: Overflow.v says when the limit is not felt. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core Relative Plus_error.

@@ -1,4 +1,4 @@
-(** The constants of the formats as rational numbers, for comparison with refattn/formats.py. *)
+(** The constants of the formats as rational numbers, for comparison with refattn/numbers/formats.py. *)
 From Coq Require Import Reals QArith Qreals Lra List String ZArith.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Growth Rationals GrowthRational Formats Truncation FormatsStage

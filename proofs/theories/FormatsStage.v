@@ -1,4 +1,4 @@
-(** A stage of refattn/arithmetic.py: a format, how it rounds, whether subnormal results may be flushed.
+(** A stage of refattn/contract/arithmetic.py: a format, how it rounds, whether subnormal results may be flushed.
 
     [stage_unit] is Stage.unit, [underflow_unit] the function of that name in refattn/bounds/stages.py. *)
 From Coq Require Import Reals Lra Lia ZArith.

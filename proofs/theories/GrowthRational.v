@@ -1,4 +1,4 @@
-(** Rational twins of the error factors (refattn/roundoff.py), and the grid that Python is compared with. *)
+(** Rational twins of the error factors (refattn/numbers/roundoff.py), and the grid that Python is compared with. *)
 From Coq Require Import Reals QArith Qreals Lra List String ZArith.
 From refattn Require Import LogMetric Growth Rationals Roundoff.
 Import ListNotations.

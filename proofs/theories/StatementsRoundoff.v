@@ -1,4 +1,4 @@
-(** The public theorems of the error factors (refattn/roundoff.py), stated in full a second time.
+(** The public theorems of the error factors (refattn/numbers/roundoff.py), stated in full a second time.
 
     As in every Statements*.v: each is closed by the theorem itself, so that one that gains a hypothesis, or a bound
     that loses a constant, does not compile here.  The names of bounds are unfolded to their formulas, and what a

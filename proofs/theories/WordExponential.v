@@ -1,4 +1,4 @@
-(** The exponential of refattn/oracle/words.py: the reduced argument's, times a table's entry. *)
+(** The exponential of refattn/oracle/extended/words.py: the reduced argument's, times a table's entry. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Formats Slices ErrorFree WordProducts ExpSeries WordReduction WordPolynomial.

@@ -1,4 +1,4 @@
-(** Weights and logarithms as refattn/oracle/loops.py computes them, from exponentials in two words. *)
+(** Weights and logarithms as refattn/oracle/extended/loops.py computes them, from exponentials in two words. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Formats ScoresPowerOfTwo ErrorFree WordProducts ExpSeries WordReduction

@@ -1,4 +1,4 @@
-(** Products of numbers of two words, operation by operation as refattn/oracle/words.py has them, underflow included. *)
+(** Products of numbers of two words, operation by operation as refattn/oracle/extended/words.py has them, underflow included. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Formats ErrorFree.

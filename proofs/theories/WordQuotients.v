@@ -1,4 +1,4 @@
-(** Quotients of numbers of three words, as refattn/oracle/loops.py computes them, in binary64. *)
+(** Quotients of numbers of three words, as refattn/oracle/extended/loops.py computes them, in binary64. *)
 From Coq Require Import Reals Lra Lia ZArith.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Formats ErrorFree WordProducts WordReduction.

@@ -1,4 +1,4 @@
-(** The exponential of refattn/oracle/words.py, operation
+(** The exponential of refattn/oracle/extended/words.py, operation
   by operation in binary64: its constants, and Tang's reduction of
     the argument. *)
 From Coq Require Import Reals Lra Lia ZArith.
@@ -32,7 +32,7 @@ Proof.
   rewrite negative_power in *. lra.
 Qed.
 
-(** The constants of words.py and what is supposed of them: finite facts, which tests/test_theorem_words.py checks. *)
+(** The constants of words.py and what is supposed of them: finite facts, which tests/theorems/test_words.py checks. *)
 Record constants := {
   steps_in_one : R;
   step1 : R; step2 : R; step3 : R;                     (* ln 2 / 512 *)

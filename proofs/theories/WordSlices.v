@@ -1,4 +1,4 @@
-(** Numbers of one and of two words in slices, and what products of slices leave out (refattn/oracle/slices.py,
+(** Numbers of one and of two words in slices, and what products of slices leave out (refattn/oracle/extended/slices.py,
     weighted_sums.py and loops.slice_words). *)
 From Coq Require Import Reals List Lra Lia ZArith.
 From Flocq Require Import Core.

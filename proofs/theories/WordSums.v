@@ -1,4 +1,4 @@
-(** Sums of any numbers in three words, as refattn/oracle/loops.py adds them up: what is left out is a third power. *)
+(** Sums of any numbers in three words, as refattn/oracle/extended/loops.py adds them up: what is left out is a third power. *)
 From Coq Require Import Reals List Lra Lia ZArith.
 From refattn Require Import LogMetric Formats Roundoff ErrorFree.
 Import ListNotations.

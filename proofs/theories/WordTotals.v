@@ -1,4 +1,4 @@
-(** Sums, products and scores in three words, as refattn/oracle/loops.py computes them: extended.WORDS_ERROR. *)
+(** Sums, products and scores in three words, as refattn/oracle/extended/loops.py computes them: extended.WORDS_ERROR. *)
 From Coq Require Import Reals List Permutation Lra Lia ZArith.
 From Flocq Require Import Core.
 From refattn Require Import LogMetric Formats ErrorFree WordSums WordReduction WordQuotients.

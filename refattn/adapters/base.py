@@ -9,15 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
-from refattn import formats
 from refattn.adapters.libraries import Library, library
 from refattn.adapters.memory import Layout
 from refattn.adapters.session import CallFailure, Outcome, Session
-from refattn.arithmetic import Arithmetic
-from refattn.blocks import BlockScales
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.block_scales import BlockScales
+from refattn.contract.spec import Alignment
 from refattn.errors import InvalidType, InvalidValue
-from refattn.formats import Format
-from refattn.spec import Alignment
+from refattn.numbers import formats
+from refattn.numbers.formats import Format
 
 Kernel = Callable[..., Any]
 Quantity = Literal["attention", "softmax", "gradients"]

@@ -1,6 +1,6 @@
 """The conventions of the flash-attn package: flash_attn_func and flash_attn_varlen_func.
 
-May import: numpy, refattn.arithmetic, cases (types), formats, spec, adapters.*.
+May import: numpy, refattn.contract.arithmetic, cases (types), formats, spec, adapters.*.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn import formats
 from refattn.adapters import autograd, rendering
 from refattn.adapters.base import Adapter, Kernel
 from refattn.adapters.native import array_of
 from refattn.adapters.session import CallFailure, Session
-from refattn.arithmetic import Arithmetic
-from refattn.formats import Array, Format
-from refattn.spec import AttentionSpec
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.spec import AttentionSpec
+from refattn.numbers import formats
+from refattn.numbers.formats import Array, Format
 
 if TYPE_CHECKING:
-    from refattn.cases import AttentionCase
+    from refattn.inputs.cases import AttentionCase
 
 _HEADS_LAST = (0, 2, 1, 3)
 _FEATURES = frozenset({"scale", "causal", "alignment", "window", "softcap", "alibi_slopes", "empty_rows"})

@@ -1,6 +1,6 @@
 """jax.nn.dot_product_attention's convention.
 
-May import: numpy, refattn.arithmetic, cases (types), formats, adapters.*; jax through the session's library.
+May import: numpy, refattn.contract.arithmetic, cases (types), formats, adapters.*; jax through the session's library.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from refattn import formats
 from refattn.adapters import rendering
 from refattn.adapters.base import Adapter, Kernel
 from refattn.adapters.native import array_of, receive_gradients
 from refattn.adapters.sdpa import flushes
 from refattn.adapters.session import CallFailure, Session
-from refattn.arithmetic import Arithmetic
-from refattn.formats import Format
+from refattn.contract.arithmetic import Arithmetic
+from refattn.numbers import formats
+from refattn.numbers.formats import Format
 
 if TYPE_CHECKING:
-    from refattn.cases import AttentionCase
+    from refattn.inputs.cases import AttentionCase
 
 _HEADS_LAST = (0, 2, 1, 3)
 

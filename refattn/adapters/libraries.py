@@ -1,6 +1,6 @@
 """NumPy, torch and JAX: giving a kernel its arrays, and reading what it returns.
 
-May import: numpy, refattn.errors, refattn.formats, refattn.adapters.memory; torch and jax inside functions.
+May import: numpy, refattn.errors, refattn.numbers.formats, refattn.adapters.memory; torch and jax inside functions.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Where the inputs of a call lie: fresh memory in a chosen layout, surrounded by NaN that nobody may overwrite.
 
-May import: numpy, refattn.errors, refattn.formats.
+May import: numpy, refattn.errors, refattn.numbers.formats.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refattn.errors import InvalidValue
-from refattn.formats import Array, Format
+from refattn.numbers.formats import Array, Format
 
 Layout = Literal["contiguous", "strided", "offset", "broadcast0"]
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)

@@ -1,6 +1,6 @@
 """refattn's own conventions: kernel(q, k, v, *, spec), and kernels of gradients and of decoding in the same style.
 
-May import: refattn.arithmetic, refattn.cases (types), refattn.formats, refattn.adapters.*.
+May import: refattn.contract.arithmetic, refattn.inputs.cases (types), refattn.numbers.formats, refattn.adapters.*.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from refattn import formats
 from refattn.adapters import autograd
 from refattn.adapters.base import Adapter, Kernel, Quantity
 from refattn.adapters.session import CallFailure, Session
-from refattn.arithmetic import Arithmetic
-from refattn.formats import Format
+from refattn.contract.arithmetic import Arithmetic
+from refattn.numbers import formats
+from refattn.numbers.formats import Format
 
 if TYPE_CHECKING:
-    from refattn.cases import AttentionCase
+    from refattn.inputs.cases import AttentionCase
 
 
 class Native(Adapter):

@@ -1,6 +1,6 @@
 """Saying a spec in another convention's terms: what it cannot say, and what becomes a boolean mask or a bias.
 
-May import: numpy, refattn.cases (types), formats, spec, visibility, adapters.session.
+May import: numpy, refattn.inputs.cases (types), formats, spec, visibility, adapters.session.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn import formats
 from refattn.adapters.session import CallFailure
-from refattn.formats import Array, Format
-from refattn.spec import AttentionSpec
-from refattn.visibility import Visibility
+from refattn.contract.spec import AttentionSpec
+from refattn.contract.visibility import Visibility
+from refattn.numbers import formats
+from refattn.numbers.formats import Array, Format
 
 if TYPE_CHECKING:
-    from refattn.cases import AttentionCase
+    from refattn.inputs.cases import AttentionCase
 
 VISIBILITY = frozenset(
     {"causal", "strict", "alignment", "window", "mask", "documents", "kept_keys", "kept_queries", "buckets"}

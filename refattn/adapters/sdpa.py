@@ -1,6 +1,6 @@
 """torch.nn.functional.scaled_dot_product_attention's convention.
 
-May import: refattn.arithmetic, cases (types), formats, spec, adapters.*; torch through the session's library.
+May import: refattn.contract.arithmetic, cases (types), formats, spec, adapters.*; torch through the session's library.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refattn import formats
 from refattn.adapters import autograd, rendering
 from refattn.adapters.base import Adapter, Kernel
 from refattn.adapters.native import array_of, receive_gradients
 from refattn.adapters.session import Session
-from refattn.arithmetic import Arithmetic
-from refattn.formats import Format
+from refattn.contract.arithmetic import Arithmetic
+from refattn.numbers import formats
+from refattn.numbers.formats import Format
 
 if TYPE_CHECKING:
-    from refattn.cases import AttentionCase
+    from refattn.inputs.cases import AttentionCase
 
 
 class SDPA(Adapter):

@@ -1,6 +1,6 @@
 """One call of a kernel: what it is given, what it raises, what it returns, what it did to its inputs.
 
-May import: numpy, refattn.errors, refattn.formats, refattn.adapters.memory, refattn.adapters.libraries.
+May import: numpy, refattn.errors, refattn.numbers.formats, refattn.adapters.memory, refattn.adapters.libraries.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn import formats
 from refattn.adapters.libraries import Library, ReadBack
 from refattn.adapters.memory import Block, Layout
 from refattn.errors import TargetError
-from refattn.formats import Array, Format
+from refattn.numbers import formats
+from refattn.numbers.formats import Array, Format
 
 FailureKind = Literal["raised", "type", "shape", "dtype", "inputs", "timeout", "signature"]
 

@@ -1,6 +1,6 @@
 """Softmax, log-softmax and log-sum-exp along an axis: kernel(x, dim=) or kernel(x, axis=).
 
-May import: refattn.arithmetic, cases (types), formats, spec, adapters.*.
+May import: refattn.contract.arithmetic, cases (types), formats, spec, adapters.*.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from refattn import formats
 from refattn.adapters.base import Adapter, Kernel, Quantity
 from refattn.adapters.sdpa import flushes
 from refattn.adapters.session import Session
-from refattn.arithmetic import Arithmetic
-from refattn.formats import Format
-from refattn.spec import SoftmaxSpec
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.spec import SoftmaxSpec
+from refattn.numbers import formats
+from refattn.numbers.formats import Format
 
 if TYPE_CHECKING:
-    from refattn.cases import SoftmaxCase
+    from refattn.inputs.cases import SoftmaxCase
 
 Kind = Literal["softmax", "log_softmax", "logsumexp"]
 

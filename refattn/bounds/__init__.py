@@ -1,7 +1,7 @@
 """Error budgets: how far a result may be off, given the declared arithmetic and the very inputs.
 
 One function for each thing that a kernel returns; the docstrings below them name the theorems that they rest on.
-May import: numpy, refattn.arithmetic, arrays, errors, roundoff, scores, spec.
+May import: numpy, refattn.contract.arithmetic, arrays, errors, roundoff, scores, spec.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from refattn.arithmetic import Arithmetic
-from refattn.arrays import as_float64
 from refattn.bounds import backward, forward, rms_backward, rows
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.errors import InvalidValue
-from refattn.formats import Array
-from refattn.spec import AttentionSpec, SoftmaxSpec, problem_shape
+from refattn.numbers.arrays import as_float64
+from refattn.numbers.formats import Array
 
 __all__ = [
     "AttentionBudget",

@@ -1,6 +1,6 @@
 """Certified budgets of attention's gradients, for kernels that recompute P from the log-sum-exp.
 
-May import: numpy, refattn.arithmetic, refattn.roundoff, refattn.scores, refattn.spec, refattn.bounds.*.
+May import: numpy, refattn.contract.arithmetic, refattn.numbers.roundoff, refattn.contract.scores, refattn.contract.spec, refattn.bounds.*.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
 from refattn.bounds.forward import attention
 from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, exponential_lost, underflow_unit
@@ -31,9 +30,10 @@ from refattn.bounds.theorems.gradients import (
     weight_error,
 )
 from refattn.bounds.weights import BlockWeights, block_weights
-from refattn.roundoff import growth, rounded
-from refattn.scores import Block, add_to_bias, blocks, dropout_keep, scale_of
-from refattn.spec import AttentionSpec, Shape
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.scores import Block, add_to_bias, blocks, dropout_keep, scale_of
+from refattn.contract.spec import AttentionSpec, Shape
+from refattn.numbers.roundoff import growth, rounded
 
 Array = NDArray[np.float64]
 

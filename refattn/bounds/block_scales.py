@@ -1,7 +1,7 @@
 """Budget of sum_i a_i softmax(s of block i) V_i, for given scales a_i: what the declared arithmetic adds to it.
 
-May import: numpy, refattn.arithmetic, refattn.blocks, refattn.formats, refattn.roundoff, refattn.spec,
-refattn.visibility, refattn.bounds.*.
+May import: numpy, refattn.contract.arithmetic, refattn.contract.block_scales, refattn.numbers.formats, refattn.numbers.roundoff, refattn.contract.spec,
+refattn.contract.visibility, refattn.bounds.*.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from refattn.arithmetic import Arithmetic, Stage
-from refattn.blocks import BlockScales
 from refattn.bounds import forward
 from refattn.bounds.budget import ErrorBudget
 from refattn.bounds.stages import underflow_unit
 from refattn.bounds.theorems.overflow import claimed_in_range
-from refattn.formats import Array
-from refattn.roundoff import growth, rounded
-from refattn.spec import AttentionSpec, Shape
-from refattn.visibility import visible
+from refattn.contract.arithmetic import Arithmetic, Stage
+from refattn.contract.block_scales import BlockScales
+from refattn.contract.spec import AttentionSpec, Shape
+from refattn.contract.visibility import visible
+from refattn.numbers.formats import Array
+from refattn.numbers.roundoff import growth, rounded
 
 
 def block_scaled(

@@ -1,6 +1,6 @@
 """Budgets of attention's output and log-sum-exp: certified for every order of summation, and rms.
 
-May import: numpy, refattn.arithmetic, refattn.scores, refattn.spec, refattn.bounds.*.
+May import: numpy, refattn.contract.arithmetic, refattn.contract.scores, refattn.contract.spec, refattn.bounds.*.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget
 from refattn.bounds.rms import log_mean_square, output_mean_square, total_mean_square
 from refattn.bounds.splits import reference_turn, split_lost
@@ -21,9 +20,10 @@ from refattn.bounds.theorems.output import cast_underflow, hull_error, output_er
 from refattn.bounds.theorems.overflow import claimed_in_range, largest_numerator
 from refattn.bounds.theorems.schedule import additions, underflow
 from refattn.bounds.weights import BlockWeights, block_weights
-from refattn.roundoff import compound, log_growth
-from refattn.scores import blocks, dropout_keep, scale_of
-from refattn.spec import AttentionSpec, Shape
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.scores import blocks, dropout_keep, scale_of
+from refattn.contract.spec import AttentionSpec, Shape
+from refattn.numbers.roundoff import compound, log_growth
 
 Array = NDArray[np.float64]
 

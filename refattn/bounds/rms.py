@@ -2,7 +2,7 @@
 
 Sums that truncate drift as well, in proportion to the number of roundings and not to its root. A model, not a theorem:
 it says how large the error of a good kernel usually is, and what is much larger, or biased, needs another explanation.
-May import: numpy, refattn.arithmetic, refattn.bounds.stages.
+May import: numpy, refattn.contract.arithmetic, refattn.bounds.stages.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic
 from refattn.bounds.stages import argument_mean_square, exp_mean_square, underflow_unit
+from refattn.contract.arithmetic import Arithmetic
 
 if TYPE_CHECKING:
     from refattn.bounds.weights import BlockWeights

@@ -1,8 +1,8 @@
 """Root mean square errors of gradients, for kernels that cast P and dS to a format narrower than their sums'.
 
 Then three roundings outweigh all others: the casts of P and dS, the rounding of O that Delta = rowsum(dO O) inherits
-and that a whole row shares, and the output's. A model, as in refattn.bounds.rms. May import: numpy, refattn.arithmetic,
-refattn.scores, refattn.spec, refattn.bounds.budget, refattn.bounds.weights.
+and that a whole row shares, and the output's. A model, as in refattn.bounds.rms. May import: numpy, refattn.contract.arithmetic,
+refattn.contract.scores, refattn.contract.spec, refattn.bounds.budget, refattn.bounds.weights.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
 from refattn.bounds.weights import block_weights
-from refattn.scores import Block, blocks, scale_of
-from refattn.spec import AttentionSpec, Shape
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.scores import Block, blocks, scale_of
+from refattn.contract.spec import AttentionSpec, Shape
 
 Array = NDArray[np.float64]
 

@@ -1,6 +1,6 @@
 """Budgets of softmax, log-softmax and log-sum-exp along an axis.
 
-May import: numpy, refattn.arithmetic, refattn.roundoff, refattn.spec, refattn.bounds.*.
+May import: numpy, refattn.contract.arithmetic, refattn.numbers.roundoff, refattn.contract.spec, refattn.bounds.*.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic
 from refattn.bounds.budget import ErrorBudget
 from refattn.bounds.rms import kept_mean_square, log_mean_square
 from refattn.bounds.stages import (
@@ -26,8 +25,9 @@ from refattn.bounds.theorems.normaliser import common_excess, normaliser_error
 from refattn.bounds.theorems.overflow import largest_numerator
 from refattn.bounds.theorems.schedule import additions, underflow
 from refattn.bounds.theorems.softmax import log_softmax_error, log_sum_exp_error, softmax_error
-from refattn.roundoff import compound, growth, log_growth
-from refattn.spec import SoftmaxSpec
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.spec import SoftmaxSpec
+from refattn.numbers.roundoff import compound, growth, log_growth
 
 Array = NDArray[np.float64]
 

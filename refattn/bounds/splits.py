@@ -1,8 +1,8 @@
 """What it costs to combine parts of the keys through their outputs and log-sum-exps.
 
 A kernel may divide by the sum of its weights exp(lse_part - largest), or take exp(lse_part - lse) and not divide: every
-bound here holds for both. May import: numpy, refattn.arithmetic, refattn.bounds.stages, refattn.bounds.theorems,
-refattn.roundoff.
+bound here holds for both. May import: numpy, refattn.contract.arithmetic, refattn.bounds.stages, refattn.bounds.theorems,
+refattn.numbers.roundoff.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic
 from refattn.bounds.stages import constant_unit, exp_log_error, exponential_lost, rescales, underflow_unit
 from refattn.bounds.theorems import splits as theorems
 from refattn.bounds.theorems.schedule import additions
-from refattn.roundoff import compound, log_error
+from refattn.contract.arithmetic import Arithmetic
+from refattn.numbers.roundoff import compound, log_error
 
 Array = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 """What each declared stage contributes: errors of scores, of the exponential's argument, of underflow.
 
 Everything is in the log metric: an unnormalised weight is computed as p e^t, and the bounds of |t| add up exactly.
-May import: numpy, refattn.arithmetic, refattn.formats, refattn.scores, refattn.spec, refattn.bounds.theorems.
+May import: numpy, refattn.contract.arithmetic, refattn.numbers.formats, refattn.contract.scores, refattn.contract.spec, refattn.bounds.theorems.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn import formats
-from refattn.arithmetic import Arithmetic, Stage
 from refattn.bounds.theorems.dot import dot_any_order
 from refattn.bounds.theorems.exponential import (
     argument_fma,
@@ -33,8 +31,10 @@ from refattn.bounds.theorems.scores import (
     scaled_query_score,
     scaled_score,
 )
-from refattn.scores import Block, scores_of
-from refattn.spec import AttentionSpec
+from refattn.contract.arithmetic import Arithmetic, Stage
+from refattn.contract.scores import Block, scores_of
+from refattn.contract.spec import AttentionSpec
+from refattn.numbers import formats
 
 Array = NDArray[np.float64]
 

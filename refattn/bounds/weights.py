@@ -1,6 +1,6 @@
 """Exact softmax weights of one block and the log-errors of their computation: what the other bounds start from.
 
-May import: numpy, refattn.arithmetic, refattn.scores, refattn.spec, refattn.bounds.splits, refattn.bounds.stages.
+May import: numpy, refattn.contract.arithmetic, refattn.contract.scores, refattn.contract.spec, refattn.bounds.splits, refattn.bounds.stages.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arithmetic import Arithmetic
 from refattn.bounds.splits import split_apart, split_error
 from refattn.bounds.stages import argument_error, constant_unit, exp_log_error, rescales, score_errors
-from refattn.scores import Block
-from refattn.spec import AttentionSpec
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.scores import Block
+from refattn.contract.spec import AttentionSpec
 
 Array = NDArray[np.float64]
 

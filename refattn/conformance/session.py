@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from refattn import options, xfails
+from refattn import options
 from refattn.errors import InvalidValue, RefattnError
-from refattn.judge import Finding, Report
 from refattn.reports import files, json, merging, terminal
+from refattn.suite import xfails
+from refattn.suite.findings import Finding, Report
 
 _FOUND = pytest.StashKey[str]()
 _REPORT_ATTRIBUTE = "refattn_report"
@@ -72,7 +73,7 @@ class Conformance:
     @classmethod
     def _from_options(cls, given: dict[str, Any]) -> Conformance:
         from refattn import adapters
-        from refattn.loading import import_target
+        from refattn.adapters.loading import import_target
 
         dtypes = options.formats(given["dtype"], "--refattn-dtype")
         profile = options.one_of(given["profile"], options.PROFILES, "--refattn-profile")
@@ -94,7 +95,7 @@ class Conformance:
 
     def examine(self, property: str, dtype: str) -> Report:
         """The report on one property in one format."""
-        from refattn import suite
+        from refattn.suite import check as suite
 
         return suite.check(
             self.kernel,
@@ -110,7 +111,8 @@ class Conformance:
 
     def properties(self) -> list[str]:
         """The names of the properties of what the convention computes."""
-        from refattn import adapters, suite
+        from refattn import adapters
+        from refattn.suite import check as suite
 
         return [each.name for each in suite.applicable(adapters.get(self.call), self.kernel)]
 

@@ -1,6 +1,6 @@
 """What scales cost: perplexity, and the certificate on the very rows that the model then attends with.
 
-May import: torch, refattn.blocks, refattn.learned.methods, replacement, rows, scales.
+May import: torch, refattn.contract.block_scales, refattn.learned.methods, replacement, rows, scales.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.learned.methods import Method
 from refattn.learned.replacement import attending
 from refattn.learned.rows import Rows

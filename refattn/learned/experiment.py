@@ -1,6 +1,6 @@
 """One model on one text: what training, evaluation and pictures are made on.
 
-May import: torch, refattn.blocks, errors, refattn.learned.
+May import: torch, refattn.contract.block_scales, errors, refattn.learned.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidValue
 from refattn.learned import checkpoint, language_models, text, training
 from refattn.learned.evaluation import Result, evaluate

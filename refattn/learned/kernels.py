@@ -1,6 +1,6 @@
 """The methods as kernels for refattn to judge: `refattn check refattn.learned.kernels:moments`.
 
-What they learn is drawn at random, as a kernel must be right whatever it is. May import: torch, refattn.arithmetic,
+What they learn is drawn at random, as a kernel must be right whatever it is. May import: torch, refattn.contract.arithmetic,
 blocks, formats, spec, visibility, refattn.learned.methods, rows, scales.
 """
 
@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from refattn import formats
-from refattn.arithmetic import Arithmetic
-from refattn.blocks import BlockScales
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.block_scales import BlockScales
+from refattn.contract.spec import AttentionSpec, problem_shape
+from refattn.contract.visibility import visible
 from refattn.learned.methods import METHODS, LayerShape, Method
 from refattn.learned.rows import Rows
 from refattn.learned.scales import block_softmax
-from refattn.spec import AttentionSpec, problem_shape
-from refattn.visibility import visible
+from refattn.numbers import formats
 
 NO_SPEC = AttentionSpec()
 

@@ -1,6 +1,6 @@
 """What pictures show: the weights of methods and of exact attention on the same rows, and their entropy.
 
-May import: torch, refattn.blocks, refattn.learned.methods, replacement, rows, scales.
+May import: torch, refattn.contract.block_scales, refattn.learned.methods, replacement, rows, scales.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.learned.methods import Exact, LayerShape, Method
 from refattn.learned.replacement import Site, attending
 from refattn.learned.rows import Rows

@@ -1,6 +1,6 @@
 """Softmax over blocks of keys, in torch: the blocks' log-sum-exps, exact scales, weights, and the distance of scales.
 
-What refattn.models.learned says in NumPy, and proofs/block_scales.md proves. May import: torch, refattn.blocks,
+What refattn.models.learned says in NumPy, and proofs/block_scales.md proves. May import: torch, refattn.contract.block_scales,
 refattn.learned.rows.
 """
 
@@ -13,7 +13,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.learned.rows import Rows
 
 

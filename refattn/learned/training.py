@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidValue
 from refattn.learned.methods import METHODS, Exact, LayerShape, Method, Objective, build
 from refattn.learned.replacement import attending

@@ -6,7 +6,7 @@ With P = exp(S - LSE), dP = dO V^T and Delta = rowsum(dO * O) - dLSE:
 
 A softcap multiplies dS by 1 - tanh^2 on its way to Q and K; the bias takes dS before that. The query heads that share a
 key-value head add up their dK and dV. (Dao et al., FlashAttention, 2022, appendix B.) May import: numpy,
-refattn.arithmetic, refattn.errors, refattn.formats, refattn.spec, refattn.models.
+refattn.contract.arithmetic, refattn.errors, refattn.numbers.formats, refattn.contract.spec, refattn.models.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from refattn.arithmetic import Arithmetic
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidValue
-from refattn.formats import Array
 from refattn.models.kernel import Problem, Tile, TiledKernel
-from refattn.spec import AttentionSpec
+from refattn.numbers.formats import Array
 
 NO_SPEC = AttentionSpec()
 

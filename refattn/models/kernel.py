@@ -1,7 +1,7 @@
 """What the tiled forward and backward models share: the problem, its tiles, and the scores of one tile.
 
-Each step is a small method, so that a subclass can replace any of them. May import: numpy, refattn.arithmetic,
-refattn.errors, refattn.formats, refattn.spec, refattn.visibility, refattn.models.
+Each step is a small method, so that a subclass can replace any of them. May import: numpy, refattn.contract.arithmetic,
+refattn.errors, refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, refattn.models.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from refattn.arithmetic import Arithmetic
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.spec import AttentionSpec, Shape, problem_shape
+from refattn.contract.visibility import Bools, Visibility, block_of
 from refattn.errors import InvalidValue
-from refattn.formats import Array
 from refattn.models import exp2
 from refattn.models.rounding import Rounder, Stages
-from refattn.spec import AttentionSpec, Shape, problem_shape
-from refattn.visibility import Bools, Visibility, block_of
+from refattn.numbers.formats import Array
 
 TileOrder = Literal["forward", "reverse"] | Callable[[int], Sequence[int]]
 Exponential = Literal["exp", "exp2", "poly"]

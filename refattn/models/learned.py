@@ -3,8 +3,8 @@
 Each block of keys has a softmax of its own, weighted by a scale: out = sum_i a_i softmax(s of block i) V_i. With
 a_i = exp(LSE_i - LSE) that is attention (proofs/block_scales.md); other scales spare the blocks to know of each other.
 Scales are (B, H, Nq, blocks), not negative, and exactly 0 for a block of which the query sees nothing. Learned scales:
-lnairGT, Learned-Flash-Attention (2024). May import: numpy, refattn.arithmetic, refattn.blocks, refattn.errors,
-refattn.formats, refattn.spec, refattn.visibility, refattn.models.
+lnairGT, Learned-Flash-Attention (2024). May import: numpy, refattn.contract.arithmetic, refattn.contract.block_scales, refattn.errors,
+refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, refattn.models.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from refattn.arithmetic import Arithmetic
-from refattn.blocks import BlockScales
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.block_scales import BlockScales
+from refattn.contract.spec import AttentionSpec, Shape, problem_shape
+from refattn.contract.visibility import Bools, Visibility
 from refattn.errors import InvalidValue
-from refattn.formats import Array
 from refattn.models.kernel import Problem, Tile
 from refattn.models.moments import log_sum_exp, mean_and_variance, nearest
 from refattn.models.tiled import NO_SPEC, TiledAttention
-from refattn.spec import AttentionSpec, Shape, problem_shape
-from refattn.visibility import Bools, Visibility
+from refattn.numbers.formats import Array
 
 # Scores of features that are no dot products: nothing can be said of them from summaries of keys alone.
 NOT_DOT_PRODUCTS = ("softcap", "alibi_slopes", "bias")

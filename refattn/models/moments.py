@@ -1,6 +1,6 @@
 """The log-sum-exp of a set of scores, predicted from a few moments of the keys behind them.
 
-May import: numpy, refattn.formats, refattn.visibility.
+May import: numpy, refattn.numbers.formats, refattn.contract.visibility.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from refattn.formats import Array
-from refattn.visibility import Bools
+from refattn.contract.visibility import Bools
+from refattn.numbers.formats import Array
 
 
 def mean_and_variance(query: Array, key: Array, seen: Bools, basis: Array | None = None) -> tuple[Array, Array, Array]:

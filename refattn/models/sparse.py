@@ -4,7 +4,7 @@ Hash-sparse: queries and keys are sorted by bucket, so that a bucket's pairs lie
 that band hold no visible pair and are skipped. QK-sparse: the kept queries and keys are moved to the front and the rest
 is cut off. Causality is decided by the original positions. (Pagliardini, Paliotta, Jaggi and Fleuret, 2023.) Both equal
 dense attention whose spec has `buckets`, or `kept_keys` and `kept_queries`. May import: numpy, refattn.errors,
-refattn.spec, refattn.visibility, refattn.models.
+refattn.contract.spec, refattn.contract.visibility, refattn.models.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refattn.contract.spec import AttentionSpec, Shape, problem_shape
+from refattn.contract.visibility import Bools, Ints
 from refattn.errors import InvalidValue
 from refattn.models.tiled import TiledAttention
-from refattn.spec import AttentionSpec, Shape, problem_shape
-from refattn.visibility import Bools, Ints
 
 # The features that reordering leaves alone: the others look at positions.
 ORDERLESS = {"scale", "causal", "strict", "alignment", "softcap", "sinks", "empty_rows"}

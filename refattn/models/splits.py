@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from refattn.formats import Array
 from refattn.models.rounding import Stages
+from refattn.numbers.formats import Array
 
 Partial = tuple[Array, Array]
 

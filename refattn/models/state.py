@@ -2,7 +2,7 @@
 
 A set of (score, value) pairs is summed up by (m, l, acc) = (max s, sum exp(s - m), sum exp(s - m) v). Over the reals
 merging is associative and commutative, with the empty set's state as identity; in floating point it is so up to a few
-roundings a merge. May import: numpy, refattn.arithmetic, refattn.models.rounding.
+roundings a merge. May import: numpy, refattn.contract.arithmetic, refattn.models.rounding.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from refattn.arithmetic import Arithmetic
-from refattn.formats import Array
+from refattn.contract.arithmetic import Arithmetic
 from refattn.models.rounding import Stages
+from refattn.numbers.formats import Array
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,8 @@
 For each tile of queries the keys are visited a tile at a time. The state of a row is (m, l, acc): a reference m close
 to the largest score so far, the normaliser l = sum exp(s - m), and the unnormalised output acc = sum exp(s - m) v. A
 larger score moves m, and multiplies l and acc by exp(m_old - m_new). (Milakov and Gimelshein, 2018; Dao et al.,
-FlashAttention, 2022, algorithm 1.) May import: numpy, refattn.arithmetic, refattn.errors,
-refattn.formats, refattn.spec, refattn.visibility, refattn.models.
+FlashAttention, 2022, algorithm 1.) May import: numpy, refattn.contract.arithmetic, refattn.errors,
+refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, refattn.models.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from refattn.arithmetic import Arithmetic
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.spec import AttentionSpec
+from refattn.contract.visibility import Bools
 from refattn.errors import InvalidValue
-from refattn.formats import Array
 from refattn.models import splits
 from refattn.models.backward import Gradients, TiledBackward
 from refattn.models.kernel import Problem, Tile, TiledKernel
 from refattn.models.splits import Partial
 from refattn.models.state import State
-from refattn.spec import AttentionSpec
-from refattn.visibility import Bools
+from refattn.numbers.formats import Array
 
 NO_SPEC = AttentionSpec()
 

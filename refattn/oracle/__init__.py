@@ -2,7 +2,7 @@
 
 Each function climbs the rungs until the wanted radius is reached: float64 with a proved radius, Arb's balls, or the
 mpmath definition where python-flint is missing. Float64's works on torch tensors where they are, on a GPU
-too, once it was looked at whether what it takes for granted holds there (refattn.oracle.platform).
+too, once it was looked at whether what it takes for granted holds there (refattn.oracle.float64.platform).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """An array of exact values, each known to a certified radius.
 
-May import: numpy, mpmath, refattn.formats.
+May import: numpy, mpmath, refattn.numbers.formats.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from mpmath import mp, mpf
 from numpy.typing import NDArray
 
-from refattn.formats import Format
+from refattn.numbers.formats import Format
 
 Array = NDArray[np.float64]
 

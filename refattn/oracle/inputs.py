@@ -1,6 +1,6 @@
 """Checking what the oracle is given, and turning it into float64 exactly, where it is.
 
-May import: numpy, refattn.arrays, refattn.errors, refattn.spec.
+May import: numpy, refattn.numbers.arrays, refattn.errors, refattn.contract.spec.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from refattn.arrays import beside, format_of, where_they_are
+from refattn.contract.spec import AttentionSpec, Shape, SoftmaxSpec, problem_shape
 from refattn.errors import InvalidType, InvalidValue
-from refattn.spec import AttentionSpec, Shape, SoftmaxSpec, problem_shape
+from refattn.numbers.arrays import beside, format_of, where_they_are
 
 # Two float64 numbers hold about 107 bits of a midpoint.
 SMALLEST_RTOL = 2.0**-100

@@ -3,7 +3,7 @@
 The rungs above float64 are slices of float64, where there is work enough and Numba is installed, and Arb's where
 python-flint is, or else the definition. What makes a rung be left out is logged. torch tensors stay where they are in
 float64, and go to NumPy for the rungs above; what comes out is NumPy's.
-May import: numpy, refattn.arrays, refattn.formats, refattn.spec, refattn.visibility, and everything in refattn.oracle.
+May import: numpy, refattn.numbers.arrays, refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, and everything in refattn.oracle.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from refattn import formats
-from refattn.arrays import to_numpy
-from refattn.formats import Array
-from refattn.oracle import float64, float64_gradients, rungs
-from refattn.oracle.definition import PLAIN_ATTENTION
-from refattn.oracle.dyadic import round_intervals
+from refattn.contract.spec import AttentionSpec, Shape, SoftmaxSpec
+from refattn.contract.visibility import Bools
+from refattn.numbers import formats
+from refattn.numbers.arrays import to_numpy
+from refattn.numbers.formats import Array
+from refattn.oracle import rungs
 from refattn.oracle.enclosure import Enclosure
+from refattn.oracle.exact.definition import PLAIN_ATTENTION
+from refattn.oracle.exact.dyadic import round_intervals
+from refattn.oracle.float64 import forward as float64
+from refattn.oracle.float64 import gradients as float64_gradients
 from refattn.oracle.inputs import attention_inputs, refuse_specials, softmax_input, tolerance, upstream_inputs
 from refattn.oracle.magnitudes import gradient_sizes, largest_values, some_values
-from refattn.oracle.specials import Specials, split, split_softmax
-from refattn.oracle.specials_backward import Inputs, split_backward
+from refattn.oracle.specials.backward import Inputs, split_backward
+from refattn.oracle.specials.forward import Specials, split, split_softmax
 from refattn.oracle.truth import AttentionTruth, GradientTruth, RoundedTruth
-from refattn.spec import AttentionSpec, Shape, SoftmaxSpec
-from refattn.visibility import Bools
 
 PRECISIONS = (128, 256, 512, 1024, 2048, 4096, 8192)
 # Ziv's strategy must reach dyadic.TIE_BITS beyond the largest score and the worst cancellation of float64 numbers.
@@ -54,9 +56,9 @@ def attention(
     With rtol None an output's radius is at most 2**-30 of the largest |v| that its query sees in that column, times
     1 / (1 - dropout), and a log-sum-exp's at most 2**-30 max(1, |lse|); otherwise every radius is at most rtol |mid|,
     for rtol of at least 2**-100 (or 2**-1074, the smallest float64 number). A result beyond float64's range has an
-    infinite radius. Visible NaN and infinities give what refattn.oracle.specials says, unless `require_finite`.
+    infinite radius. Visible NaN and infinities give what refattn.oracle.specials.forward says, unless `require_finite`.
     Raises InvalidType or InvalidValue, naming the argument, and PlatformError where a library or a device does not
-    compute as refattn.oracle.platform takes for granted.
+    compute as refattn.oracle.float64.platform takes for granted.
     """
     q, k, v, shape = attention_inputs(q, k, v, spec)
     limit = tolerance(rtol)
@@ -138,7 +140,7 @@ def attention_backward(
 
     do is (B, H, Nq, Dv) and dlse (B, H, Nq) or None. With rtol None a radius is at most 2**-30 of a bound of the sum of
     the absolute values of the products that the element adds up (refattn.oracle.magnitudes); otherwise at most
-    rtol |mid| or 2**-1074. What visible NaN and infinities reach is NaN or unknown (refattn.oracle.specials_backward).
+    rtol |mid| or 2**-1074. What visible NaN and infinities reach is NaN or unknown (refattn.oracle.specials.backward).
     Raises InvalidType or InvalidValue, naming the argument.
     """
     q, k, v, shape = attention_inputs(q, k, v, spec)

@@ -1,7 +1,7 @@
 """Sizes that a radius is small against: of what an output averages, and of the products that a gradient adds up.
 
-Upper bounds, inflated by more than their own roundings. May import: numpy, refattn.arrays, refattn.scores,
-refattn.spec, refattn.visibility.
+Upper bounds, inflated by more than their own roundings. May import: numpy, refattn.numbers.arrays, refattn.contract.scores,
+refattn.contract.spec, refattn.contract.visibility.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.arrays import device, like, namespace, to_numpy
-from refattn.scores import entries_for, hides
-from refattn.spec import AttentionSpec, Shape
-from refattn.visibility import Bools, Ints, Visibility
+from refattn.contract.scores import entries_for, hides
+from refattn.contract.spec import AttentionSpec, Shape
+from refattn.contract.visibility import Bools, Ints, Visibility
+from refattn.numbers.arrays import device, like, namespace, to_numpy
 
 Array = NDArray[np.float64]
 

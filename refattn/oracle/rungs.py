@@ -1,6 +1,6 @@
 """Which rung comes after float64: slices of float64 where they pay, and then Arb or the definition.
 
-May import: refattn.formats, refattn.spec, refattn.visibility, and everything in refattn.oracle but the ladder.
+May import: refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, and everything in refattn.oracle but the ladder.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import importlib.util
 import logging
 from typing import Any
 
-from refattn.formats import Array
-from refattn.oracle import ball, ball_gradients, fallback
+from refattn.contract.spec import AttentionSpec, Shape, SoftmaxSpec
+from refattn.contract.visibility import Bools
+from refattn.numbers.formats import Array
 from refattn.oracle.enclosure import Enclosure
+from refattn.oracle.exact import ball, ball_gradients, fallback
 from refattn.oracle.truth import AttentionTruth, GradientTruth
-from refattn.spec import AttentionSpec, Shape, SoftmaxSpec
-from refattn.visibility import Bools
 
 logger = logging.getLogger("refattn.oracle")
 
@@ -41,7 +41,7 @@ def attention(
     """Output and log-sum-exp of the queries `wanted` (B, H, Nq) by slices; None where those are not used."""
     if not _used(int(wanted.sum()) * shape.keys, rtol):
         return None
-    from refattn.oracle import extended
+    from refattn.oracle.extended import forward as extended
 
     why = extended.obstacle(q, k, v, spec)
     if why is not None:
@@ -63,7 +63,8 @@ def attention_backward(
     """Gradients by slices; None where those are not used."""
     if not _used(shape.batch * shape.heads * shape.queries * shape.keys, rtol):
         return None
-    from refattn.oracle import extended, extended_gradients
+    from refattn.oracle.extended import forward as extended
+    from refattn.oracle.extended import gradients as extended_gradients
 
     why = extended.obstacle(q, k, v, spec, do=do, dlse=dlse)
     if why is not None:
@@ -76,7 +77,7 @@ def softmax(x: Array, spec: SoftmaxSpec, wanted: Bools, rtol: float | None) -> E
     """softmax, log_softmax or logsumexp by slices; None where those are not used."""
     if not _used(int(wanted.sum()) * x.shape[spec.axis], rtol):
         return None
-    from refattn.oracle import extended_softmax
+    from refattn.oracle.extended import softmax as extended_softmax
 
     return extended_softmax.softmax(x, spec)
 

@@ -32,7 +32,7 @@ findings         one for each property and format:
                    float64), error, bound, ratio (error / bound), part (the largest part of the bound)
   case             the smallest failing problem: token (from which it can be made again) and description
 
-May import: refattn, refattn.cases, errors, judge, reports.schema.
+May import: refattn, refattn.inputs.cases, errors, judge, reports.schema.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ from typing import TYPE_CHECKING, Any
 
 import refattn
 from refattn.errors import InvalidValue
-from refattn.judge import Finding, Report, Verdict, Worst
 from refattn.reports import schema
+from refattn.suite.findings import Finding, Report, Verdict, Worst
 
 if TYPE_CHECKING:
-    from refattn.cases import AttentionCase, SoftmaxCase
+    from refattn.inputs.cases import AttentionCase, SoftmaxCase
 
 SCHEMA_VERSION = 1
 
@@ -228,7 +228,7 @@ def _loaded_worst(entry: dict[str, Any]) -> Worst:
 
 
 def _loaded_case(token: str) -> AttentionCase | SoftmaxCase:
-    from refattn.cases import AttentionCase, SoftmaxCase
+    from refattn.inputs.cases import AttentionCase, SoftmaxCase
 
     try:
         return AttentionCase.from_token(token)

@@ -2,7 +2,7 @@
 
 A property that fails is a failure, or an error when the kernel could not be judged; one that is not claimed, not run or
 replaced, and a failure that an xfails file expects, are skipped with the reason. Findings that do not gate pass and say
-so. May import: refattn.judge.
+so. May import: refattn.suite.findings.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as xml
 
-from refattn.judge import Finding, Report, Verdict
+from refattn.suite.findings import Finding, Report, Verdict
 
 # Characters that XML 1.0 cannot hold, even escaped: a kernel's message may have them.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

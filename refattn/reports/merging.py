@@ -1,6 +1,6 @@
 """Several reports on one kernel as one.
 
-May import: refattn.judge.
+May import: refattn.suite.findings.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from refattn.judge import Report
+from refattn.suite.findings import Report
 
 Item = TypeVar("Item")
 

@@ -1,6 +1,6 @@
 """What a person sees while a check runs: a bar on stderr, and the first violation the moment it is found.
 
-May import: rich, refattn.judge, refattn.reports.terminal.
+May import: rich, refattn.suite.findings, refattn.reports.terminal.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from refattn.judge import Finding, Report
 from refattn.reports import terminal
+from refattn.suite.findings import Finding, Report
 
 
 class LiveProgress:
-    """An observer for refattn.suite.check. The bar is drawn on a terminal only, and vanishes at the end."""
+    """An observer for refattn.suite.check.check. The bar is drawn on a terminal only, and vanishes at the end."""
 
     def __init__(self, out: Console | None = None) -> None:
         self._out = out or terminal.console(stderr=True)

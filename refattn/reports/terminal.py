@@ -1,6 +1,6 @@
 """A report for a person at a terminal: a table of what was checked, then each failure with its evidence.
 
-Colours follow NO_COLOR and disappear when the output is not a terminal. May import: rich, refattn.judge.
+Colours follow NO_COLOR and disappear when the output is not a terminal. May import: rich, refattn.suite.findings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from refattn.judge import Finding, Report, Verdict, Worst
+from refattn.suite.findings import Finding, Report, Verdict, Worst
 
 # The width of a terminal from which there is room for the statistics, and what must be left of it for the worst case.
 ROOM_FOR_STATISTICS = 80

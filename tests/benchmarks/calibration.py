@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from refattn import formats
+from refattn.adapters.target import Target
 from refattn.models import TiledAttention
-from refattn.properties import PROFILES, Context
-from refattn.properties.drawing import seeded_cases
-from refattn.properties.judging import judge_values
-from refattn.properties.patterns import Pattern
-from refattn.properties.statistics import sample
-from refattn.target import Target
+from refattn.numbers import formats
+from refattn.suite.drawing import seeded_cases
+from refattn.suite.judging import judge_values
+from refattn.suite.patterns import Pattern
+from refattn.suite.properties import PROFILES, Context
+from refattn.suite.properties.statistics import sample
 
 FORMATS = ("bf16", "fp16", "fp32")
 LENGTHS = (64, 256, 1024, 4096)

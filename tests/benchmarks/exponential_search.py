@@ -19,8 +19,9 @@ from typing import Any
 import flint
 import numpy as np
 
-from refattn.oracle import loops, platform
-from refattn.oracle.words import EXPONENTIAL_ERROR
+from refattn.oracle.extended import loops
+from refattn.oracle.extended.words import EXPONENTIAL_ERROR
+from refattn.oracle.float64 import platform
 
 BITS = 240
 STEP = math.log(2.0) / 512

@@ -19,10 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from refattn import formats, oracle
-from refattn.oracle import ball, definition, extended, float64
+from refattn import oracle
+from refattn.contract.spec import AttentionSpec, problem_shape
+from refattn.numbers import formats
 from refattn.oracle.enclosure import Enclosure
-from refattn.spec import AttentionSpec, problem_shape
+from refattn.oracle.exact import ball, definition
+from refattn.oracle.extended import forward as extended
+from refattn.oracle.float64 import forward as float64
 
 PLAIN = AttentionSpec()
 ARB_BITS = 128

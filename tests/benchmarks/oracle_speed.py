@@ -17,8 +17,8 @@ from collections.abc import Callable
 import numpy as np
 
 from refattn import oracle
-from refattn.oracle import float64
-from refattn.spec import AttentionSpec, problem_shape
+from refattn.contract.spec import AttentionSpec, problem_shape
+from refattn.oracle.float64 import forward as float64
 
 
 def plain(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:

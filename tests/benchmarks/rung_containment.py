@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from refattn import formats
-from refattn.oracle import ball, extended
+from refattn.contract.spec import AttentionSpec, problem_shape
+from refattn.numbers import formats
 from refattn.oracle.enclosure import Enclosure
-from refattn.spec import AttentionSpec, problem_shape
+from refattn.oracle.exact import ball
+from refattn.oracle.extended import forward as extended
 
 BITS = 300
 ROWS = 32

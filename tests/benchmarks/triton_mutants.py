@@ -1,4 +1,4 @@
-"""Which faults of the Triton kernels (tests/gpu/kernel_mutants.py) a tolerance of 1e-2 sees, beside their property.
+"""Which faults of the Triton kernels (tests/support/gpu/kernel_mutants.py) a tolerance of 1e-2 sees, beside their property.
 
     python -m tests.benchmarks.triton_mutants
 
@@ -26,11 +26,10 @@ PEER = 1e-2
 
 def accepted(mutant: Any) -> bool:
     """True if the tolerance lets the planted fault pass."""
-    from small import KERNELS
-
+    import refattn_interpreter as interpreter
     from refattn import adapters, oracle
-    from refattn_gpu import interpreter
     from tests.mutants.samples import sample, softmax_sample
+    from tests.support.gpu.small import KERNELS
 
     kernel, call = KERNELS[mutant.kernel]
     adapter = adapters.get(call)
@@ -55,9 +54,8 @@ def close(actual: Any, exact: Any) -> bool:
 
 def main() -> None:
     """A line for each fault, and the sums."""
-    from kernel_mutants import MUTANTS, planted
-
-    from refattn_gpu import interpreter
+    import refattn_interpreter as interpreter
+    from tests.support.gpu.kernel_mutants import MUTANTS, planted
 
     passed = 0
     with tempfile.TemporaryDirectory() as folder:

@@ -11,18 +11,18 @@ from extras import needed
 
 import refattn
 from refattn import bounds, oracle
-from refattn.comparison import compare
+from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
-from refattn.spec import AttentionSpec
+from refattn.suite.comparison import compare
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.arguments import Tiling  # noqa: E402
-from refattn_gpu.forward import Attention, attention  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.dense.forward import Attention, attention  # noqa: E402
 from refattn_gpu.kernels.visibility import tiles_seen  # noqa: E402
+from refattn_gpu.launching.arguments import Tiling  # noqa: E402
 
 # Of tiny tiles, so that short sequences take several.
 SMALL = Attention(Tiling(16, 16), Tiling(16, 16))

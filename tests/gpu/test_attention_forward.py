@@ -9,16 +9,16 @@ import pytest
 from extras import needed, skip_without
 
 import refattn
+from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
-from refattn.spec import AttentionSpec
 
 torch = needed("torch")
 skip_without("triton")
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.arguments import LARGEST_TILE, Tiling  # noqa: E402
-from refattn_gpu.forward import Attention, attention  # noqa: E402
-from refattn_gpu.numerics import Numerics  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.dense.forward import Attention, attention  # noqa: E402
+from refattn_gpu.launching.arguments import LARGEST_TILE, Tiling  # noqa: E402
+from refattn_gpu.launching.numerics import Numerics  # noqa: E402
 
 # Of tiny tiles, so that the sizes that properties choose take many.
 SMALL = Attention(Tiling(16, 16))

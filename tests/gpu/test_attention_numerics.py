@@ -12,21 +12,21 @@ import pytest
 from extras import needed
 
 from refattn import bounds, oracle
-from refattn.arithmetic import Arithmetic
-from refattn.comparison import compare
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
 from refattn.models.exp2 import MAX_RELATIVE_ERROR
-from refattn.spec import AttentionSpec
+from refattn.suite.comparison import compare
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.arguments import Tiling  # noqa: E402
-from refattn_gpu.forward import Attention, attention  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.dense.forward import Attention, attention  # noqa: E402
 from refattn_gpu.kernels import exponential, online, scores, visibility  # noqa: E402
-from refattn_gpu.numerics import Numerics  # noqa: E402
+from refattn_gpu.launching.arguments import Tiling  # noqa: E402
+from refattn_gpu.launching.numerics import Numerics  # noqa: E402
 
 TINY = Tiling(16, 16)
 FORMATS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -9,17 +9,17 @@ import pytest
 from extras import needed
 
 import refattn
+from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
-from refattn.spec import AttentionSpec
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.arguments import Tiling  # noqa: E402
-from refattn_gpu.forward import Attention  # noqa: E402
-from refattn_gpu.varlen import AttentionVarlen, attention_varlen  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.dense.forward import Attention  # noqa: E402
+from refattn_gpu.dense.varlen import AttentionVarlen, attention_varlen  # noqa: E402
+from refattn_gpu.launching.arguments import Tiling  # noqa: E402
 
 # Of tiny tiles, so that short sequences take several.
 TINY = Tiling(16, 16)

@@ -15,13 +15,15 @@ from extras import needed, skip_without
 torch = needed("torch")
 skip_without("triton")
 
-from bench_cases import HEADER, Fake, begun, rival, stopped_clock  # noqa: E402
-
-from refattn.suite import properties  # noqa: E402
-from refattn_gpu import attention, interpreter, placement, row_softmax, softmax  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn.suite.check import properties  # noqa: E402
+from refattn_gpu import attention, softmax  # noqa: E402
 from refattn_gpu.bench import aims, dense, inputs, judging, machine, results, rivals, run, suite, table  # noqa: E402
 from refattn_gpu.bench.__main__ import main  # noqa: E402
 from refattn_gpu.bench.row import FIRST, OURS, Unavailable  # noqa: E402
+from refattn_gpu.launching import placement  # noqa: E402
+from refattn_gpu.row_softmax import rows as row_softmax  # noqa: E402
+from tests.support.gpu.bench_cases import HEADER, Fake, begun, rival, stopped_clock  # noqa: E402
 
 
 @pytest.fixture

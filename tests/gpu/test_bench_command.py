@@ -75,7 +75,7 @@ def test_the_script_for_a_gpu_compares_checks_and_times_and_says_if_something_is
         ran = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=60)
         assert ran.returncode == int(wrong), ran.stderr
         compare, bench = (line for line in calls.read_text().splitlines() if line.startswith("-m"))
-        assert compare.startswith("-m refattn_gpu.interpreter.compare --time-limit 12 ")
+        assert compare.startswith("-m refattn_interpreter.compare --time-limit 12 ")
         assert bench.startswith(f"-m refattn_gpu.bench --output {folder} --time-limit ")
         assert 0 < int(bench.split()[-1]) <= 85
         assert "aims" in ran.stdout

@@ -14,12 +14,11 @@ from extras import needed, skip_without
 torch = needed("torch")
 skip_without("triton")
 
-from bench_cases import HEADER, Fake, begun, stopped_clock  # noqa: E402
-
 from refattn.errors import InvalidValue  # noqa: E402
 from refattn_gpu.bench import aims, machine, results, run, table  # noqa: E402
 from refattn_gpu.bench.row import OURS, Row  # noqa: E402
 from refattn_gpu.bench.timing import Timing, summary  # noqa: E402
+from tests.support.gpu.bench_cases import HEADER, Fake, begun, stopped_clock  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 

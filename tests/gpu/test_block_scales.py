@@ -12,26 +12,27 @@ import pytest
 from extras import needed
 
 import refattn
-from refattn import bounds, formats, oracle
-from refattn.arithmetic import Arithmetic
-from refattn.blocks import BlockScales
+from refattn import bounds, oracle
 from refattn.bounds import ErrorBudget
 from refattn.bounds.theorems.dot import dot_any_order
-from refattn.certificates import exact_scales
-from refattn.comparison import compare
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.block_scales import BlockScales
+from refattn.contract.spec import AttentionSpec, problem_shape
 from refattn.errors import InvalidType, InvalidValue
-from refattn.judge import Verdict
+from refattn.numbers import formats
+from refattn.numbers.roundoff import rounded
 from refattn.oracle.enclosure import Enclosure
-from refattn.roundoff import rounded
-from refattn.spec import AttentionSpec, problem_shape
+from refattn.suite.certificates import exact_scales
+from refattn.suite.comparison import compare
+from refattn.suite.findings import Verdict
 
 torch = needed("torch")
 triton = needed("triton")
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.arguments import Tiling  # noqa: E402
-from refattn_gpu.block_scales import BlockScaledAttention, ExactlyScaled, block_scaled_attention  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.block_scales.attention import BlockScaledAttention, ExactlyScaled, block_scaled_attention  # noqa: E402
 from refattn_gpu.kernels.online import LN_2  # noqa: E402
+from refattn_gpu.launching.arguments import Tiling  # noqa: E402
 
 # Of tiny tiles, so that blocks take one or two and end in the middle of them.
 SMALL = BlockScaledAttention(Tiling(16, 16))

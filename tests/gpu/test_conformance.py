@@ -15,14 +15,14 @@ import pytest
 from extras import skip_without
 
 import refattn
-from refattn import adapters, suite
-from refattn.judge import Verdict
+from refattn import adapters
+from refattn.suite import check as suite
+from refattn.suite.findings import Verdict
 
 skip_without("torch", "triton")
 
-from small import KERNELS, LARGEST  # noqa: E402
-
-from refattn_gpu import interpreter  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from tests.support.gpu.small import KERNELS, LARGEST  # noqa: E402
 
 PROFILE = os.environ.get("REFATTN_TEST_PROFILE")
 FORMATS = ("bf16", "fp16", "fp32") if PROFILE in ("ci", "deep") else ("bf16",)

@@ -10,14 +10,14 @@ import pytest
 from extras import needed
 
 import refattn
+from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
-from refattn.spec import AttentionSpec
 
 torch = needed("torch")
 triton = needed("triton")
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.decoding import Decode, decode, pages_of  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.decoding.decode import Decode, decode, pages_of  # noqa: E402
 
 # Of tiny tiles and few parts, so that the lengths that properties choose take several, and longer ones than split_keys.
 SMALL = Decode(tile_keys=16, split_keys=16, most_splits=4)
@@ -142,7 +142,7 @@ def test_the_bias_of_another_head_is_found(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_bias_in_the_order_of_slots_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("refattn_gpu.decoding.by_position", lambda spec, _: spec.replace(key_positions=None))
+    monkeypatch.setattr("refattn_gpu.decoding.decode.by_position", lambda spec, _: spec.replace(key_positions=None))
     with pytest.raises(AssertionError, match="times the bound"):
         assert_masked(AttentionSpec(bias=BIAS, key_positions=masked_problem()[1]))
 
@@ -258,7 +258,7 @@ def test_pages_beyond_a_sequences_length_may_be_anything() -> None:
 def test_unchecked_indices_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v, table, lengths = problem((5,))
     calls: list[Any] = []
-    monkeypatch.setattr("refattn_gpu.decoding.checked_indices", lambda *found: calls.append(found))
+    monkeypatch.setattr("refattn_gpu.decoding.decode.checked_indices", lambda *found: calls.append(found))
     with interpreter.active():
         Decode(check_indices=False).paged(q, k, v, table, lengths)
         assert not calls

@@ -11,23 +11,19 @@ from extras import needed, skip_without
 
 import refattn
 from refattn import bounds, oracle
-from refattn.comparison import compare
+from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
-from refattn.spec import AttentionSpec
+from refattn.suite.comparison import compare
 
 torch = needed("torch")
 skip_without("triton")
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.arguments import Tiling  # noqa: E402
-from refattn_gpu.differentiation import (  # noqa: E402
-    DifferentiableAttention,
-    DifferentiableSoftmax,
-    differentiable_attention,
-)
-from refattn_gpu.forward import Attention  # noqa: E402
-from refattn_gpu.numerics import Numerics  # noqa: E402
-from refattn_gpu.row_softmax import Softmax, logsumexp  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.dense.differentiation import DifferentiableAttention, DifferentiableSoftmax, differentiable_attention
+from refattn_gpu.dense.forward import Attention  # noqa: E402
+from refattn_gpu.launching.arguments import Tiling  # noqa: E402
+from refattn_gpu.launching.numerics import Numerics  # noqa: E402
+from refattn_gpu.row_softmax.rows import Softmax, logsumexp  # noqa: E402
 
 # Of tiny tiles, so that short sequences take several.
 KERNEL = Attention(Tiling(16, 16), Tiling(16, 16))
@@ -109,7 +105,7 @@ def test_what_requires_no_gradient_gets_none(monkeypatch: pytest.MonkeyPatch) ->
     assert {name for name, x in tensors.items() if x.grad is None} == {"k", "bias"}
     for x in tensors.values():
         x.requires_grad_(False)
-    module = importlib.import_module("refattn_gpu.differentiation")
+    module = importlib.import_module("refattn_gpu.dense.differentiation")
     monkeypatch.setattr(module, "gradients", None)
     with interpreter.active():
         out, lse = called(tensors)

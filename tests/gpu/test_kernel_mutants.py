@@ -9,15 +9,14 @@ import pytest
 from extras import skip_without
 
 import refattn
-from refattn.judge import Verdict
-from refattn.properties import PROFILES
+from refattn.suite.findings import Verdict
+from refattn.suite.properties import PROFILES
 
 skip_without("torch", "triton")
 
-from kernel_mutants import MUTANTS, Mutant, planted  # noqa: E402
-from small import KERNELS, LARGEST  # noqa: E402
-
-from refattn_gpu import interpreter  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from tests.support.gpu.kernel_mutants import MUTANTS, Mutant, planted  # noqa: E402
+from tests.support.gpu.small import KERNELS, LARGEST  # noqa: E402
 
 
 def test_there_are_enough_and_no_two_are_alike() -> None:

@@ -15,7 +15,7 @@ torch = needed("torch")
 skip_without("triton")
 
 import refattn_gpu  # noqa: E402
-from refattn_gpu import placement  # noqa: E402
+from refattn_gpu.launching import placement  # noqa: E402
 
 GPU = Path(__file__).parents[2] / "gpu"
 KERNELS = [name for name in refattn_gpu.__all__ if hasattr(getattr(refattn_gpu, name), "refattn_claims")]

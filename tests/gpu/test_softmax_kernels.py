@@ -12,14 +12,14 @@ import pytest
 from extras import needed
 
 import refattn
-from refattn import formats
 from refattn.errors import InvalidType, InvalidValue
+from refattn.numbers import formats
 
 torch = needed("torch")
 triton = needed("triton")
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.row_softmax import Rows, Softmax, log_softmax, logsumexp, softmax  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.row_softmax.rows import Rows, Softmax, log_softmax, logsumexp, softmax  # noqa: E402
 
 # Of tiny tiles, so that the lengths that properties choose take many.
 KINDS = ("softmax", "log_softmax", "logsumexp")

@@ -10,17 +10,29 @@ import pytest
 from extras import needed
 
 import refattn
-from refattn.spec import AttentionSpec
+from refattn.contract.spec import AttentionSpec
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-from sparse_cases import BOTH, HASHED, KEPT, KEY_IDS, QUERY_IDS, SMALL, faulty, problem, results, violations  # noqa: E402
-
-from refattn_gpu import interpreter, sparse_launch, sparse_order  # noqa: E402
-from refattn_gpu.arguments import Tiling  # noqa: E402
-from refattn_gpu.sparse import SparseAttention  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.launching.arguments import Tiling  # noqa: E402
+from refattn_gpu.sparse import launch as sparse_launch  # noqa: E402
+from refattn_gpu.sparse import order as sparse_order
+from refattn_gpu.sparse.attention import SparseAttention  # noqa: E402
+from tests.support.gpu.sparse_cases import (  # noqa: E402
+    BOTH,
+    HASHED,
+    KEPT,
+    KEY_IDS,
+    QUERY_IDS,
+    SMALL,
+    faulty,
+    problem,
+    results,
+    violations,
+)
 
 CAUSAL = {"causal": True}
 STRICT = {"causal": True, "strict": True, "alignment": "top_left"}

@@ -11,17 +11,17 @@ from extras import needed, skip_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refattn.spec import AttentionSpec, problem_shape
-from refattn.visibility import visible
+from refattn.contract.spec import AttentionSpec, problem_shape
+from refattn.contract.visibility import visible
 
 torch = needed("torch")
 skip_without("triton")
 
-from refattn_gpu import interpreter  # noqa: E402
-from refattn_gpu.arguments import Tiling  # noqa: E402
-from refattn_gpu.sparse import SparseAttention  # noqa: E402
-from refattn_gpu.sparse_arguments import Selection  # noqa: E402
-from refattn_gpu.sparse_order import Order  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu.launching.arguments import Tiling  # noqa: E402
+from refattn_gpu.sparse.arguments import Selection  # noqa: E402
+from refattn_gpu.sparse.attention import SparseAttention  # noqa: E402
+from refattn_gpu.sparse.order import Order  # noqa: E402
 
 CPU = torch.device("cpu")
 INT64 = np.iinfo(np.int64)

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from extras import needed, skip_without
 
+from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
-from refattn.spec import AttentionSpec
 
 torch = needed("torch")
 skip_without("triton")
 
-from sparse_cases import (  # noqa: E402
+import refattn_interpreter as interpreter  # noqa: E402
+from refattn_gpu import sparse_attention  # noqa: E402
+from refattn_gpu.sparse import attention as sparse  # noqa: E402
+from tests.support.gpu.sparse_cases import (
     BOTH,
     HASHED,
     HEADS,
@@ -31,8 +34,6 @@ from sparse_cases import (  # noqa: E402
     problem,
     results,
 )
-
-from refattn_gpu import interpreter, sparse, sparse_attention  # noqa: E402
 
 IDS = (torch.from_numpy(QUERY_IDS).int(), torch.from_numpy(KEY_IDS).int())
 KEPT_TENSORS = (torch.from_numpy(KEPT_QUERIES), torch.from_numpy(KEPT_KEYS))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from refattn.contract.visibility import block_of
 from refattn.models import Tile, TiledAttention
 from refattn.models import TiledBackward as Tiled
 from refattn.models.backward import Sums
-from refattn.visibility import block_of
 from tests.mutants.hiding import seen_of
 from tests.mutants.registry import backward, factory
 from tests.mutants.samples import sample

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from refattn import formats
+from refattn.contract.visibility import Visibility
 from refattn.models import State, Tile
 from refattn.models import TiledAttention as Tiled
-from refattn.visibility import Visibility
+from refattn.numbers import formats
 from tests.mutants.registry import forward, forward_class
 from tests.mutants.samples import sample
 from tests.mutants.scores import FP16

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refattn.arithmetic import Arithmetic
+from refattn.contract.arithmetic import Arithmetic
 from refattn.models import TiledAttention, TiledBackward, log_softmax, logsumexp, online_softmax, safe_softmax
 from tests.mutants.online import Fp8
 from tests.mutants.registry import HONEST, register

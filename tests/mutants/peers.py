@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from refattn import adapters, formats
+from refattn import adapters
 from refattn.adapters import CallFailure, Outcome
-from refattn.cases import AttentionCase, SoftmaxCase
-from refattn.spec import Shape, SoftmaxSpec
-from refattn.visibility import Visibility, visible
+from refattn.contract.spec import Shape, SoftmaxSpec
+from refattn.contract.visibility import Visibility, visible
+from refattn.inputs.cases import AttentionCase, SoftmaxCase
+from refattn.numbers import formats
 from tests.mutants.registry import Mutant
 from tests.mutants.samples import FEATURES, draw
 

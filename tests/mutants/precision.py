@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from refattn import formats
-from refattn.arithmetic import Stage
+from refattn.contract.arithmetic import Stage
 from refattn.models import Rounder, State
 from refattn.models import TiledAttention as Tiled
+from refattn.numbers import formats
 from tests.mutants.registry import forward
 from tests.mutants.samples import sample
 from tests.mutants.scores import BF16, FP16, TF32

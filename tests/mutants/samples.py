@@ -1,6 +1,6 @@
 """Ordinary inputs: normal q, k, v, and a typical use of each feature. What a peer's test would draw.
 
-May import: numpy, refattn.cases, formats, spec.
+May import: numpy, refattn.inputs.cases, formats, spec.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from refattn import formats
-from refattn.cases import AttentionCase, SoftmaxCase
-from refattn.spec import AttentionSpec, Shape, SoftmaxSpec
+from refattn.contract.spec import AttentionSpec, Shape, SoftmaxSpec
+from refattn.inputs.cases import AttentionCase, SoftmaxCase
+from refattn.numbers import formats
 
 Cases = Callable[[], tuple[Any, ...]]
 Fields = dict[str, Any]

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from refattn import formats
-from refattn.arithmetic import Stage
+from refattn.contract.arithmetic import Stage
+from refattn.contract.visibility import block_of
 from refattn.models import Rounder
 from refattn.models import TiledAttention as Tiled
-from refattn.visibility import block_of
+from refattn.numbers import formats
 from tests.mutants.registry import factory, forward, forward_class
 from tests.mutants.samples import sample
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from refattn.arithmetic import Arithmetic
+from refattn.contract.arithmetic import Arithmetic
 from refattn.models import Stages, log_softmax, logsumexp, naive_softmax, safe_softmax, tiled_softmax
 from refattn.models.softmax import whole_row
 from tests.mutants.registry import MUTANTS, SOFTMAX, register

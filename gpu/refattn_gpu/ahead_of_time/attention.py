@@ -19,10 +19,10 @@ def forward_configurations() -> Iterator[Configuration]:
     """The forward pass: head dimensions, formats, and with every feature at once."""
     import torch
 
-    from refattn.spec import Shape
-    from refattn_gpu.arguments import padded
+    from refattn.contract.spec import Shape
     from refattn_gpu.kernels.attention_forward import attention_forward
-    from refattn_gpu.tilings import of_forward
+    from refattn_gpu.launching.arguments import padded
+    from refattn_gpu.launching.tilings import of_forward
 
     flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT")
     for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
@@ -62,14 +62,14 @@ def backward_configurations() -> Iterator[Configuration]:
     """The kernels of the backward pass: head dimensions, formats, and with every feature at once."""
     import torch
 
-    from refattn.spec import Shape
-    from refattn_gpu.arguments import padded
-    from refattn_gpu.backward import SUMS, TERMS
+    from refattn.contract.spec import Shape
+    from refattn_gpu.dense.backward import SUMS, TERMS
     from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
     from refattn_gpu.kernels.attention_backward_keys import attention_backward_keys
     from refattn_gpu.kernels.attention_backward_queries import attention_backward_queries
     from refattn_gpu.kernels.sum_axis import sum_axis
-    from refattn_gpu.tilings import of_backward
+    from refattn_gpu.launching.arguments import padded
+    from refattn_gpu.launching.tilings import of_backward
 
     sums = {"x_base": "fp32", "sum_base": "fp32"}
     yield Configuration("sum_axis", sum_axis, sums, {"BLOCK": SUMS, "CHUNK": TERMS})

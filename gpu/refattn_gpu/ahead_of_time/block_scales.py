@@ -10,8 +10,8 @@ from refattn_gpu.ahead_of_time.configuration import Configuration
 
 def block_scale_configurations() -> Iterator[Configuration]:
     """Head dimensions, formats, causal ones, and with every feature at once."""
-    from refattn_gpu.arguments import padded
     from refattn_gpu.kernels.block_scaled_forward import block_scaled_forward
+    from refattn_gpu.launching.arguments import padded
 
     flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "LEFT", "RIGHT")
     optional = {"ALIBI": ("slopes_base", "fp32"), "BIAS": ("bias_base", "fp32"), "MASK": ("mask_base", "i1")}

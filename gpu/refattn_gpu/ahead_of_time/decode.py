@@ -10,9 +10,9 @@ from refattn_gpu.ahead_of_time.configuration import Configuration
 
 def decode_configurations() -> Iterator[Configuration]:
     """Both kernels of decoding: contiguous and in pages, plain and with every feature."""
-    from refattn_gpu.arguments import padded
     from refattn_gpu.kernels.decode_combine import decode_combine
     from refattn_gpu.kernels.decode_split import decode_split
+    from refattn_gpu.launching.arguments import padded
 
     flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT", "TABLE")
     optional = {"ALIBI": ("slopes_base", "fp32"), "SINKS": ("sinks_base", "fp32"), "TABLE": ("table_base", "i32")}

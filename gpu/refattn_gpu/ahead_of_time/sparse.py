@@ -15,12 +15,12 @@ def sparse_configurations() -> Iterator[Configuration]:
     """The kernels of sparse attention: head dimensions and formats, guarded, and as without hidden keys."""
     import torch
 
-    from refattn.spec import Shape
-    from refattn_gpu.arguments import Tiling, padded
+    from refattn.contract.spec import Shape
     from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
     from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
     from refattn_gpu.kernels.sparse_forward import sparse_forward
-    from refattn_gpu.sparse_launch import PREFETCHING, backward_fitting, fitting
+    from refattn_gpu.launching.arguments import Tiling, padded
+    from refattn_gpu.sparse.launch import PREFETCHING, backward_fitting, fitting
 
     order = dict.fromkeys((f"{name}_base" for name in ("rows", "columns", "starts", "ends", "lows", "highs")), "i32")
     for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         try:
             if options.interpret:
-                from refattn_gpu import interpreter
+                import refattn_interpreter as interpreter
 
                 stack.enter_context(interpreter.active())
             return benchmark(options, given, stack)
@@ -82,7 +82,7 @@ def benchmark(options: argparse.Namespace, given: list[str], stack: ExitStack) -
     from refattn_gpu.bench import machine, run, suite, table, trace
     from refattn_gpu.bench.results import MEASURED, RUN, Results, usual
     from refattn_gpu.bench.row import FIRST
-    from refattn_gpu.placement import compiled
+    from refattn_gpu.launching.placement import compiled
 
     rows = run.selected(options.only, options.quick)
     if not rows:

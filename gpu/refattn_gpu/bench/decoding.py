@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from refattn.spec import AttentionSpec
+from refattn.contract.spec import AttentionSpec
 from refattn_gpu.bench import inputs, judging
 from refattn_gpu.bench.row import FIRST, OURS, SECOND, Contender, Problem, Rival, Row
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from refattn.spec import AttentionSpec
+from refattn.contract.spec import AttentionSpec
 from refattn_gpu.bench import inputs, judging, rivals
 from refattn_gpu.bench.row import FIRST, OURS, SECOND, Contender, Problem, Row
 

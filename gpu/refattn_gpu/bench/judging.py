@@ -14,16 +14,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from refattn import bounds, formats, oracle
-from refattn.arithmetic import Arithmetic
-from refattn.arrays import as_float64
+from refattn import bounds, oracle
 from refattn.bounds.budget import ErrorBudget
-from refattn.comparison import compare, describe
-from refattn.formats import Array
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.rows import select_rows
+from refattn.contract.spec import AttentionSpec, SoftmaxSpec
+from refattn.numbers import formats
+from refattn.numbers.arrays import as_float64
+from refattn.numbers.formats import Array
+from refattn.numbers.roundoff import gamma, rounded
 from refattn.oracle.enclosure import Enclosure
-from refattn.roundoff import gamma, rounded
-from refattn.rows import select_rows
-from refattn.spec import AttentionSpec, SoftmaxSpec
+from refattn.suite.comparison import compare, describe
 
 
 def chosen(count: int) -> list[int]:

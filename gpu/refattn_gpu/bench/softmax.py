@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from refattn.spec import SoftmaxSpec
+from refattn.contract.spec import SoftmaxSpec
 from refattn_gpu.bench import inputs, judging
 from refattn_gpu.bench.row import OURS, SECOND, THIRD, Contender, Problem, Rival, Row
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from refattn.spec import AttentionSpec
+from refattn.contract.spec import AttentionSpec
 from refattn_gpu.bench import inputs, judging, rivals
 from refattn_gpu.bench.dense import BACKWARD_TO_FORWARD, CAUSAL_SHARE, OPERATIONS
 from refattn_gpu.bench.row import FIRST, OURS, SECOND, THIRD, Contender, Problem, Rival, Row, Unavailable

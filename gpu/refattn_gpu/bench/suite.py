@@ -1,6 +1,6 @@
 """refattn's suite on every kernel of the package, in parts, each in a process of its own, as many at a time as cores.
 
-May import: refattn.adapters, refattn.suite, refattn_gpu.
+May import: refattn.adapters, refattn.suite.check, refattn_gpu.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import refattn_gpu
 from refattn import adapters
-from refattn.suite import applicable
+from refattn.suite.check import applicable
 
 FORMATS = ("bf16", "fp16", "fp32")
 # Patterns that share out the properties: values and visibility, gradients, statistics and specials, and the others.

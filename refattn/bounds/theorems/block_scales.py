@@ -1,14 +1,14 @@
 """What other scales do to a softmax over blocks, block i weighted by exp(LSE_i - LSE) (proofs/block_scales.md; theories
 BlockScales, BlockScalesUniversal, SplitsPerturbation).
 
-A difference is that of a scale that a kernel uses and the exact one, a number a block. May import: refattn.roundoff.
+A difference is that of a scale that a kernel uses and the exact one, a number a block. May import: refattn.numbers.roundoff.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from refattn.roundoff import growth
+from refattn.numbers.roundoff import growth
 
 
 def block_scale_distance(*differences: Any) -> Any:

@@ -1,10 +1,10 @@
-"""Error of a dot product (proofs/scores.md; theory Dot). May import: refattn.roundoff."""
+"""Error of a dot product (proofs/scores.md; theory Dot). May import: refattn.numbers.roundoff."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from refattn.roundoff import growth
+from refattn.numbers.roundoff import growth
 
 
 def dot_any_order(terms: Any, unit: Any, magnitude: Any, lost: Any) -> Any:

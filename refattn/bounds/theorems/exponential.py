@@ -1,5 +1,5 @@
 """Errors of the exponential and of its argument (proofs/exponential.md, exp2_polynomials.md; theories Argument,
-ArgumentSchedule, Exponential). May import: refattn.roundoff.
+ArgumentSchedule, Exponential). May import: refattn.numbers.roundoff.
 
 Arguments' errors are in nats, and cover the rescales after a key's own exponential. distance is m - s for the last
 reference m, plus twice what references may be stale by, plus twice what scores and reference are off by; shift is the
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refattn.roundoff import compound, growth, log_error
+from refattn.numbers.roundoff import compound, growth, log_error
 
 
 def argument_subtract(distance: Any, unit: Any) -> Any:

@@ -1,6 +1,6 @@
 """Constants of binary formats, and what casts lose (proofs/formats.md, proofs/casts.md; theories Formats, Cast).
 
-May import: refattn.formats, refattn.roundoff.
+May import: refattn.numbers.formats, refattn.numbers.roundoff.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from refattn import formats
-from refattn.roundoff import growth
+from refattn.numbers import formats
+from refattn.numbers.roundoff import growth
 
 
 def _power_of_two(exponent: Any) -> Any:
@@ -44,7 +44,7 @@ def format_max_finite(top: Any, top_exponent: Any) -> Any:
 
 
 def max_finite_of(precision: Any, emin: Any) -> Any:
-    """The largest finite number of the format of refattn/formats.py that has this precision and smallest exponent."""
+    """The largest finite number of the format of refattn/numbers/formats.py that has this precision and smallest exponent."""
     (found,) = (f for f in formats.ALL if (f.precision, f.emin) == (precision, emin))
     return Fraction(found.max_finite) if isinstance(precision, Fraction) else found.max_finite
 

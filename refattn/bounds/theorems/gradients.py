@@ -1,12 +1,12 @@
 """Errors of the backward pass, one step after the other (proofs/gradients.md; theories GradientWeights, GradientScores,
-GradientSoftcap, GradientTotals, composed in GradientEndToEnd). May import: refattn.roundoff.
+GradientSoftcap, GradientTotals, composed in GradientEndToEnd). May import: refattn.numbers.roundoff.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from refattn.roundoff import growth, rounded
+from refattn.numbers.roundoff import growth, rounded
 
 
 def p_recompute(score: Any, lse: Any, argument: Any, exponential: Any) -> Any:

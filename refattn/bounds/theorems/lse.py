@@ -1,10 +1,10 @@
-"""Error of a log-sum-exp m + log l (proofs/log_sum_exp.md; theory LogSumExp). May import: refattn.roundoff."""
+"""Error of a log-sum-exp m + log l (proofs/log_sum_exp.md; theory LogSumExp). May import: refattn.numbers.roundoff."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from refattn.roundoff import log_growth, rounded
+from refattn.numbers.roundoff import log_growth, rounded
 
 
 def lse_error(

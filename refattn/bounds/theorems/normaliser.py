@@ -1,10 +1,10 @@
-"""The normaliser's relative error (proofs/softmax.md; theories Normaliser, Hull). May import: refattn.roundoff."""
+"""The normaliser's relative error (proofs/softmax.md; theories Normaliser, Hull). May import: refattn.numbers.roundoff."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from refattn.roundoff import growth
+from refattn.numbers.roundoff import growth
 
 
 def common_excess(excess: Any, weight: Any, common: Any) -> Any:

@@ -1,13 +1,13 @@
 """Errors of a weighted mean that is computed as a quotient (proofs/output.md; theories Output*, Hull*).
 
-May import: refattn.roundoff.
+May import: refattn.numbers.roundoff.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from refattn.roundoff import growth, rounded
+from refattn.numbers.roundoff import growth, rounded
 
 
 def quotient_error(error: Any, relative: Any, size: Any) -> Any:

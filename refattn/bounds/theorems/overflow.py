@@ -1,5 +1,5 @@
 """What partial results can grow to, on the way to a bounded one (proofs/overflow.md; theories Overflow, OverflowScore,
-OverflowSchedule). Below a format's largest number nothing overflows. May import: numpy, refattn.roundoff.
+OverflowSchedule). Below a format's largest number nothing overflows. May import: numpy, refattn.numbers.roundoff.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.roundoff import growth, log_growth
+from refattn.numbers.roundoff import growth, log_growth
 
 
 def largest_sum(magnitude: Any, log_error: Any, lost: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Errors of scores, step by step (proofs/scores.md; theory Scores). May import: refattn.roundoff, dot.
+"""Errors of scores, step by step (proofs/scores.md; theory Scores). May import: refattn.numbers.roundoff, dot.
 
 In all of them `constant` is the relative error of a number that the kernel holds (scale, cap, slope, bias), unit that
 of one rounding, lost what a result loses where it underflows or is flushed to zero; sizes are those of exact numbers.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from refattn.bounds.theorems.dot import dot_any_order
-from refattn.roundoff import compound, rounded
+from refattn.numbers.roundoff import compound, rounded
 
 
 def scaled_score(dot: Any, size: Any, scale: Any, stored: Any, unit: Any, constant: Any, lost: Any) -> Any:

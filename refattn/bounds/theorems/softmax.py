@@ -1,6 +1,6 @@
 """Errors of softmax, log-softmax and log-sum-exp along an axis (proofs/softmax.md; theory Softmax).
 
-May import: refattn.roundoff, refattn.bounds.theorems.lse.
+May import: refattn.numbers.roundoff, refattn.bounds.theorems.lse.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from refattn.bounds.theorems.lse import lse_error
-from refattn.roundoff import growth, log_growth, rounded
+from refattn.numbers.roundoff import growth, log_growth, rounded
 
 
 def softmax_error(

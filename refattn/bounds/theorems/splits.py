@@ -2,14 +2,14 @@
 SplitsLost).
 
 A part returns its output and s = m + ln l. Its normaliser's own error cancels between the two: what remains is how s is
-rounded, and how the weight exp(s - reference) is computed. May import: refattn.roundoff.
+rounded, and how the weight exp(s - reference) is computed. May import: refattn.numbers.roundoff.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from refattn.roundoff import growth, rounded
+from refattn.numbers.roundoff import growth, rounded
 
 
 def split_lse_rounding(reference: Any, logarithm: Any, unit: Any, log_relative: Any, scaled: Any, lost: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The methods, by name. May import: refattn.learned.methods.*, torch, refattn.blocks, errors."""
+"""The methods, by name. May import: refattn.learned.methods.*, torch, refattn.contract.block_scales, errors."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidValue
 from refattn.learned.methods.base import LayerShape, Method, Objective
 from refattn.learned.methods.corrected import CorrectedMoments

@@ -1,6 +1,6 @@
 """What a method is: where one layer's scales come from, and how it learns them.
 
-May import: torch, refattn.blocks, refattn.learned.rows, scales.
+May import: torch, refattn.contract.block_scales, refattn.learned.rows, scales.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.learned.rows import Rows
 from refattn.learned.scales import BlockSoftmax, block_softmax, divergence, log_normalised, normalised
 

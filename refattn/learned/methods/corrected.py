@@ -1,6 +1,6 @@
 """Moments with a small learned correction: what a normal distribution gets wrong of each head's keys.
 
-May import: torch, refattn.blocks, refattn.learned.rows, scales, methods.base, methods.moments.
+May import: torch, refattn.contract.block_scales, refattn.learned.rows, scales, methods.base, methods.moments.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.learned.methods.base import LayerShape
 from refattn.learned.methods.moments import Moments, Summary, growth
 from refattn.learned.rows import Rows

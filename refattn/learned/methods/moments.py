@@ -1,6 +1,6 @@
 """Scales predicted from summaries of each block's keys: number, mean and covariance of each of a few groups of them.
 
-May import: numpy, torch, scipy, refattn.blocks, errors, refattn.learned.rows, scales, methods.base.
+May import: numpy, torch, scipy, refattn.contract.block_scales, errors, refattn.learned.rows, scales, methods.base.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from scipy.cluster.vq import kmeans2
 from torch import Tensor
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidValue
 from refattn.learned.methods.base import LayerShape, NormalisedMethod, Objective
 from refattn.learned.rows import Rows

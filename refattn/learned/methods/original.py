@@ -1,6 +1,6 @@
 """The published method: lnairGT, Learned-Flash-Attention (2024), with its leak of keys to come, and without.
 
-May import: torch, refattn.blocks, errors, refattn.learned.rows, scales, methods.base, methods.static.
+May import: torch, refattn.contract.block_scales, errors, refattn.learned.rows, scales, methods.base, methods.static.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidValue
 from refattn.learned.methods.base import LayerShape, Method, Objective
 from refattn.learned.methods.static import add_exact, at_positions

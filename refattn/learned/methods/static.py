@@ -1,6 +1,6 @@
 """Scales that depend on the position of the query and nothing else: a table for each head, normalised, without leak.
 
-May import: torch, refattn.blocks, errors, refattn.learned.rows, scales, methods.base.
+May import: torch, refattn.contract.block_scales, errors, refattn.learned.rows, scales, methods.base.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from refattn.blocks import BlockScales
+from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidValue
 from refattn.learned.methods.base import LayerShape, NormalisedMethod, Objective
 from refattn.learned.rows import Rows

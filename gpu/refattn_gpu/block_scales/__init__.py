@@ -1,0 +1,1 @@
+"""Softmax by blocks of keys times given scales."""

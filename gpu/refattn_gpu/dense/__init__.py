@@ -1,0 +1,1 @@
+"""Attention over all visible keys: forward, backward, packed sequences, autograd."""

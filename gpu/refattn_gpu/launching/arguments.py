@@ -1,0 +1,188 @@
+"""What refattn_gpu's kernels take: checked tensors, and the spec's features as tensors and numbers.
+
+May import: numpy, torch, refattn, refattn_gpu.launching.placement.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from refattn.contract.spec import AttentionSpec, Shape, problem_shape
+from refattn.errors import InvalidType, InvalidValue
+from refattn_gpu.launching.placement import check_placed
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+# Head dimensions are padded to a power of two; tl.dot takes no less than 16.
+SMALLEST_DOT = 16
+# Of queries and of keys: special_values counts no more.
+LARGEST_TILE = 128
+LARGEST_HEAD = 256
+SUPPORTED = frozenset(
+    {"scale", "causal", "strict", "alignment", "window", "softcap", "alibi_slopes", "bias", "mask", "sinks"}
+)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Queries and keys of a tile, and how a program is laid out on a GPU. Raises InvalidValue, naming the field."""
+
+    queries: int = 64
+    keys: int = 64
+    warps: int = 4
+    stages: int = 2
+
+    def __post_init__(self) -> None:
+        for name in ("queries", "keys"):
+            check_tile(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class Features:
+    """A spec as the kernels take it: tensors on the device or None, numbers, and flags for the compiler.
+
+    bias, mask      views as large as the scores, with strides of 0 along what they lack
+    slopes          (B, H); sinks (H,)
+    left, right     the window's, right being 0 at most under a causal mask
+    alignment       what is added to a query's index to compare it with a key's
+    """
+
+    bias: torch.Tensor | None
+    mask: torch.Tensor | None
+    slopes: torch.Tensor | None
+    sinks: torch.Tensor | None
+    left: int | None
+    right: int | None
+    alignment: int
+    scale: float
+    softcap: float | None
+
+    @classmethod
+    def of(cls, spec: AttentionSpec, shape: Shape, device: torch.device) -> Features:
+        """Those of a checked spec."""
+        left, right = spec.window
+        if spec.causal:
+            right = min(0 if right is None else right, -1 if spec.strict else 0)
+        # No window reaches further than this; a larger number would overflow when it is added to an index.
+        reach = shape.queries + shape.keys
+        bias, mask = (broadcast(spec, name, shape, device) for name in ("bias", "mask"))
+        slopes = None
+        if spec.alibi_slopes is not None:
+            slopes = on_device(np.broadcast_to(spec.alibi_slopes, (shape.batch, shape.heads)), device)
+        return cls(
+            bias,
+            mask,
+            slopes,
+            None if spec.sinks is None else on_device(spec.sinks, device),
+            None if left is None else min(left, reach),
+            None if right is None else min(right, reach),
+            shape.keys - shape.queries if spec.alignment == "bottom_right" else 0,
+            1.0 / math.sqrt(shape.d_qk) if spec.scale is None else float(spec.scale),
+            None if spec.softcap is None else float(spec.softcap),
+        )
+
+    @property
+    def hides(self) -> bool:
+        """True if some key may be invisible to a query."""
+        return any(x is not None for x in (self.bias, self.mask, self.left, self.right))
+
+    @property
+    def has_arrays(self) -> bool:
+        """True if tiles of a bias or a mask are loaded."""
+        return self.bias is not None or self.mask is not None
+
+    @property
+    def numbers(self) -> tuple[Any, ...]:
+        """scale, softcap, left, right, alignment, with a number in place of None."""
+        softcap = 1.0 if self.softcap is None else self.softcap
+        return self.scale, softcap, self.left or 0, self.right or 0, self.alignment
+
+    @property
+    def flags(self) -> dict[str, bool]:
+        """What a kernel is compiled for."""
+        return {
+            "HAS_SOFTCAP": self.softcap is not None,
+            "HAS_ALIBI": self.slopes is not None,
+            "HAS_BIAS": self.bias is not None,
+            "HAS_MASK": self.mask is not None,
+            "HAS_SINKS": self.sinks is not None,
+            "HAS_LEFT": self.left is not None,
+            "HAS_RIGHT": self.right is not None,
+        }
+
+
+def checked(q: Any, k: Any, v: Any, spec: AttentionSpec) -> Shape:
+    """The problem's shape. Raises InvalidValue or InvalidType where the kernels cannot take it."""
+    for name, tensor in (("q", q), ("k", k), ("v", v)):
+        if not isinstance(tensor, torch.Tensor):
+            raise InvalidType(f"{name} is {type(tensor).__name__}: expected a torch tensor")
+        if tensor.dtype not in DTYPES:
+            raise InvalidType(f"{name} is of {tensor.dtype}: expected one of {', '.join(map(str, DTYPES))}")
+        if tensor.dtype != q.dtype:
+            raise InvalidType(f"{name} is of {tensor.dtype} and q of {q.dtype}: expected one dtype")
+        if tensor.device != q.device:
+            raise InvalidValue(f"{name} is on {tensor.device} and q on {q.device}: expected one device")
+        if tensor.ndim == 4 and tensor.shape[3] > LARGEST_HEAD:
+            raise InvalidValue(f"{name} has head dimension {tensor.shape[3]}: expected at most {LARGEST_HEAD}")
+    if spec.empty_rows != "zero":
+        raise InvalidValue(f"spec.empty_rows is {spec.empty_rows!r}: expected 'zero', which is what the kernel gives")
+    foreign = sorted(spec.features().keys() - SUPPORTED - {"empty_rows"})
+    if foreign:
+        raise InvalidValue(f"spec has {foreign[0]}: expected none of it, as the kernel has no such argument")
+    shape = problem_shape(q, k, v, spec)
+    check_placed("q", q)
+    return shape
+
+
+def checked_upstream(q: torch.Tensor, do: Any, dlse: Any, shape: Shape) -> None:
+    """Raises InvalidValue or InvalidType where upstream gradients do not fit a checked problem."""
+    rows = (shape.batch, shape.heads, shape.queries)
+    expected: dict[str, tuple[Any, torch.dtype, tuple[int, ...]]]
+    expected = {"do": (do, q.dtype, (*rows, shape.d_v))}
+    if dlse is not None:
+        expected["dlse"] = (dlse, torch.float32, rows)
+    for name, (tensor, dtype, size) in expected.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise InvalidType(f"{name} is {type(tensor).__name__}: expected a torch tensor")
+        if tensor.dtype != dtype:
+            raise InvalidType(f"{name} is of {tensor.dtype}: expected {dtype}")
+        if tensor.device != q.device:
+            raise InvalidValue(f"{name} is on {tensor.device} and q on {q.device}: expected one device")
+        if tuple(tensor.shape) != size:
+            raise InvalidValue(f"{name} has shape {tuple(tensor.shape)}: expected {size}")
+
+
+def on_device(array: Any, device: torch.device) -> torch.Tensor:
+    """A contiguous fp32 tensor of an array's numbers, or a boolean one."""
+    kind = np.bool_ if array.dtype == np.bool_ else np.float32
+    return torch.from_numpy(np.array(array, dtype=kind, order="C")).to(device)
+
+
+def broadcast(spec: AttentionSpec, name: str, shape: Shape, device: torch.device) -> torch.Tensor | None:
+    """A view of the spec's array that is as large as the scores, with strides of 0 along what it lacks."""
+    array = getattr(spec, name)
+    if array is None:
+        return None
+    return on_device(array, device).expand(shape.batch, shape.heads, shape.queries, shape.keys)
+
+
+def strides(tensor: torch.Tensor | None, packed: bool = False) -> tuple[int, ...]:
+    """The strides of a tensor, four zeros for none; that of the batch is 0 where sequences are packed."""
+    if tensor is None:
+        return (0, 0, 0, 0)
+    return (0, *tensor.stride()[1:]) if packed else tuple(tensor.stride())
+
+
+def check_tile(name: str, size: Any) -> None:
+    """Raises InvalidValue for what is no number of queries or keys that a tile can have."""
+    if size not in (SMALLEST_DOT, 32, 64, LARGEST_TILE):
+        raise InvalidValue(f"{name} is {size!r}: expected a power of two from {SMALLEST_DOT} to {LARGEST_TILE}")
+
+
+def padded(size: int) -> int:
+    """The power of two that holds so many columns."""
+    return max(SMALLEST_DOT, 1 << (size - 1).bit_length())

@@ -1,0 +1,156 @@
+"""The launches of sparse attention, forward and backward, on checked tensors and an order of them.
+
+May import: torch, triton, refattn.contract.spec, refattn_gpu.{arguments,backward,kernels,sparse_order,tilings}.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import triton
+
+from refattn.contract.spec import Shape
+from refattn_gpu.dense.backward import summed
+from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
+from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
+from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
+from refattn_gpu.kernels.sparse_forward import sparse_forward
+from refattn_gpu.launching.arguments import Tiling, padded
+from refattn_gpu.launching.tilings import together
+from refattn_gpu.sparse.order import Order
+
+# A tile's rows are loaded from places that are loaded too: the third stage is for those.
+PREFETCHING = 3
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What both passes of one problem share; `order` is None where there are no queries or no keys."""
+
+    shape: Shape
+    order: Order | None
+    scale: float
+    tiling: Tiling
+    backward_tiling: Tiling | None
+    nan_safe: bool
+
+    def constants(self, tiling: Tiling) -> dict[str, Any]:
+        """What a kernel is compiled for."""
+        return {
+            "GUARDS_VALUES": self.nan_safe and self.order is not None and self.order.hides,
+            "PRECISION": "ieee",
+            "D_QK": self.shape.d_qk,
+            "D_V": self.shape.d_v,
+            "BLOCK_M": tiling.queries,
+            "BLOCK_N": tiling.keys,
+            "BLOCK_D": padded(self.shape.d_qk),
+            "BLOCK_DV": padded(self.shape.d_v),
+            "num_warps": tiling.warps,
+            "num_stages": tiling.stages,
+            "enable_fp_fusion": True,
+        }
+
+    def numbers(self, order: Order, size: int) -> tuple[Any, ...]:
+        """The strides of the order, the sizes and the scale, for elements of so many bytes."""
+        batch, heads, _, queries, keys, _, _ = self.shape
+        strides = (*order.rows.stride()[:2], *order.columns.stride()[:2])
+        return *strides, batch * heads, heads, self.shape.group, queries, keys, together(self.shape, size), self.scale
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(out, lse): (B, H, Nq, Dv) in the inputs' dtype and (B, H, Nq) in fp32, both contiguous."""
+        shape, order = self.shape, self.order
+        size = (shape.batch, shape.heads, shape.queries)
+        if order is None:
+            out = torch.zeros((*size, shape.d_v), dtype=q.dtype, device=q.device)
+            return out, torch.full(size, -torch.inf, dtype=torch.float32, device=q.device)
+        out = torch.empty((*size, shape.d_v), dtype=q.dtype, device=q.device)
+        lse = torch.empty(size, dtype=torch.float32, device=q.device)
+        tiling = fitting(self.tiling, shape, q.dtype)
+        sparse_forward[(triton.cdiv(shape.queries, tiling.queries) * shape.batch * shape.heads,)](
+            q, k, v, out, lse, order.rows, order.starts, order.ends, order.columns,
+            *q.stride(), *k.stride(), *v.stride(), *self.numbers(order, q.element_size()), **self.constants(tiling),
+        )  # fmt: skip
+        return out, lse
+
+    def gradients(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        do: torch.Tensor,
+        out: torch.Tensor,
+        lse: torch.Tensor,
+        dlse: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(dq, dk, dv), contiguous, given the out and lse of the forward pass.
+
+        Heads that share keys order them each in its own way, so that their dk and dv are stored apart in fp32, (B, H,
+        Nk, D + Dv) numbers, and then added up.
+        """
+        shape, order = self.shape, self.order
+        if order is None:
+            dq, dk, dv = (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+            return dq, dk, dv
+        tiling = self.backward_tiling or backward_fitting(shape, q.dtype)
+        every_head = (shape.batch, shape.heads)
+        summand = q.dtype if shape.group == 1 else torch.float32
+        dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        dk, dv = (torch.empty((*every_head, *x.shape[2:]), dtype=summand, device=q.device) for x in (k, v))
+        delta = torch.empty_like(lse)
+        of_dlse = (0, 0, 0) if dlse is None else tuple(dlse.stride())
+        strides = (*q.stride(), *k.stride(), *v.stride(), *do.stride())
+        heads, tiles = shape.batch * shape.heads, triton.cdiv(shape.queries, tiling.queries)
+        attention_backward_delta[(tiles, heads)](
+            out, do, dlse, delta, None, *out.stride(), *do.stride(), *of_dlse, *delta.stride()[:2],
+            shape.heads, shape.queries, shape.d_v, PACKED=False, HAS_DLSE=dlse is not None,
+            BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v), num_warps=tiling.warps, enable_fp_fusion=True,
+        )  # fmt: skip
+        sparse_backward_queries[(tiles * heads,)](
+            q, k, v, do, lse, delta, dq, order.rows, order.starts, order.ends, order.columns,
+            *strides, *self.numbers(order, q.element_size()), **self.constants(tiling),
+        )  # fmt: skip
+        sparse_backward_keys[(triton.cdiv(shape.keys, tiling.keys) * heads,)](
+            q, k, v, do, lse, delta, dk, dv, order.rows, order.columns, order.lows, order.highs,
+            *strides, *self.numbers(order, q.element_size()), **self.constants(tiling),
+        )  # fmt: skip
+        if shape.group > 1:
+            dk, dv = (added_up(x, shape).to(q.dtype) for x in (dk, dv))
+        return dq, dk, dv
+
+
+def fitting(tiling: Tiling, shape: Shape, dtype: torch.dtype) -> Tiling:
+    """The tiling with fewer queries and stages where wide heads leave no room for them; as many keys."""
+    widest = row_bytes(shape, dtype)
+    if widest <= 128:
+        return tiling
+    if widest <= 256:
+        # Without matrix units, whose fp32 is not IEEE 754's, operands lie in registers.
+        return replace(tiling, queries=min(tiling.queries, 32) if dtype == torch.float32 else tiling.queries, warps=8)
+    # Narrow enough for every target; 64 queries would fit them, too, and were not timed.
+    return replace(tiling, queries=min(tiling.queries, 32 if widest <= 512 else 16), warps=8, stages=1)
+
+
+def backward_fitting(shape: Shape, dtype: torch.dtype) -> Tiling:
+    """Tiles of the backward pass that fit the registers and the shared memory of GPUs."""
+    widest = row_bytes(shape, dtype)
+    if widest <= 128:
+        return Tiling(64, 64, stages=PREFETCHING)
+    if widest <= 256:
+        # Operands of fp32 lie in registers, and leave none for a tile to come.
+        return Tiling(32, 64, warps=8, stages=1 if dtype == torch.float32 else PREFETCHING)
+    # Those of gfx942 have 64 KiB.
+    return Tiling(16, 32 if widest <= 512 else 16, warps=8, stages=1)
+
+
+def row_bytes(shape: Shape, dtype: torch.dtype) -> int:
+    """Those of the wider of a padded key and value."""
+    return max(padded(shape.d_qk), padded(shape.d_v)) * dtype.itemsize
+
+
+def added_up(x: torch.Tensor, shape: Shape) -> torch.Tensor:
+    """(B, H, N, D) to its sums (B, Hkv, N, D) over the heads of a group."""
+    batch, _, length, d = x.shape
+    sums = (batch, shape.kv_heads, 1, length * d)
+    return summed(x.reshape(batch, shape.kv_heads, shape.group, length * d), sums).reshape(batch, -1, length, d)

@@ -1,0 +1,1 @@
+"""What a kernel computes (spec), how (arithmetic), and which keys each query sees."""

@@ -1,0 +1,1 @@
+"""The problems that a kernel is given: regimes, Hypothesis strategies, seeds, tokens."""

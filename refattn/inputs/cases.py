@@ -1,0 +1,281 @@
+"""One problem to give to a kernel: the inputs, what is to be computed of them, and where they came from.
+
+A case goes in a failure message (`describe`) and in a command line (`token`), and comes back from the latter.
+May import: numpy, refattn.errors, formats, spec, tokens; refattn.inputs.regimes only to rebuild a recipe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from refattn.contract.spec import AttentionSpec, Shape, SoftmaxSpec, problem_shape
+from refattn.errors import InvalidType, InvalidValue
+from refattn.inputs import tokens
+from refattn.numbers import formats
+from refattn.numbers.formats import Array, Format
+
+RECIPE = "recipe:"
+Case = TypeVar("Case", "AttentionCase", "SoftmaxCase")
+_PRINTED_WHOLE = 24
+_WORTH_A_RECIPE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionCase:
+    """An attention problem: q (B, H, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv) and a spec.
+
+    format   of q, k, v and do, each of whose numbers must be one of the format's
+    regime   the name of the regime that made the case
+    generic  the inputs are continuous and independent, so that a statistical verdict is allowed
+    do, dlse upstream gradients for the backward pass, (B, H, Nq, Dv) and (B, H, Nq); dlse is in fp32, or in the case's
+             format if that is wider
+    recipe   how refattn.inputs.regimes rebuilds the case from a seed, if it came from one
+
+    Raises InvalidValue or InvalidType when the arrays do not fit together or hold other numbers than the format's.
+    """
+
+    q: Array
+    k: Array
+    v: Array
+    spec: AttentionSpec
+    format: Format
+    regime: str = "given"
+    generic: bool = False
+    do: Array | None = None
+    dlse: Array | None = None
+    recipe: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "format", formats.get(self.format))
+        for name in ("q", "k", "v", "do"):
+            _store(self, name, self.format)
+        _store(self, "dlse", self.format if self.format.precision > formats.fp32.precision else formats.fp32)
+        if not isinstance(self.spec, AttentionSpec):
+            raise InvalidType(f"spec is {type(self.spec).__name__}: expected an AttentionSpec")
+        shape = problem_shape(self.q, self.k, self.v, self.spec)
+        rows = (shape.batch, shape.heads, shape.queries)
+        for name, array, expected in (("do", self.do, (*rows, shape.d_v)), ("dlse", self.dlse, rows)):
+            if array is not None and array.shape != expected:
+                raise InvalidValue(f"{name} has shape {array.shape}: expected {expected}")
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of the problem."""
+        return problem_shape(self.q, self.k, self.v, self.spec)
+
+    def replace(self, **changes: Any) -> AttentionCase:
+        """A copy with some fields changed, which is no longer the recipe's case unless `recipe` is among them."""
+        return dataclasses.replace(self, **{"recipe": None, **changes})
+
+    def arrays(self) -> dict[str, Array]:
+        """The arrays that the case has, by name: q, k, v, and do and dlse if given."""
+        named = {"q": self.q, "k": self.k, "v": self.v, "do": self.do, "dlse": self.dlse}
+        return {name: array for name, array in named.items() if array is not None}
+
+    def same_as(self, other: AttentionCase) -> bool:
+        """True when the other case holds the same numbers bit for bit, the same spec and the same labels."""
+        return _same_trees(self._tree(), other._tree())
+
+    def token(self) -> str:
+        """A URL-safe text from which `from_token` makes the same case again.
+
+        A case of more than a few numbers that was made by a recipe gives that recipe.
+        """
+        return _recipe_token(self, sum(array.size for array in self.arrays().values())) or "a" + tokens.pack(
+            self._tree()
+        )
+
+    @classmethod
+    def from_token(cls, token: str) -> AttentionCase:
+        """The case of a token. Raises InvalidValue when it is not an attention case's."""
+        tree = _tree_or_case(token, "a", cls)
+        if isinstance(tree, cls):
+            return tree
+        arrays, labels, fields = _parts(token, tree)
+        for name, value in fields.items():
+            fields[name] = tuple(value) if isinstance(value, list) else value
+        return _made(token, lambda: AttentionCase(**arrays, spec=AttentionSpec(**fields), **labels))
+
+    def describe(self) -> str:
+        """What a person reads in a failure message: sizes, features of the spec, and small arrays whole."""
+        b, h, g, nq, nk, d, dv = self.shape
+        lines = [
+            f"{self.regime} in {self.format.name}: B={b} H={h} Hkv={g} Nq={nq} Nk={nk} D={d} Dv={dv}",
+            *_feature_lines(self.spec.features()),
+            *(f"  {name} = {_numbers(array)}" for name, array in self.arrays().items()),
+        ]
+        return "\n".join(lines + ([f"  made by {self.recipe}"] if self.recipe else []))
+
+    def _tree(self) -> list[Any]:
+        return [self.arrays(), _labels(self), self.spec.features()]
+
+
+@dataclass(frozen=True, eq=False)
+class SoftmaxCase:
+    """A softmax problem: an array x of any rank of at least 1, whose numbers are of the format, and a spec.
+
+    The other fields are those of AttentionCase. Raises InvalidValue or InvalidType.
+    """
+
+    x: Array
+    spec: SoftmaxSpec
+    format: Format
+    regime: str = "given"
+    generic: bool = False
+    recipe: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "format", formats.get(self.format))
+        _store(self, "x", self.format)
+        if not isinstance(self.spec, SoftmaxSpec):
+            raise InvalidType(f"spec is {type(self.spec).__name__}: expected a SoftmaxSpec")
+        rank = self.x.ndim
+        if not -rank <= self.spec.axis < rank:
+            raise InvalidValue(f"axis is {self.spec.axis}: expected one of x's {rank} axes")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of x."""
+        return self.x.shape
+
+    def rows(self) -> Array:
+        """X as (rows, n), the axis of the softmax last."""
+        last = np.moveaxis(self.x, self.spec.axis, -1)
+        return last.reshape(-1, last.shape[-1]) if last.size else last.reshape(0, last.shape[-1])
+
+    def replace(self, **changes: Any) -> SoftmaxCase:
+        """A copy with some fields changed, which is no longer the recipe's case unless `recipe` is among them."""
+        return dataclasses.replace(self, **{"recipe": None, **changes})
+
+    def same_as(self, other: SoftmaxCase) -> bool:
+        """True when the other case holds the same numbers bit for bit, the same spec and the same labels."""
+        return _same_trees(self._tree(), other._tree())
+
+    def token(self) -> str:
+        """A URL-safe text from which `from_token` makes the same case again."""
+        return _recipe_token(self, self.x.size) or "s" + tokens.pack(self._tree())
+
+    @classmethod
+    def from_token(cls, token: str) -> SoftmaxCase:
+        """The case of a token. Raises InvalidValue when it is not a softmax case's."""
+        tree = _tree_or_case(token, "s", cls)
+        if isinstance(tree, cls):
+            return tree
+        arrays, labels, fields = _parts(token, tree)
+        return _made(token, lambda: SoftmaxCase(**arrays, spec=SoftmaxSpec(**fields), **labels))
+
+    def describe(self) -> str:
+        """What a person reads in a failure message."""
+        lines = [
+            f"{self.regime} in {self.format.name}: {self.spec.kind} of {self.x.shape} along axis {self.spec.axis}",
+            *([f"  empty_rows = {self.spec.empty_rows}"] if self.spec.empty_rows != "nan" else []),
+            f"  x = {_numbers(self.x)}",
+        ]
+        return "\n".join(lines + ([f"  made by {self.recipe}"] if self.recipe else []))
+
+    def _tree(self) -> list[Any]:
+        return [{"x": self.x}, _labels(self), dataclasses.asdict(self.spec)]
+
+
+def _store(case: Any, name: str, format: Format) -> None:
+    value = getattr(case, name)
+    if value is None:
+        return
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidType(f"{name} is {type(value).__name__}: expected an array of numbers") from None
+    foreign = ~format.contains(array)
+    if foreign.any():
+        where = np.unravel_index(int(foreign.argmax()), array.shape)
+        raise InvalidValue(f"{name} holds {array[where]!r}: expected numbers that {format.name} represents exactly")
+    object.__setattr__(case, name, array)
+
+
+def _labels(case: AttentionCase | SoftmaxCase) -> dict[str, Any]:
+    return {"format": case.format.name, "regime": case.regime, "generic": case.generic}
+
+
+def _recipe_token(case: Case, numbers: int) -> str | None:
+    if case.recipe is None or numbers <= _WORTH_A_RECIPE:
+        return None
+    from refattn.inputs import regimes
+
+    rebuilt = regimes.rebuild(case.recipe)
+    return RECIPE + case.recipe if isinstance(rebuilt, type(case)) and case.same_as(rebuilt) else None
+
+
+def _tree_or_case(token: Any, prefix: str, kind: type[Any]) -> Any:
+    if not isinstance(token, str):
+        raise InvalidType(f"token is {type(token).__name__}: expected a string")
+    what = "an attention" if prefix == "a" else "a softmax"
+    if token.startswith(RECIPE):
+        from refattn.inputs import regimes
+
+        case = regimes.rebuild(token[len(RECIPE) :])
+        if not isinstance(case, kind):
+            raise InvalidValue(f"token {tokens.shortened(token)!r} is of another kind: expected {what} case's")
+        return case
+    if not token.startswith(prefix):
+        raise InvalidValue(f"token {tokens.shortened(token)!r} is not {what} case's: expected one made by token()")
+    return tokens.unpack(token[1:])
+
+
+def _parts(token: str, tree: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    if not (isinstance(tree, list) and len(tree) == 3 and all(isinstance(part, dict) for part in tree)):
+        raise InvalidValue(f"token {tokens.shortened(token)!r} holds no case: expected one made by token()")
+    return tree[0], tree[1], tree[2]
+
+
+def _made(token: str, make: Callable[[], Case]) -> Case:
+    try:
+        return make()
+    except TypeError as error:
+        raise InvalidValue(f"token {tokens.shortened(token)!r} holds no case ({error})") from None
+
+
+def _same_trees(first: Any, second: Any) -> bool:
+    if isinstance(first, np.ndarray):
+        return isinstance(second, np.ndarray) and tokens.same_bits(first, second)
+    if isinstance(first, dict):
+        return isinstance(second, dict) and _same_trees([*first, *first.values()], [*second, *second.values()])
+    if isinstance(first, (list, tuple)):
+        return (
+            isinstance(second, (list, tuple))
+            and len(first) == len(second)
+            and all(_same_trees(a, b) for a, b in zip(first, second, strict=True))
+        )
+    return bool(first == second)
+
+
+def _feature_lines(features: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, value in features.items():
+        if isinstance(value, tuple) and any(isinstance(part, np.ndarray) for part in value):
+            queries, keys = value
+            lines.append(f"  {name} = queries {_numbers(queries)}, keys {_numbers(keys)}")
+        else:
+            lines.append(f"  {name} = {_numbers(value) if isinstance(value, np.ndarray) else value}")
+    return lines
+
+
+def _numbers(array: np.ndarray[Any, Any]) -> str:
+    if array.size <= _PRINTED_WHOLE:
+        text = np.array2string(array, separator=", ", max_line_width=10_000, formatter={"float_kind": _number})
+        return " ".join(text.split()) if array.size else f"empty {array.shape}"
+    if array.dtype == np.bool_:
+        return f"{array.shape}, {np.count_nonzero(array)} of {array.size} True"
+    finite = array[np.isfinite(array)]
+    span = f"{_number(finite.min())} .. {_number(finite.max())}" if finite.size else "nothing finite"
+    odd = {"NaN": np.isnan(array), "+inf": np.isposinf(array), "-inf": np.isneginf(array)}
+    counts = "".join(f", {int(found.sum())} {name}" for name, found in odd.items() if found.any())
+    return f"{array.shape}, {span}{counts}"
+
+
+def _number(value: Any) -> str:
+    return format(float(value), ".9g")

@@ -1,0 +1,1 @@
+"""The second rung: some 100 bits, of slices and words of float64."""

@@ -1,0 +1,1 @@
+"""The first rung: float64, with a proved radius."""

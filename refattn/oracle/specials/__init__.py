@@ -1,0 +1,1 @@
+"""What visible NaN and infinities reach, and what they make of it."""

@@ -1,0 +1,99 @@
+"""One case: call the kernel, compare with truth and budget.
+
+May import: numpy, refattn.adapters.session, cases, comparison, judge, properties.base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from refattn.adapters.session import CallFailure
+from refattn.bounds.budget import ErrorBudget
+from refattn.inputs.cases import AttentionCase, SoftmaxCase
+from refattn.numbers.formats import Array
+from refattn.oracle.enclosure import Enclosure
+from refattn.suite.base import Context, Observation
+from refattn.suite.comparison import Comparison, compare, describe
+from refattn.suite.findings import Verdict
+
+GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")
+
+
+def failure(error: CallFailure) -> Observation:
+    """What a call that did not work shows."""
+    return Observation(Verdict.ERROR, str(error), kind="call", hung=error.kind == "timeout")
+
+
+def array_of(array: Array | None) -> Array:
+    """A result that the call was asked for: the adapter has refused the call if there is none."""
+    assert array is not None
+    return array
+
+
+def judged(comparisons: Iterable[Comparison], *, generic: bool = False) -> Observation:
+    """The verdict on the outputs of one call: the worst of them decides; rms errors are given for generic inputs."""
+    found = list(comparisons)
+    worst = max(found, key=lambda comparison: comparison.share)
+    out = found[0]
+    return Observation(
+        verdict=Verdict.VIOLATES if worst.violated else Verdict.CONFORMS,
+        message=describe(worst.worst) if worst.violated and worst.worst is not None else "",
+        share=worst.share,
+        rms_z=out.rms_z if generic else None,
+        max_z=out.max_z if generic else None,
+        worst=worst.worst,
+    )
+
+
+def judge_values(context: Context, case: AttentionCase) -> Observation:
+    """The output, and the log-sum-exp if the kernel claims to return it, lie within their certified bounds."""
+    wants_lse = "lse" in context.claims
+    try:
+        outcome = context.target.run(case, want_lse=wants_lse)
+    except CallFailure as error:
+        return failure(error)
+    truth, budget = context.truth(case), context.budget(case)
+    comparisons = [compare("out", array_of(outcome.out), truth.out, budget.out)]
+    if wants_lse and outcome.lse is not None:
+        comparisons.append(compare("lse", outcome.lse, truth.lse, budget.lse))
+    return judged(comparisons, generic=case.generic)
+
+
+def judge_lse(context: Context, case: AttentionCase) -> Observation:
+    """The log-sum-exp alone."""
+    try:
+        outcome = context.target.run(case, want_lse=True)
+    except CallFailure as error:
+        return failure(error)
+    return judged([compare("lse", array_of(outcome.lse), context.truth(case).lse, context.budget(case).lse)])
+
+
+def judge_gradients(context: Context, case: AttentionCase) -> Observation:
+    """dQ, dK, dV, dbias and dsinks lie within their certified bounds."""
+    try:
+        outcome = context.target.run(case, want_gradients=True)
+    except CallFailure as error:
+        return failure(error)
+    truth, budget = context.gradient_truth(case), context.gradient_budget(case)
+    comparisons = []
+    for name in GRADIENTS:
+        exact: Enclosure | None = getattr(truth, name)
+        allowed: ErrorBudget | None = getattr(budget, name)
+        actual = (outcome.gradients or {}).get(name)
+        if exact is not None and allowed is not None and actual is not None:
+            comparisons.append(compare(name, np.asarray(actual), exact, allowed))
+    return judged(comparisons)
+
+
+def judge_softmax(context: Context, case: SoftmaxCase) -> Observation:
+    """softmax, log_softmax or logsumexp lies within its certified bound."""
+    try:
+        outcome = context.target.run(case)
+    except CallFailure as error:
+        return failure(error)
+    return judged(
+        [compare("out", array_of(outcome.out), context.softmax_truth(case), context.softmax_budget(case))],
+        generic=case.generic,
+    )

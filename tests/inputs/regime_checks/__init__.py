@@ -1,0 +1,12 @@
+"""What each regime promises, as seen from the numbers of a case: CHECKS holds one check per regime.
+
+May import: refattn, pytest. Its modules hold the checks by what they look at.
+"""
+
+from __future__ import annotations
+
+from tests.inputs.regime_checks import masks, needles, scores, shapes, special, values
+
+CHECKS = {
+    name: check for module in (shapes, values, scores, needles, masks, special) for name, check in module.CHECKS.items()
+}

@@ -25,30 +25,39 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("adapters", "bounds", "formats", "models", "oracle", "strategies")
+_MODULES = {
+    "adapters": "adapters",
+    "bounds": "bounds",
+    "formats": "numbers.formats",
+    "models": "models",
+    "oracle": "oracle",
+    "strategies": "inputs.strategies",
+}
 _NAMES = {
-    "Arithmetic": "arithmetic",
-    "AttentionSpec": "spec",
-    "BlockScales": "blocks",
-    "Certificate": "certificates",
+    "Arithmetic": "contract.arithmetic",
+    "AttentionSpec": "contract.spec",
+    "BlockScales": "contract.block_scales",
+    "Certificate": "suite.certificates",
     "Enclosure": "oracle.enclosure",
-    "Finding": "judge",
+    "Finding": "suite.findings",
     "InvalidType": "errors",
     "InvalidValue": "errors",
     "MissingExtra": "errors",
     "PlatformError": "errors",
     "RefattnError": "errors",
-    "Report": "judge",
-    "SoftmaxSpec": "spec",
-    "Stage": "arithmetic",
+    "Report": "suite.findings",
+    "SoftmaxSpec": "contract.spec",
+    "Stage": "contract.arithmetic",
     "TargetError": "errors",
-    "Verdict": "judge",
+    "Verdict": "suite.findings",
     "assert_attention": "assertions",
     "assert_softmax": "assertions",
-    "certificate": "certificates",
-    "check": "suite",
-    "select_rows": "rows",
+    "certificate": "suite.certificates",
+    "check": "suite.check",
+    "select_rows": "contract.rows",
 }
+# What gives reports, which refattn.reports teaches to render themselves.
+_RENDERED = ("Report", "check")
 
 __all__ = [
     "Arithmetic",
@@ -83,7 +92,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return importlib.import_module(f"refattn.{name}")
+        return importlib.import_module(f"refattn.{_MODULES[name]}")
+    if name in _RENDERED:
+        importlib.import_module("refattn.reports")
     if name in _NAMES:
         return getattr(importlib.import_module(f"refattn.{_NAMES[name]}"), name)
     raise AttributeError(f"module 'refattn' has no attribute {name!r}")

@@ -1,7 +1,4 @@
-"""`python -m refattn` is the command line.
-
-May import: refattn.cli.
-"""
+"""`python -m refattn` is the command line."""
 
 from __future__ import annotations
 

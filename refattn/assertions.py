@@ -1,7 +1,4 @@
-"""Assertions for one's own pytest: is this array right, given the inputs and the declared arithmetic?
-
-May import: numpy, refattn.contract.arithmetic, arrays, bounds, comparison, errors, formats, oracle, rows, spec.
-"""
+"""Assertions for one's own pytest: is this array right, given the inputs and the declared arithmetic?"""
 
 from __future__ import annotations
 

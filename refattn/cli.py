@@ -2,7 +2,6 @@
 
 Exit codes: 0 the kernel conforms; 1 it does not; 2 an argument cannot be used; 3 the target cannot be imported or
 called. Any other code is a fault of refattn's own. Errors are one sentence on stderr, reports go to stdout.
-May import: click, refattn, refattn.errors, judge, options, reports; the engine inside commands.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from click.exceptions import Abort, Exit
 
 import refattn
 from refattn import options
+from refattn.adapters import interpreting
 from refattn.errors import MissingExtra, RefattnError, TargetError
 from refattn.suite.findings import Finding, Report, Verdict
 
@@ -224,7 +224,7 @@ def _imported(target: str, context: click.Context, triton_cpu: bool) -> Any:
 
     if not triton_cpu:
         return import_target(target)
-    for_any_thread = context.with_resource(options.interpreted())
+    for_any_thread = context.with_resource(interpreting.interpreted())
     return for_any_thread(import_target(target))
 
 

@@ -1,17 +1,13 @@
-"""What a person types to select what is run: formats, claims, a profile, a pattern. Shared by both front doors.
-
-May import: refattn.errors, formats; refattn.adapters and refattn_interpreter inside functions.
-"""
+"""What a person types to select what is run: formats, claims, a profile, a pattern. Shared by both front doors."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from refattn.errors import InvalidValue, MissingExtra
+from refattn.errors import InvalidValue
 
 DEFAULT_TARGET = "refattn.models:tiled_attention"
 DEFAULT_FORMATS = "bf16,fp16,fp32"
@@ -86,24 +82,6 @@ def pattern(value: str | None, known: Sequence[str], name: str = "--only") -> st
         hint = f"did you mean {' or '.join(near)}?" if near else "`refattn properties` lists them"
         raise InvalidValue(f"{name} is {value!r}, which matches no property: {hint}")
     return value
-
-
-@contextmanager
-def interpreted() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
-    """Run Triton kernels on the processor, as a GPU would compute; gives what makes of a kernel one for any thread.
-
-    To be entered before the kernel is imported. Raises MissingExtra when refattn_gpu, triton or torch is not installed.
-    """
-    try:
-        import refattn_interpreter as interpreter
-    except ModuleNotFoundError as error:
-        if error.name != "refattn_gpu":
-            raise
-        raise MissingExtra(
-            "refattn_gpu is not installed: expected the package that `pip install refattn[triton]` brings"
-        ) from None
-    with interpreter.active():
-        yield interpreter.in_any_thread
 
 
 def convention(call: str | None, target: str, kernel: Callable[..., Any], name: str = "--call") -> str:

@@ -1,7 +1,6 @@
 """The pytest plugin: options that name a kernel for `pytest --pyargs refattn.conformance`, and fixtures for own tests.
 
 It is loaded in every pytest run of the environment, so it imports nothing but pytest until it is asked for something.
-May import: pytest; the rest inside functions.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What may import what: the light `import refattn`, and the one direction in which modules know each other."""
+"""Who may import whom: the one statement of it, held to by every import, deferred ones included."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,50 +13,80 @@ from typing import NamedTuple
 import pytest
 
 import refattn
+import refattn_gpu
 
-PACKAGE = Path(refattn.__file__).parent
+ROOT = Path(refattn.__file__).parent.parent
+FOLDERS = {"refattn": ROOT, "refattn_gpu": ROOT / "gpu", "refattn_interpreter": ROOT / "gpu"}
 HEAVY = ("torch", "jax", "triton", "flint", "numba", "hypothesis", "pytest", "rich", "click")
 
-# From the ground up: a module imports, when it is imported itself, only what stands on a line above its own or in its
-# own package. `models` and `bounds` stand beside the oracle and not on it, or they would be judged by themselves.
-LAYERS = [
-    {"errors"},
-    {"formats", "roundoff", "loading"},
-    {"arrays"},
-    {"spec", "arithmetic", "tokens", "sources"},
-    {"visibility"},
-    {"scores", "cases", "rows"},
-    {"blocks"},
-    {"oracle", "models", "bounds"},
-    {"judge"},
-    {"comparison", "regimes", "reports", "xfails", "certificates"},
-    {"adapters", "strategies", "assertions"},
-    {"target"},
-    {"properties"},
-    {"suite", "options"},
-    {"cli", "pytest_plugin", "conformance", "learned"},
-    {"__main__"},
-]
-# Not even inside a function.
-NEVER = {
-    "models": {"oracle", "bounds", "scores", "judge", "comparison"},
-    "oracle": {"models", "bounds", "arithmetic", "judge", "comparison"},
-    "bounds": {"models", "oracle", "judge", "comparison"},
-    "adapters": {"oracle", "bounds", "judge", "comparison", "properties"},
+# From the ground up: a part of a package imports only what stands on a line above its own, or itself, not even inside a
+# function. Rooms on one line do not know each other: models and bounds stand beside the oracle, or they would be judged
+# by themselves, and adapters beside both, or a target could see the truth.
+LAYERS = {
+    "refattn": [
+        {"errors"},
+        {"numbers"},
+        {"contract"},
+        {"inputs", "models"},
+        {"oracle", "bounds", "adapters"},
+        {"suite"},
+        {"reports"},
+        {"assertions", "options"},
+        {"cli", "conformance", "learned"},
+        {"pytest_plugin", "__main__"},
+    ],
+    "refattn_gpu": [
+        {"kernels"},
+        {"launching"},
+        {"dense", "row_softmax", "decoding"},
+        {"sparse", "block_scales"},
+        {"ahead_of_time", "bench"},
+    ],
+    "refattn_interpreter": [
+        {"options", "patches", "dtypes"},
+        {"conversions", "device"},
+        {"arithmetic", "threads"},
+        {"functions", "dot", "shortcuts"},
+        {"inline_asm", "libdevice"},
+        {"builder"},
+        {"reductions"},
+        {"language"},
+        {"session"},
+        {"compare"},
+    ],
 }
-# Third-party modules that are loaded only with the refattn modules named here; of the others, only inside functions.
+# The rooms of the names in the tables of contents.
+PUBLIC = {
+    "refattn": {name: module.split(".")[0] for name, module in {**refattn._NAMES, **refattn._MODULES}.items()},
+    "refattn_gpu": {name: module.split(".")[1] for name, module in refattn_gpu._CONTENTS.items()},
+}
+# Rooms that stand below and still are not to be known.
+NEVER = {
+    ("models", "contract.scores"),
+    ("oracle", "models"),
+    ("oracle", "contract.arithmetic"),
+    ("bounds", "models"),
+    ("adapters", "models"),
+}
+# What each package may know of the others: everything, or these parts. refattn finds an interpreter by an entry point.
+OTHERS = {
+    "refattn": {},
+    "refattn_gpu": {"refattn": None},
+    "refattn_interpreter": {"refattn": {"errors", "numbers"}},
+}
+# Third-party modules that are loaded only with the modules named here; of the others, only inside functions.
 LOADED_BY = {
-    "hypothesis": {"strategies", "suite"},
-    "pytest": {"pytest_plugin", "conformance"},
-    "rich": {"reports", "cli", "learned"},
-    "click": {"cli", "learned"},
-    "torch": {"learned"},
+    "hypothesis": {"refattn.inputs.strategies"},
+    "pytest": {"refattn.pytest_plugin", "refattn.conformance"},
+    "rich": {"refattn.reports", "refattn.cli", "refattn.learned"},
+    "click": {"refattn.cli", "refattn.learned"},
+    "torch": {"refattn.learned", "refattn_gpu", "refattn_interpreter"},
     "jax": set(),
-    "triton": set(),
+    "triton": {"refattn_gpu", "refattn_interpreter"},
     "flint": set(),
-    "numba": {"oracle"},
-    "llvmlite": {"oracle"},
-    "threadpoolctl": {"oracle"},
+    "numba": {"refattn.oracle"},
+    "llvmlite": {"refattn.oracle"},
+    "threadpoolctl": {"refattn.oracle"},
 }
 
 
@@ -67,15 +98,27 @@ class Import(NamedTuple):
     deferred: bool
 
     @property
+    def package(self) -> str:
+        """The package that imports: "refattn" for refattn.oracle.ladder."""
+        return self.module.split(".")[0]
+
+    @property
     def part(self) -> str:
-        """The part of refattn that imports: "oracle" for refattn.oracle.float64.forward."""
-        return self.module.split(".")[1]
+        """The part of the package that imports: "oracle" for refattn.oracle.ladder."""
+        return [*self.module.split("."), "__init__"][1]
+
+    @property
+    def imported_package(self) -> str:
+        """The package that is imported from."""
+        return self.name.split(".")[0]
 
     @property
     def imported_part(self) -> str | None:
-        """The part of refattn that is imported, or None for a module from outside."""
+        """The part of the package that is imported, or that a public name is of; None for the package itself."""
         names = self.name.split(".")
-        return names[1] if names[0] == "refattn" and len(names) > 1 else None
+        if len(names) == 1 or names[1] == "__version__":
+            return None
+        return PUBLIC.get(names[0], {}).get(names[1], names[1])
 
 
 def statements(node: ast.AST, deferred: bool = False) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
@@ -91,58 +134,104 @@ def imports_of(module: str, source: str) -> Iterator[Import]:
     for statement, deferred in statements(ast.parse(source)):
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
-        elif statement.module == "refattn":
-            names = [f"refattn.{alias.name}" for alias in statement.names]
         else:
             assert statement.level == 0, f"{module} has a relative import"
             names = [f"{statement.module}.{alias.name}" for alias in statement.names]
         yield from (Import(module, name, deferred) for name in names)
 
 
-def all_imports() -> list[Import]:
-    found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        if parts != ("refattn", "__init__"):
-            found += imports_of(".".join(parts), path.read_text(encoding="utf-8"))
+def modules() -> dict[str, Path]:
+    """The file of each module of the three packages, by its dotted name."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in sorted((folder / package).rglob("*.py")):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return found
 
 
+def all_imports() -> list[Import]:
+    """Every import of the packages, but for the tables of contents, which know everything."""
+    return [
+        found
+        for module, path in modules().items()
+        if module not in FOLDERS
+        for found in imports_of(module, path.read_text(encoding="utf-8"))
+    ]
+
+
+def layer_fault(found: Import) -> str | None:
+    """Why the import is not allowed; None if it is."""
+    package, other = found.package, found.imported_package
+    height = {part: level for level, layer in enumerate(LAYERS[package]) for part in layer}
+    if found.part not in height:
+        return f"{found.module} has no place in LAYERS"
+    if other not in LAYERS or found.imported_part is None:
+        return None
+    if other != package:
+        allowed = OTHERS[package].get(other, set())
+        known = allowed is None or found.imported_part in allowed
+        return None if known else f"{found.module} imports {found.name}, of a package that it is not to know"
+    if found.imported_part == found.part:
+        return None
+    inner = ".".join(found.name.split(".")[1:])
+    if any(part == found.part and f"{inner}.".startswith(f"{never}.") for part, never in NEVER):
+        return f"{found.module} imports {found.name}"
+    if height.get(found.imported_part or "", -1) >= 0 and height[found.imported_part or ""] < height[found.part]:
+        return None
+    return f"{found.module} imports {found.name}, which does not stand below it"
+
+
 def layer_faults(imports: list[Import]) -> list[str]:
-    height = {part: level for level, layer in enumerate(LAYERS) for part in layer}
-    faults = []
-    for found in imports:
-        part, wanted = found.part, found.imported_part
-        if part not in height:
-            faults.append(f"{found.module} has no place in LAYERS")
-        elif wanted is None or wanted == part:
-            continue
-        elif wanted in NEVER.get(part, ()):
-            faults.append(f"{found.module} imports {found.name}")
-        elif not found.deferred and height.get(wanted, -1) >= height[part]:
-            faults.append(f"{found.module} imports {found.name}, which does not stand below it")
-    return faults
+    return [fault for fault in map(layer_fault, imports) if fault is not None]
 
 
 def third_party_faults(imports: list[Import]) -> list[str]:
+    def allowed(found: Import) -> bool:
+        owners = LOADED_BY.get(found.name.split(".")[0])
+        return owners is None or any(f"{found.module}.".startswith(f"{owner}.") for owner in owners)
+
     return [
         f"{found.module} imports {found.name} when it is loaded"
         for found in imports
-        if not found.deferred and found.part not in LOADED_BY.get(found.name.split(".")[0], {found.part})
+        if not found.deferred and not allowed(found)
     ]
+
+
+def circles(imports: list[Import], known: set[str]) -> list[str]:
+    """The modules of a circle of imports, deferred ones included; none if there is none."""
+    graph: dict[str, set[str]] = {}
+    for found in imports:
+        target = found.name if found.name in known else found.name.rpartition(".")[0]
+        if target in known and target != found.module and target not in FOLDERS:
+            graph.setdefault(found.module, set()).add(target)
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def test_modules_know_only_those_below_them() -> None:
     assert not layer_faults(all_imports())
 
 
+def test_no_modules_import_each_other() -> None:
+    assert not circles(all_imports(), set(modules()))
+
+
+def test_a_circle_is_caught() -> None:
+    imports = [Import("a.x", "a.y.f", False), Import("a.y", "a.z", True), Import("a.z", "a.x.g", False)]
+    assert set(circles(imports, {"a.x", "a.y", "a.z"})) == {"a.x", "a.y", "a.z"}
+
+
+def test_the_house_has_at_most_twenty_rooms() -> None:
+    rooms = [path for path in (ROOT / "refattn").iterdir() if path.name not in ("__pycache__", "py.typed")]
+    assert len(rooms) <= 20
+
+
 def test_heavy_libraries_are_loaded_only_where_they_are_the_subject() -> None:
     assert not third_party_faults(all_imports())
-
-
-def test_nothing_imports_the_kernels_for_the_gpu_and_one_option_their_interpreter() -> None:
-    found = [found for found in all_imports() if found.name.split(".")[0] == "refattn_gpu"]
-    assert found == [Import("refattn.options", "refattn_interpreter", deferred=True)]
 
 
 @pytest.mark.parametrize(
@@ -150,25 +239,24 @@ def test_nothing_imports_the_kernels_for_the_gpu_and_one_option_their_interprete
     [
         ("refattn.models.tiled", "from refattn.oracle import attention"),
         ("refattn.models.tiled", "def f():\n    import refattn.oracle"),
-        ("refattn.numbers.formats", "from refattn import spec"),
-        ("refattn.contract.spec", "if True:\n    from refattn.contract.visibility import visible"),
+        ("refattn.models.tiled", "from refattn.contract import scores"),
+        ("refattn.numbers.formats", "from refattn.contract import spec"),
+        ("refattn.suite.findings", "if TYPE_CHECKING:\n    from refattn.reports import json"),
         ("refattn.novel", "from refattn import errors"),
+        ("refattn.adapters.interpreting", "def f():\n    import refattn_interpreter.session"),
+        ("refattn_interpreter.dot", "from refattn.models import exp2"),
+        ("refattn_interpreter.dot", "from refattn_gpu.kernels import online"),
+        ("refattn_gpu.bench.run", "from refattn_interpreter import active"),
+        ("refattn_gpu.kernels.online", "from refattn_gpu.launching import arguments"),
     ],
 )
 def test_a_module_that_knows_too_much_is_caught(module: str, source: str) -> None:
     assert layer_faults(list(imports_of(module, source)))
 
 
-@pytest.mark.parametrize(
-    ("module", "source"),
-    [
-        ("refattn.inputs.cases", "def f():\n    from refattn import regimes"),
-        ("refattn.suite.findings", "if TYPE_CHECKING:\n    from refattn.reports import json"),
-        ("refattn.oracle.exact.ball", "from refattn.oracle.enclosure import Enclosure\nimport numpy"),
-    ],
-)
-def test_a_deferred_import_may_look_up(module: str, source: str) -> None:
-    assert not layer_faults(list(imports_of(module, source)))
+def test_a_module_may_know_what_is_below_it() -> None:
+    source = "from refattn.oracle.enclosure import Enclosure\nimport numpy\nfrom refattn.contract import visibility"
+    assert not layer_faults(list(imports_of("refattn.oracle.exact.ball", source)))
 
 
 def test_a_heavy_import_at_module_level_is_caught() -> None:
@@ -178,7 +266,7 @@ def test_a_heavy_import_at_module_level_is_caught() -> None:
 
 def loaded_after(statement: str) -> set[str]:
     code = f"{statement}\nimport sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return set(done.stdout.split())
 
 

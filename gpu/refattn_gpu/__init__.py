@@ -1,4 +1,4 @@
-"""refattn_gpu: attention kernels in Triton, and an interpreter that runs Triton kernels faithfully on a processor.
+"""refattn_gpu: attention kernels in Triton.
 
 A lazy table of contents (PEP 562): importing refattn_gpu loads neither torch nor triton.
 """
@@ -14,9 +14,8 @@ _CONTENTS = {
     "block_scaled_attention": "refattn_gpu.block_scales.attention",
     "decode": "refattn_gpu.decoding.decode",
     "differentiable_attention": "refattn_gpu.dense.differentiation",
-    "differentiable_log_softmax": "refattn_gpu.dense.differentiation",
-    "differentiable_softmax": "refattn_gpu.dense.differentiation",
-    "interpreter": "",
+    "differentiable_log_softmax": "refattn_gpu.row_softmax.differentiation",
+    "differentiable_softmax": "refattn_gpu.row_softmax.differentiation",
     "log_softmax": "refattn_gpu.row_softmax.rows",
     "logsumexp": "refattn_gpu.row_softmax.rows",
     "softmax": "refattn_gpu.row_softmax.rows",
@@ -31,7 +30,6 @@ __all__ = [
     "differentiable_attention",
     "differentiable_log_softmax",
     "differentiable_softmax",
-    "interpreter",
     "log_softmax",
     "logsumexp",
     "softmax",
@@ -42,8 +40,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _CONTENTS:
         raise AttributeError(f"module 'refattn_gpu' has no attribute {name!r}")
-    module = _CONTENTS[name]
-    return getattr(importlib.import_module(module), name) if module else importlib.import_module(f"refattn_gpu.{name}")
+    return getattr(importlib.import_module(_CONTENTS[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -4,8 +4,8 @@ Triton's own interpreter (TRITON_INTERPRET=1) computes with the bits of bf16 and
 conversions in ways of its own, ignores tl.dot's input_precision, and knows neither inline assembly nor libdevice. The
 changes here, undone when `active` ends, make it do what the compiled kernel does:
 
->>> from refattn_gpu import interpreter
->>> with interpreter.active(interpreter.Options(fuse=True)):  # doctest: +SKIP
+>>> import refattn_interpreter
+>>> with refattn_interpreter.active(refattn_interpreter.Options(fuse=True)):  # doctest: +SKIP
 ...     out = attention(q, k, v)  # tensors of the processor
 
 What it cannot know: the order of sums inside a thread, which the compiler's layout decides; which products LLVM and

@@ -4,7 +4,6 @@ bf16 and fp16 are computed in fp32 and rounded once more, which gives the correc
 than twice their precision and two bits (Figueroa, "When is double rounding innocuous?"). PTX rounds them once as well:
 Triton 3.6 and 3.9 emit add.bf16 for sm_90 and fma.rn.bf16 for sm_80. fp8 has no arithmetic on NVIDIA GPUs, and Triton
 refuses to compile it there; here it is computed alike and rounded as a conversion to fp8 is.
-May import: numpy, refattn.numbers.formats, refattn_interpreter.{conversions,dtypes}.
 """
 
 from __future__ import annotations

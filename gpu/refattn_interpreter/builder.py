@@ -1,7 +1,4 @@
-"""Triton's interpreter's builder with real numbers in it: what each operation of a kernel does to NumPy arrays.
-
-May import: numpy, triton, refattn_interpreter.*.
-"""
+"""Triton's interpreter's builder with real numbers in it: what each operation of a kernel does to NumPy arrays."""
 
 from __future__ import annotations
 

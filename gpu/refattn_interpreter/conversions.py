@@ -3,7 +3,6 @@
 The PTX of Triton 3.6 and 3.9 for sm_90 has one instruction for each: cvt.rn.bf16.f32, cvt.rz.f16.f32,
 cvt.rn.satfinite.e4m3x2.f32, cvt.rn.bf16.s64, cvt.rzi.s32.f32 and so on. (On sm_80 a wide integer becomes bf16 by way of
 fp32, and fp8 by a sequence of integer instructions.) Payloads of NaNs are not modelled.
-May import: numpy, refattn.numbers.formats, refattn_interpreter.dtypes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 Kernels written for CUDA ask for the device's name, its number of multiprocessors, its current stream; they allocate on
 "cuda" and time their configurations. Here they are told of a GPU, get tensors of the processor, and every autotuner
 takes the first configuration that its own pruning leaves.
-May import: torch, triton, refattn_interpreter.{options,patches}.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ NVIDIA tensor cores", PeerJ CS 7:e330, 2021; Khattak and Mikaitis, "Accurate mod
 aligning all to the largest, and that it is truncated. The model here keeps the sum of a chunk exact and rounds it into
 the accumulator once; it is an idealisation: on the GPU low bits of small products are lost as well, most of all with
 fp8 on Hopper, whose sums keep about 14 bits.
-May import: numpy, refattn.numbers.formats, refattn_interpreter.{arithmetic,dtypes,options}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Triton's names of types, and the NumPy dtypes that hold their numbers here.
 
 Triton's own interpreter keeps bf16 and fp8 as the integers of their bits, and so adds and multiplies the bits; here
-they are numbers, by ml_dtypes. May import: ml_dtypes, numpy, refattn.errors, refattn.numbers.formats.
+they are numbers, by ml_dtypes.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ kernel's Arithmetic to declare (exp_ulps, tanh_ulps, log_ulps), and it is not im
 The instructions that Triton 3.6 and 3.9 choose were read from their PTX for sm_80 and sm_90: tl.exp2, tl.sqrt and
 tl.rsqrt become the .ftz variants, tl.floor and tl.ceil cvt.rmi.ftz and cvt.rpi.ftz, and tl.exp(x) is
 ex2.approx(fl(x log2(e))), whose argument is rounded.
-May import: math, numpy, refattn_interpreter.{arithmetic,dtypes}.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 One instruction after another on whole blocks, with named registers. The approximate instructions give the correctly
 rounded value, nearer than the hardware is (refattn_interpreter.functions says how near);
 everything else that rounds has one exact result. Packed operands (pack > 1, .f16x2) are not interpreted.
-May import: re, numpy, refattn.errors, refattn_interpreter.*.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 Triton's interpreter runs kernels as Python functions, in which some expressions mean something else than they mean to
 the compiler. Here `and`, `or` and `not` of tensors are elementwise, Python numbers that a kernel is given are fp32, and
 builtins that a module keeps under its own name (`exp = tl.exp`), libdevice among them, work.
-May import: ast, inspect, numpy, triton, refattn_interpreter.*.
 """
 
 from __future__ import annotations

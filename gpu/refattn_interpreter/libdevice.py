@@ -3,7 +3,6 @@
 Values are correctly rounded (refattn_interpreter.functions says how nearly) where NVIDIA documents a few ulps; the
 fast variants go through the same instructions as on the GPU, rounding in between. Triton compiles libdevice so that it
 flushes subnormals, which is visible where a function is one instruction.
-May import: math, numpy, refattn.errors, refattn_interpreter.{arithmetic,functions}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the interpreter is told of the machine that it stands for.
-
-May import: refattn.errors.
-"""
+"""What the interpreter is told of the machine that it stands for."""
 
 from __future__ import annotations
 

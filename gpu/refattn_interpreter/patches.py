@@ -1,4 +1,4 @@
-"""Changes of other modules that can be undone, last first. May import nothing but the standard library."""
+"""Changes of other modules that can be undone, last first."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Triton's interpreter replaces the reductions that it knows by NumPy's (with bits
 NumPy's order of sums) and runs the others element by element. Here every combining function is run as the kernel wrote
 it, on halves of the block: x[i] with x[i + n/2], as the shuffles of a compiled reduction pair them (shfl.sync.bfly by
 16, 8, 4, 2, 1; a scan with shfl.sync.up by 1, 2, 4, 8, 16). What a thread does before them depends on the layout that
-the compiler picks, which cannot be known here. May import: numpy, triton, refattn_interpreter.*.
+the compiler picks, which cannot be known here.
 """
 
 from __future__ import annotations

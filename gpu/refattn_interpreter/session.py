@@ -1,7 +1,4 @@
-"""Switching the interpreter on and off.
-
-May import: numpy, triton, torch, refattn.errors, refattn_interpreter.*.
-"""
+"""Switching the interpreter on and off."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Shorter ways through the Python code of Triton that every operation takes, and that takes most of the time.
 
 What depends on a shape is worked out once, and what would change nothing is not done: no bit of a result depends on it.
-May import: numpy, triton, refattn_interpreter.patches.
 """
 
 from __future__ import annotations

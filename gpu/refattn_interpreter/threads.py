@@ -1,7 +1,4 @@
-"""Kernels that are called in other threads: what torch says of devices is changed for one thread alone.
-
-May import: torch, refattn_interpreter.device.
-"""
+"""Kernels that are called in other threads: what torch says of devices is changed for one thread alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How to call a kernel: one adapter for each calling convention.
-
-May import: refattn.errors, refattn.adapters.*.
-"""
+"""How to call a kernel: one adapter for each calling convention."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Gradients of a torch kernel by automatic differentiation.
-
-May import: refattn.adapters.session; torch inside functions.
-"""
+"""Gradients of a torch kernel by automatic differentiation."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What an adapter is: one calling convention, with what its kernels usually claim and how they usually compute.
-
-May import: refattn.errors, arithmetic, blocks, formats, spec, adapters.libraries, adapters.memory, adapters.session.
-"""
+"""What an adapter is: one calling convention, with what its kernels usually claim and how they usually compute."""
 
 from __future__ import annotations
 

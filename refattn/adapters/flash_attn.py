@@ -1,7 +1,4 @@
-"""The conventions of the flash-attn package: flash_attn_func and flash_attn_varlen_func.
-
-May import: numpy, refattn.contract.arithmetic, cases (types), formats, spec, adapters.*.
-"""
+"""The conventions of the flash-attn package: flash_attn_func and flash_attn_varlen_func."""
 
 from __future__ import annotations
 

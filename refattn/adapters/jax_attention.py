@@ -1,7 +1,4 @@
-"""jax.nn.dot_product_attention's convention.
-
-May import: numpy, refattn.contract.arithmetic, cases (types), formats, adapters.*; jax through the session's library.
-"""
+"""jax.nn.dot_product_attention's convention."""
 
 from __future__ import annotations
 

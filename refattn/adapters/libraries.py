@@ -1,7 +1,4 @@
-"""NumPy, torch and JAX: giving a kernel its arrays, and reading what it returns.
-
-May import: numpy, refattn.errors, refattn.numbers.formats, refattn.adapters.memory; torch and jax inside functions.
-"""
+"""NumPy, torch and JAX: giving a kernel its arrays, and reading what it returns."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""From "package.module:callable" to the callable.
-
-May import: refattn.errors.
-"""
+"""From "package.module:callable" to the callable."""
 
 from __future__ import annotations
 

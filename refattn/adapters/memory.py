@@ -1,7 +1,4 @@
-"""Where the inputs of a call lie: fresh memory in a chosen layout, surrounded by NaN that nobody may overwrite.
-
-May import: numpy, refattn.errors, refattn.numbers.formats.
-"""
+"""Where the inputs of a call lie: fresh memory in a chosen layout, surrounded by NaN that nobody may overwrite."""
 
 from __future__ import annotations
 

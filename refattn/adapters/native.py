@@ -1,7 +1,4 @@
-"""refattn's own conventions: kernel(q, k, v, *, spec), and kernels of gradients and of decoding in the same style.
-
-May import: refattn.contract.arithmetic, refattn.inputs.cases (types), refattn.numbers.formats, refattn.adapters.*.
-"""
+"""refattn's own conventions: kernel(q, k, v, *, spec), and kernels of gradients and of decoding in the same style."""
 
 from __future__ import annotations
 

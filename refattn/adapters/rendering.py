@@ -1,7 +1,4 @@
-"""Saying a spec in another convention's terms: what it cannot say, and what becomes a boolean mask or a bias.
-
-May import: numpy, refattn.inputs.cases (types), formats, spec, visibility, adapters.session.
-"""
+"""Saying a spec in another convention's terms: what it cannot say, and what becomes a boolean mask or a bias."""
 
 from __future__ import annotations
 

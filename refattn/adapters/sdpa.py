@@ -1,7 +1,4 @@
-"""torch.nn.functional.scaled_dot_product_attention's convention.
-
-May import: refattn.contract.arithmetic, cases (types), formats, spec, adapters.*; torch through the session's library.
-"""
+"""torch.nn.functional.scaled_dot_product_attention's convention."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One call of a kernel: what it is given, what it raises, what it returns, what it did to its inputs.
-
-May import: numpy, refattn.errors, refattn.numbers.formats, refattn.adapters.memory, refattn.adapters.libraries.
-"""
+"""One call of a kernel: what it is given, what it raises, what it returns, what it did to its inputs."""
 
 from __future__ import annotations
 

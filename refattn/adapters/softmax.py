@@ -1,7 +1,4 @@
-"""Softmax, log-softmax and log-sum-exp along an axis: kernel(x, dim=) or kernel(x, axis=).
-
-May import: refattn.contract.arithmetic, cases (types), formats, spec, adapters.*.
-"""
+"""Softmax, log-softmax and log-sum-exp along an axis: kernel(x, dim=) or kernel(x, axis=)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A kernel under test, called in a worker thread so that a hang or an exception ends one case and not the run.
-
-May import: refattn.errors, arithmetic, formats, adapters, cases (types).
-"""
+"""A kernel under test, called in a worker thread so that a hang or an exception ends one case and not the run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Error budgets: how far a result may be off, given the declared arithmetic and the very inputs.
 
 One function for each thing that a kernel returns; the docstrings below them name the theorems that they rest on.
-May import: numpy, refattn.contract.arithmetic, arrays, errors, roundoff, scores, spec.
 """
 
 from __future__ import annotations

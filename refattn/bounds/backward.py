@@ -1,7 +1,4 @@
-"""Certified budgets of attention's gradients, for kernels that recompute P from the log-sum-exp.
-
-May import: numpy, refattn.contract.arithmetic, refattn.numbers.roundoff, refattn.contract.scores, refattn.contract.spec, refattn.bounds.*.
-"""
+"""Certified budgets of attention's gradients, for kernels that recompute P from the log-sum-exp."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Budget of sum_i a_i softmax(s of block i) V_i, for given scales a_i: what the declared arithmetic adds to it.
-
-May import: numpy, refattn.contract.arithmetic, refattn.contract.block_scales, refattn.numbers.formats, refattn.numbers.roundoff, refattn.contract.spec,
-refattn.contract.visibility, refattn.bounds.*.
-"""
+"""Budget of sum_i a_i softmax(s of block i) V_i, for given scales a_i: what the declared arithmetic adds to it."""
 
 from __future__ import annotations
 

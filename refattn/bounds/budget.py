@@ -1,7 +1,4 @@
-"""ErrorBudget: how far each element of a result may be off, and where each part of that comes from.
-
-May import: numpy.
-"""
+"""ErrorBudget: how far each element of a result may be off, and where each part of that comes from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Budgets of attention's output and log-sum-exp: certified for every order of summation, and rms.
-
-May import: numpy, refattn.contract.arithmetic, refattn.contract.scores, refattn.contract.spec, refattn.bounds.*.
-"""
+"""Budgets of attention's output and log-sum-exp: certified for every order of summation, and rms."""
 
 from __future__ import annotations
 

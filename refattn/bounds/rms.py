@@ -2,7 +2,6 @@
 
 Sums that truncate drift as well, in proportion to the number of roundings and not to its root. A model, not a theorem:
 it says how large the error of a good kernel usually is, and what is much larger, or biased, needs another explanation.
-May import: numpy, refattn.contract.arithmetic, refattn.bounds.stages.
 """
 
 from __future__ import annotations

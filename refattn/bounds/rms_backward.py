@@ -1,8 +1,7 @@
 """Root mean square errors of gradients, for kernels that cast P and dS to a format narrower than their sums'.
 
 Then three roundings outweigh all others: the casts of P and dS, the rounding of O that Delta = rowsum(dO O) inherits
-and that a whole row shares, and the output's. A model, as in refattn.bounds.rms. May import: numpy, refattn.contract.arithmetic,
-refattn.contract.scores, refattn.contract.spec, refattn.bounds.budget, refattn.bounds.weights.
+and that a whole row shares, and the output's. A model, as in refattn.bounds.rms.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Budgets of softmax, log-softmax and log-sum-exp along an axis.
-
-May import: numpy, refattn.contract.arithmetic, refattn.numbers.roundoff, refattn.contract.spec, refattn.bounds.*.
-"""
+"""Budgets of softmax, log-softmax and log-sum-exp along an axis."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """What it costs to combine parts of the keys through their outputs and log-sum-exps.
 
 A kernel may divide by the sum of its weights exp(lse_part - largest), or take exp(lse_part - lse) and not divide: every
-bound here holds for both. May import: numpy, refattn.contract.arithmetic, refattn.bounds.stages, refattn.bounds.theorems,
-refattn.numbers.roundoff.
+bound here holds for both.
 """
 
 from __future__ import annotations

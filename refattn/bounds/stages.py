@@ -1,7 +1,6 @@
 """What each declared stage contributes: errors of scores, of the exponential's argument, of underflow.
 
 Everything is in the log metric: an unnormalised weight is computed as p e^t, and the bounds of |t| add up exactly.
-May import: numpy, refattn.contract.arithmetic, refattn.numbers.formats, refattn.contract.scores, refattn.contract.spec, refattn.bounds.theorems.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Exact softmax weights of one block and the log-errors of their computation: what the other bounds start from.
-
-May import: numpy, refattn.contract.arithmetic, refattn.contract.scores, refattn.contract.spec, refattn.bounds.splits, refattn.bounds.stages.
-"""
+"""Exact softmax weights of one block and the log-errors of their computation: what the other bounds start from."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Says what is missing when the suite is run without a kernel.
-
-May import: pytest.
-"""
+"""Says what is missing when the suite is run without a kernel."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The state of a pytest run on one kernel: what is collected, what was found, what is written at the end.
 
 Findings travel with pytest's own reports, so that they arrive whole under pytest-xdist too.
-May import: pytest, refattn.errors, judge, options, reports, xfails; the engine inside functions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""One test for each property and format; refattn.conformance.session says which, and runs them.
-
-May import: refattn.conformance.session.
-"""
+"""One test for each property and format; refattn.conformance.session says which, and runs them."""
 
 from __future__ import annotations
 

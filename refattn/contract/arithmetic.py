@@ -1,7 +1,4 @@
-"""How a kernel computes: the format and the error of every stage, knowing nothing of inputs and shapes.
-
-May import: refattn.errors, refattn.numbers.formats.
-"""
+"""How a kernel computes: the format and the error of every stage, knowing nothing of inputs and shapes."""
 
 from __future__ import annotations
 

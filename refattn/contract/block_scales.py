@@ -1,7 +1,4 @@
-"""Blocks of keys, each of which has a softmax of its own: where they begin, and which of them a query sees.
-
-May import: numpy, refattn.errors, refattn.contract.spec, refattn.contract.visibility.
-"""
+"""Blocks of keys, each of which has a softmax of its own: where they begin, and which of them a query sees."""
 
 from __future__ import annotations
 

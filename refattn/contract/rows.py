@@ -1,7 +1,4 @@
-"""Some queries of a problem as a problem of their own: rows are independent, so it has exactly the whole one's rows.
-
-May import: numpy, refattn.errors, refattn.contract.spec, refattn.contract.visibility.
-"""
+"""Some queries of a problem as a problem of their own: rows are independent, so it has exactly the whole one's rows."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Scores in float64, a block of queries of one head at a time: what the float64 oracle and the error budgets share.
 
-One code for NumPy arrays and for torch tensors, which are worked on where they are. May import: numpy, refattn.numbers.arrays,
-refattn.contract.spec, refattn.contract.visibility.
+One code for NumPy arrays and for torch tensors, which are worked on where they are.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a kernel computes, over the reals: no floating point here.
-
-May import: numpy, refattn.errors.
-"""
+"""What a kernel computes, over the reals: no floating point here."""
 
 from __future__ import annotations
 

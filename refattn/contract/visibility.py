@@ -1,6 +1,6 @@
 """Which key each query sees: integer predicates, no arithmetic on floating-point numbers.
 
-They are evaluated in NumPy, or where a torch tensor is. May import: numpy, refattn.numbers.arrays, refattn.contract.spec.
+They are evaluated in NumPy, or where a torch tensor is.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Visibility:
 
     @classmethod
     def of(cls, spec: AttentionSpec, shape: Shape, model: Any = None) -> Visibility:
-        """The visibility of a problem whose shape has been checked (refattn.contract.spec.problem_shape), for a NumPy array or a
-        torch tensor like `model`; None is NumPy's.
+        """The visibility of a problem whose shape refattn.contract.spec.problem_shape has checked, for a NumPy array or
+        a torch tensor like `model`; None is NumPy's.
         """
         queries, keys = _positions(spec, shape)
         if spec.query_positions is not None:

@@ -1,15 +1,13 @@
 """One problem to give to a kernel: the inputs, what is to be computed of them, and where they came from.
 
-A case goes in a failure message (`describe`) and in a command line (`token`), and comes back from the latter.
-May import: numpy, refattn.errors, formats, spec, tokens; refattn.inputs.regimes only to rebuild a recipe.
+A case goes in a failure message (`describe`); refattn.inputs.replay puts it in a command line.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +17,7 @@ from refattn.inputs import tokens
 from refattn.numbers import formats
 from refattn.numbers.formats import Array, Format
 
-RECIPE = "recipe:"
-Case = TypeVar("Case", "AttentionCase", "SoftmaxCase")
 _PRINTED_WHOLE = 24
-_WORTH_A_RECIPE = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,29 +72,9 @@ class AttentionCase:
         named = {"q": self.q, "k": self.k, "v": self.v, "do": self.do, "dlse": self.dlse}
         return {name: array for name, array in named.items() if array is not None}
 
-    def same_as(self, other: AttentionCase) -> bool:
+    def same_as(self, other: AttentionCase | SoftmaxCase) -> bool:
         """True when the other case holds the same numbers bit for bit, the same spec and the same labels."""
-        return _same_trees(self._tree(), other._tree())
-
-    def token(self) -> str:
-        """A URL-safe text from which `from_token` makes the same case again.
-
-        A case of more than a few numbers that was made by a recipe gives that recipe.
-        """
-        return _recipe_token(self, sum(array.size for array in self.arrays().values())) or "a" + tokens.pack(
-            self._tree()
-        )
-
-    @classmethod
-    def from_token(cls, token: str) -> AttentionCase:
-        """The case of a token. Raises InvalidValue when it is not an attention case's."""
-        tree = _tree_or_case(token, "a", cls)
-        if isinstance(tree, cls):
-            return tree
-        arrays, labels, fields = _parts(token, tree)
-        for name, value in fields.items():
-            fields[name] = tuple(value) if isinstance(value, list) else value
-        return _made(token, lambda: AttentionCase(**arrays, spec=AttentionSpec(**fields), **labels))
+        return _same_trees(self.tree(), other.tree())
 
     def describe(self) -> str:
         """What a person reads in a failure message: sizes, features of the spec, and small arrays whole."""
@@ -111,7 +86,8 @@ class AttentionCase:
         ]
         return "\n".join(lines + ([f"  made by {self.recipe}"] if self.recipe else []))
 
-    def _tree(self) -> list[Any]:
+    def tree(self) -> list[Any]:
+        """Arrays, labels and fields of the spec: all that the case is, but for the recipe."""
         return [self.arrays(), _labels(self), self.spec.features()]
 
 
@@ -152,22 +128,9 @@ class SoftmaxCase:
         """A copy with some fields changed, which is no longer the recipe's case unless `recipe` is among them."""
         return dataclasses.replace(self, **{"recipe": None, **changes})
 
-    def same_as(self, other: SoftmaxCase) -> bool:
+    def same_as(self, other: AttentionCase | SoftmaxCase) -> bool:
         """True when the other case holds the same numbers bit for bit, the same spec and the same labels."""
-        return _same_trees(self._tree(), other._tree())
-
-    def token(self) -> str:
-        """A URL-safe text from which `from_token` makes the same case again."""
-        return _recipe_token(self, self.x.size) or "s" + tokens.pack(self._tree())
-
-    @classmethod
-    def from_token(cls, token: str) -> SoftmaxCase:
-        """The case of a token. Raises InvalidValue when it is not a softmax case's."""
-        tree = _tree_or_case(token, "s", cls)
-        if isinstance(tree, cls):
-            return tree
-        arrays, labels, fields = _parts(token, tree)
-        return _made(token, lambda: SoftmaxCase(**arrays, spec=SoftmaxSpec(**fields), **labels))
+        return _same_trees(self.tree(), other.tree())
 
     def describe(self) -> str:
         """What a person reads in a failure message."""
@@ -178,7 +141,8 @@ class SoftmaxCase:
         ]
         return "\n".join(lines + ([f"  made by {self.recipe}"] if self.recipe else []))
 
-    def _tree(self) -> list[Any]:
+    def tree(self) -> list[Any]:
+        """Arrays, labels and fields of the spec: all that the case is, but for the recipe."""
         return [{"x": self.x}, _labels(self), dataclasses.asdict(self.spec)]
 
 
@@ -199,44 +163,6 @@ def _store(case: Any, name: str, format: Format) -> None:
 
 def _labels(case: AttentionCase | SoftmaxCase) -> dict[str, Any]:
     return {"format": case.format.name, "regime": case.regime, "generic": case.generic}
-
-
-def _recipe_token(case: Case, numbers: int) -> str | None:
-    if case.recipe is None or numbers <= _WORTH_A_RECIPE:
-        return None
-    from refattn.inputs import regimes
-
-    rebuilt = regimes.rebuild(case.recipe)
-    return RECIPE + case.recipe if isinstance(rebuilt, type(case)) and case.same_as(rebuilt) else None
-
-
-def _tree_or_case(token: Any, prefix: str, kind: type[Any]) -> Any:
-    if not isinstance(token, str):
-        raise InvalidType(f"token is {type(token).__name__}: expected a string")
-    what = "an attention" if prefix == "a" else "a softmax"
-    if token.startswith(RECIPE):
-        from refattn.inputs import regimes
-
-        case = regimes.rebuild(token[len(RECIPE) :])
-        if not isinstance(case, kind):
-            raise InvalidValue(f"token {tokens.shortened(token)!r} is of another kind: expected {what} case's")
-        return case
-    if not token.startswith(prefix):
-        raise InvalidValue(f"token {tokens.shortened(token)!r} is not {what} case's: expected one made by token()")
-    return tokens.unpack(token[1:])
-
-
-def _parts(token: str, tree: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    if not (isinstance(tree, list) and len(tree) == 3 and all(isinstance(part, dict) for part in tree)):
-        raise InvalidValue(f"token {tokens.shortened(token)!r} holds no case: expected one made by token()")
-    return tree[0], tree[1], tree[2]
-
-
-def _made(token: str, make: Callable[[], Case]) -> Case:
-    try:
-        return make()
-    except TypeError as error:
-        raise InvalidValue(f"token {tokens.shortened(token)!r} holds no case ({error})") from None
 
 
 def _same_trees(first: Any, second: Any) -> bool:

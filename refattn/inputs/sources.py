@@ -1,7 +1,6 @@
 """Where the numbers of a case come from: a seeded generator (fast, large) or Hypothesis (small, shrinking to simple).
 
-A regime asks a Source for what it needs, so that one function makes both kinds of case. May import: numpy,
-refattn.numbers.formats; Hypothesis only when a DrawnSource is made.
+A regime asks a Source for what it needs, so that one function makes both kinds of case.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 Drawn cases are small and shrink to something a person can read; seeded ones are as large as one likes and carry the
 recipe that makes them again. Both come from the regimes of refattn.inputs.regimes.
-May import: hypothesis, refattn.inputs.cases, errors, formats, sources, spec; refattn.inputs.regimes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 The result is URL-safe (letters, digits, "-" and "_"), so that a person can paste it in a shell or an issue. Signed
 zeros, subnormals and infinities come back bit for bit; a NaN comes back as the one quiet NaN, without a payload.
-May import: numpy, refattn.errors, refattn.numbers.formats.
 """
 
 from __future__ import annotations

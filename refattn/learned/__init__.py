@@ -4,5 +4,5 @@ Each block of keys has a softmax of its own, and a scale a block takes the place
 (refattn.models.learned is the mathematics, proofs/block_scales.md the certificate). A frozen model runs with the scales
 of a method; the scales alone are trained; perplexity, certificate, leak and row sums say what that costs.
 
-`python -m refattn.learned train|eval|show` is the command line. Needs the extra `learned`. May import: nothing.
+`python -m refattn.learned train|eval|show` is the command line. Needs the extra `learned`.
 """

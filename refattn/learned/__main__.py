@@ -1,7 +1,4 @@
-"""`python -m refattn.learned`: train, evaluate and show block scales in a language model.
-
-May import: refattn.errors; the command line, and with it torch and transformers, inside main.
-"""
+"""`python -m refattn.learned`: train, evaluate and show block scales in a language model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Checkpoints: what a trainee has learned and all that its training needs to go on, in one safetensors file.
 
-A file is written whole or not at all, so that an interruption leaves the last one. May import: torch, safetensors,
-refattn.errors, refattn.learned.training.
+A file is written whole or not at all, so that an interruption leaves the last one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The command line: `python -m refattn.learned train|eval|show`.
 
-Exit codes: 0 done; 2 an argument, a text or a checkpoint cannot be used; 130 interrupted. May import: click, rich,
-refattn.errors, refattn.reports, refattn.learned.
+Exit codes: 0 done; 2 an argument, a text or a checkpoint cannot be used; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What scales cost: perplexity, and the certificate on the very rows that the model then attends with.
-
-May import: torch, refattn.contract.block_scales, refattn.learned.methods, replacement, rows, scales.
-"""
+"""What scales cost: perplexity, and the certificate on the very rows that the model then attends with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""One model on one text: what training, evaluation and pictures are made on.
-
-May import: torch, refattn.contract.block_scales, errors, refattn.learned.
-"""
+"""One model on one text: what training, evaluation and pictures are made on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The methods as kernels for refattn to judge: `refattn check refattn.learned.kernels:moments`.
 
-What they learn is drawn at random, as a kernel must be right whatever it is. May import: torch, refattn.contract.arithmetic,
-blocks, formats, spec, visibility, refattn.learned.methods, rows, scales.
+What they learn is drawn at random, as a kernel must be right whatever it is.
 """
 
 from __future__ import annotations

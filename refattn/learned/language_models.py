@@ -1,7 +1,4 @@
-"""Language models from a folder, a Python package that carries one, or the hub; and what tells one from another.
-
-May import: torch, transformers, refattn.errors.
-"""
+"""Language models from a folder, a Python package that carries one, or the hub; and what tells one from another."""
 
 from __future__ import annotations
 

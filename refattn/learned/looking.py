@@ -1,7 +1,4 @@
-"""What pictures show: the weights of methods and of exact attention on the same rows, and their entropy.
-
-May import: torch, refattn.contract.block_scales, refattn.learned.methods, replacement, rows, scales.
-"""
+"""What pictures show: the weights of methods and of exact attention on the same rows, and their entropy."""
 
 from __future__ import annotations
 

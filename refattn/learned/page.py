@@ -1,7 +1,4 @@
-"""One HTML file that holds pictures and the table of results, and needs no other file.
-
-May import: refattn.learned.evaluation (types).
-"""
+"""One HTML file that holds pictures and the table of results, and needs no other file."""
 
 from __future__ import annotations
 

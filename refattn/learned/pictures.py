@@ -1,7 +1,4 @@
-"""Pictures of block scales: attention maps, entropies, perplexity against blocks, and the certificate by layer.
-
-May import: numpy, matplotlib, refattn.learned.looking.
-"""
+"""Pictures of block scales: attention maps, entropies, perplexity against blocks, and the certificate by layer."""
 
 from __future__ import annotations
 

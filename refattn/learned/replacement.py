@@ -1,7 +1,4 @@
-"""Other attention in a Hugging Face model, through its AttentionInterface: each layer calls what it is given.
-
-May import: torch, transformers, refattn.errors, refattn.learned.rows, methods.base.
-"""
+"""Other attention in a Hugging Face model, through its AttentionInterface: each layer calls what it is given."""
 
 from __future__ import annotations
 

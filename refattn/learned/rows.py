@@ -1,7 +1,4 @@
-"""What one layer's attention is called with: queries, keys, values, and who sees whom.
-
-May import: torch, refattn.errors.
-"""
+"""What one layer's attention is called with: queries, keys, values, and who sees whom."""
 
 from __future__ import annotations
 

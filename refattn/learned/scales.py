@@ -1,7 +1,6 @@
 """Softmax over blocks of keys, in torch: the blocks' log-sum-exps, exact scales, weights, and the distance of scales.
 
-What refattn.models.learned says in NumPy, and proofs/block_scales.md proves. May import: torch, refattn.contract.block_scales,
-refattn.learned.rows.
+What refattn.models.learned says in NumPy, and proofs/block_scales.md proves.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Everything that the command `show` writes: a PNG a picture, and a page with all of them.
-
-May import: torch, refattn.errors, reports.files, refattn.learned.
-"""
+"""Everything that the command `show` writes: a PNG a picture, and a page with all of them."""
 
 from __future__ import annotations
 

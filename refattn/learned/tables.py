@@ -1,7 +1,4 @@
-"""What the commands print.
-
-May import: rich, refattn.learned.experiment, training.
-"""
+"""What the commands print."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Text for a language model: windows of tokens for training and, disjoint from them, for testing.
-
-May import: torch, refattn.errors.
-"""
+"""Text for a language model: windows of tokens for training and, disjoint from them, for testing."""
 
 from __future__ import annotations
 

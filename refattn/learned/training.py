@@ -1,7 +1,7 @@
 """Training scales in a frozen model: on the divergence of the scales, layer by layer, or on the model's own loss.
 
 With the first the model stays exact and no gradient passes through it: one forward pass a batch serves all methods and
-numbers of blocks at once. May import: torch, refattn.errors, refattn.learned.methods, replacement, rows.
+numbers of blocks at once.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ With P = exp(S - LSE), dP = dO V^T and Delta = rowsum(dO * O) - dLSE:
     dV = P^T dO        dS = P * (dP - Delta)        dQ = scale * dS K        dK = scale * dS^T Q
 
 A softcap multiplies dS by 1 - tanh^2 on its way to Q and K; the bias takes dS before that. The query heads that share a
-key-value head add up their dK and dV. (Dao et al., FlashAttention, 2022, appendix B.) May import: numpy,
-refattn.contract.arithmetic, refattn.errors, refattn.numbers.formats, refattn.contract.spec, refattn.models.
+key-value head add up their dK and dV. (Dao et al., FlashAttention, 2022, appendix B.)
 """
 
 from __future__ import annotations

@@ -4,8 +4,7 @@ x = n + f with n = floor(x) (round down, so that 0 <= f <= 1), 2**x = 2**n * p(f
 the power of two only shifts the exponent. FlashAttention-4 uses degree 3.
 
 Among the polynomials with p(0) = 1 these are the ones of least relative error on [0, 1], by Remez exchange, with
-coefficients then rounded to fp32. p(0) = 1 makes 2**n exact for integers n. May import: numpy, refattn.numbers.formats,
-refattn.models.rounding.
+coefficients then rounded to fp32. p(0) = 1 makes 2**n exact for integers n.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """What the tiled forward and backward models share: the problem, its tiles, and the scores of one tile.
 
-Each step is a small method, so that a subclass can replace any of them. May import: numpy, refattn.contract.arithmetic,
-refattn.errors, refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, refattn.models.
+Each step is a small method, so that a subclass can replace any of them.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 Each block of keys has a softmax of its own, weighted by a scale: out = sum_i a_i softmax(s of block i) V_i. With
 a_i = exp(LSE_i - LSE) that is attention (proofs/block_scales.md); other scales spare the blocks to know of each other.
 Scales are (B, H, Nq, blocks), not negative, and exactly 0 for a block of which the query sees nothing. Learned scales:
-lnairGT, Learned-Flash-Attention (2024). May import: numpy, refattn.contract.arithmetic, refattn.contract.block_scales, refattn.errors,
-refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, refattn.models.
+lnairGT, Learned-Flash-Attention (2024).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The log-sum-exp of a set of scores, predicted from a few moments of the keys behind them.
-
-May import: numpy, refattn.numbers.formats, refattn.contract.visibility.
-"""
+"""The log-sum-exp of a set of scores, predicted from a few moments of the keys behind them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Every + - * / of two numbers of at most 25 bits, done in float64 and then rounded, is the correctly rounded operation:
 the double rounding is innocuous (Figueroa 1995: 53 >= 2 * 25 + 2). Only long sums need care, and a sum that claims an
-fp32 accumulator is done in float32. May import: numpy, refattn.contract.arithmetic, refattn.numbers.formats.
+fp32 accumulator is done in float32.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ tiled      the same, a tile at a time: what fused kernels do
 
 Every function takes x (any shape, any float dtype) and an Arithmetic, by default Arithmetic.flash of x's format:
 `scores` is the format of x - m and of the exponential, `normaliser` that of the sum, `output` and `lse` those of the
-results. An entry of -inf has weight 0; a row of nothing else is 0 / 0, NaN, and its log-sum-exp is -inf. May import:
-numpy, refattn.contract.arithmetic, refattn.numbers.formats, refattn.models.
+results. An entry of -inf has weight 0; a row of nothing else is 0 / 0, NaN, and its log-sum-exp is -inf.
 """
 
 from __future__ import annotations

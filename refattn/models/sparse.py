@@ -3,8 +3,7 @@
 Hash-sparse: queries and keys are sorted by bucket, so that a bucket's pairs lie next to each other and the tiles off
 that band hold no visible pair and are skipped. QK-sparse: the kept queries and keys are moved to the front and the rest
 is cut off. Causality is decided by the original positions. (Pagliardini, Paliotta, Jaggi and Fleuret, 2023.) Both equal
-dense attention whose spec has `buckets`, or `kept_keys` and `kept_queries`. May import: numpy, refattn.errors,
-refattn.contract.spec, refattn.contract.visibility, refattn.models.
+dense attention whose spec has `buckets`, or `kept_keys` and `kept_queries`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Split-KV: the keys are shared out, each part attends on its own, and the partial results are combined by their LSE.
-
-May import: numpy, refattn.models.rounding.
-"""
+"""Split-KV: the keys are shared out, each part attends on its own, and their LSEs combine the partial results."""
 
 from __future__ import annotations
 

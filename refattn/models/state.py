@@ -2,7 +2,7 @@
 
 A set of (score, value) pairs is summed up by (m, l, acc) = (max s, sum exp(s - m), sum exp(s - m) v). Over the reals
 merging is associative and commutative, with the empty set's state as identity; in floating point it is so up to a few
-roundings a merge. May import: numpy, refattn.contract.arithmetic, refattn.models.rounding.
+roundings a merge.
 """
 
 from __future__ import annotations

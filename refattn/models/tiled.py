@@ -3,8 +3,7 @@
 For each tile of queries the keys are visited a tile at a time. The state of a row is (m, l, acc): a reference m close
 to the largest score so far, the normaliser l = sum exp(s - m), and the unnormalised output acc = sum exp(s - m) v. A
 larger score moves m, and multiplies l and acc by exp(m_old - m_new). (Milakov and Gimelshein, 2018; Dao et al.,
-FlashAttention, 2022, algorithm 1.) May import: numpy, refattn.contract.arithmetic, refattn.errors,
-refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, refattn.models.
+FlashAttention, 2022, algorithm 1.)
 """
 
 from __future__ import annotations

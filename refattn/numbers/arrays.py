@@ -1,8 +1,7 @@
 """Arrays of any library as float64, exactly, in NumPy or where they are.
 
 What runs on NumPy arrays and torch tensors alike is written against the Python array API standard, by
-array-api-compat, which imports torch only for tensors of it. May import: numpy, array_api_compat, refattn.errors,
-refattn.numbers.formats.
+array-api-compat, which imports torch only for tensors of it.
 """
 
 from __future__ import annotations

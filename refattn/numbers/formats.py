@@ -1,7 +1,7 @@
 """Binary floating-point formats: unit roundoff, exact rounding, ulp.
 
 Values are held in float64 arrays, in which every number of every format here is exact; rounding is exact too,
-because it divides by a power of two. May import: numpy, ml_dtypes, refattn.errors.
+because it divides by a power of two.
 """
 
 from __future__ import annotations

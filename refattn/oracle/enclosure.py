@@ -1,7 +1,4 @@
-"""An array of exact values, each known to a certified radius.
-
-May import: numpy, mpmath, refattn.numbers.formats.
-"""
+"""An array of exact values, each known to a certified radius."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Checking what the oracle is given, and turning it into float64 exactly, where it is.
-
-May import: numpy, refattn.numbers.arrays, refattn.errors, refattn.contract.spec.
-"""
+"""Checking what the oracle is given, and turning it into float64 exactly, where it is."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 The rungs above float64 are slices of float64, where there is work enough and Numba is installed, and Arb's where
 python-flint is, or else the definition. What makes a rung be left out is logged. torch tensors stay where they are in
 float64, and go to NumPy for the rungs above; what comes out is NumPy's.
-May import: numpy, refattn.numbers.arrays, refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, and everything in refattn.oracle.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Sizes that a radius is small against: of what an output averages, and of the products that a gradient adds up.
 
-Upper bounds, inflated by more than their own roundings. May import: numpy, refattn.numbers.arrays, refattn.contract.scores,
-refattn.contract.spec, refattn.contract.visibility.
+Upper bounds, inflated by more than their own roundings.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which rung comes after float64: slices of float64 where they pay, and then Arb or the definition.
-
-May import: refattn.numbers.formats, refattn.contract.spec, refattn.contract.visibility, and everything in refattn.oracle but the ladder.
-"""
+"""Which rung comes after float64: slices of float64 where they pay, and then Arb or the definition."""
 
 from __future__ import annotations
 

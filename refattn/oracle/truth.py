@@ -1,7 +1,4 @@
-"""What the oracle returns: one enclosure for every output.
-
-May import: numpy, refattn.oracle.enclosure.
-"""
+"""What the oracle returns: one enclosure for every output."""
 
 from __future__ import annotations
 

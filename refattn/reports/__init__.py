@@ -1,1 +1,6 @@
 """How a report is shown and kept: terminal, JSON, JUnit XML; each in its own module."""
+
+from refattn.reports import json, junit
+from refattn.suite.findings import RENDERERS
+
+RENDERERS.update(json=json.render, junit=junit.render)

@@ -1,7 +1,4 @@
-"""Files that are written whole or not at all.
-
-May import: refattn.errors.
-"""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 

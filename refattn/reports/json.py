@@ -31,23 +31,20 @@ findings         one for each property and format:
   worst            the element with the largest share: quantity ("out", "lse", "dq", ...), index, actual, exact (to
                    float64), error, bound, ratio (error / bound), part (the largest part of the bound)
   case             the smallest failing problem: token (from which it can be made again) and description
-
-May import: refattn, refattn.inputs.cases, errors, judge, reports.schema.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import refattn
 from refattn.errors import InvalidValue
+from refattn.inputs import replay
+from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.reports import schema
 from refattn.suite.findings import Finding, Report, Verdict, Worst
-
-if TYPE_CHECKING:
-    from refattn.inputs.cases import AttentionCase, SoftmaxCase
 
 SCHEMA_VERSION = 1
 
@@ -188,7 +185,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "seconds": _number(finding.seconds),
         "replay": finding.replay,
         "worst": None if worst is None else _worst(worst),
-        "case": None if case is None else {"token": case.token(), "description": case.describe()},
+        "case": None if case is None else {"token": replay.token(case), "description": case.describe()},
     }
 
 
@@ -228,12 +225,10 @@ def _loaded_worst(entry: dict[str, Any]) -> Worst:
 
 
 def _loaded_case(token: str) -> AttentionCase | SoftmaxCase:
-    from refattn.inputs.cases import AttentionCase, SoftmaxCase
-
     try:
-        return AttentionCase.from_token(token)
+        return replay.case_of(token, AttentionCase)
     except InvalidValue:
-        return SoftmaxCase.from_token(token)
+        return replay.case_of(token, SoftmaxCase)
 
 
 def _number(value: float | None) -> float | str | None:

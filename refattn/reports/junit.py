@@ -2,7 +2,7 @@
 
 A property that fails is a failure, or an error when the kernel could not be judged; one that is not claimed, not run or
 replaced, and a failure that an xfails file expects, are skipped with the reason. Findings that do not gate pass and say
-so. May import: refattn.suite.findings.
+so.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Several reports on one kernel as one.
-
-May import: refattn.suite.findings.
-"""
+"""Several reports on one kernel as one."""
 
 from __future__ import annotations
 

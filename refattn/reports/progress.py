@@ -1,7 +1,4 @@
-"""What a person sees while a check runs: a bar on stderr, and the first violation the moment it is found.
-
-May import: rich, refattn.suite.findings, refattn.reports.terminal.
-"""
+"""What a person sees while a check runs: a bar on stderr, and the first violation the moment it is found."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Checks a decoded JSON document against a JSON Schema, of which it knows the few words that refattn's schema uses.
-
-May import: refattn.errors.
-"""
+"""Checks a decoded JSON document against a JSON Schema, of which it knows the few words that refattn's schema uses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A report for a person at a terminal: a table of what was checked, then each failure with its evidence.
 
-Colours follow NO_COLOR and disappear when the output is not a terminal. May import: rich, refattn.suite.findings.
+Colours follow NO_COLOR and disappear when the output is not a terminal.
 """
 
 from __future__ import annotations

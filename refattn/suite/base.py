@@ -1,7 +1,4 @@
-"""What a property is, what it is examined on, and what is observed.
-
-May import: numpy, refattn.adapters, arithmetic, blocks, bounds, cases, certificates, formats, judge, oracle, target.
-"""
+"""What a property is, what it is examined on, and what is observed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How far attention by block scales is from attention: per row, exactly, from the scales (proofs/block_scales.md).
-
-May import: numpy, refattn.numbers.arrays, blocks, errors, roundoff, spec, visibility, bounds.theorems, oracle.
-"""
+"""How far attention by block scales is from attention: per row, exactly, from the scales (proofs/block_scales.md)."""
 
 from __future__ import annotations
 

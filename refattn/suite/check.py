@@ -1,7 +1,4 @@
-"""Run properties on a target and report: what the command line, the pytest plugin and `refattn.check` share.
-
-May import: everything below it (properties, adapters, target, judge), never the front doors.
-"""
+"""Run properties on a target and report: what the command line, the pytest plugin and `refattn.check` share."""
 
 from __future__ import annotations
 
@@ -21,6 +18,8 @@ from refattn.adapters.target import Target
 from refattn.contract.arithmetic import Arithmetic
 from refattn.errors import InvalidType, InvalidValue
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
+from refattn.inputs.replay import case_of
+from refattn.inputs.replay import token as token_of
 from refattn.numbers import formats
 from refattn.numbers.formats import Format
 from refattn.suite import xfails as expectations
@@ -190,11 +189,11 @@ def finding_of(prop: Property, dtype: str, seen: Observation, gating: bool) -> F
 
 def replay_line(report: Report, name: str, case: AttentionCase | SoftmaxCase) -> str:
     """The command that looks at one case again, or at its property if the case is too long for a command line."""
-    if len(case.token()) > LONGEST_TOKEN:
+    if len(token_of(case)) > LONGEST_TOKEN:
         options = f"--dtype {case.format.name} --only {name} --profile {report.profile} --seed {report.seed}"
         options += "" if report.largest is None else f" --largest {report.largest}"
         return f"refattn check {report.target} --call {report.call} {options}"
-    return f"refattn replay {report.target} --call {report.call} --property {name} --case '{case.token()}'"
+    return f"refattn replay {report.target} --call {report.call} --property {name} --case '{token_of(case)}'"
 
 
 def replay(
@@ -213,8 +212,8 @@ def replay(
     Raises InvalidValue when the token or the property's name is of no use.
     """
     adapter = adapters.get(call)
-    kind = SoftmaxCase if adapter.quantity == "softmax" else AttentionCase
-    case = kind.from_token(token)
+    kind: Any = SoftmaxCase if adapter.quantity == "softmax" else AttentionCase
+    case: AttentionCase | SoftmaxCase = case_of(token, kind)
     approximates = adapter.approximation(kernel) is not None
     fallback = {"softmax": "softmax/values", "gradients": "gradients/search"}.get(adapter.quantity, "values/search")
     prop = _named(property or ("approximation/values" if approximates else fallback))

@@ -1,7 +1,4 @@
-"""Output + truth + budget -> how much of its bound each element used, and which is the worst.
-
-May import: numpy, refattn.bounds.budget, refattn.suite.findings, refattn.oracle.enclosure.
-"""
+"""Output + truth + budget -> how much of its bound each element used, and which is the worst."""
 
 from __future__ import annotations
 

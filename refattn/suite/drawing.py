@@ -1,7 +1,4 @@
-"""Which cases a property is examined on: seeded recipes of regimes, and Hypothesis strategies of the same.
-
-May import: refattn.inputs.cases, regimes, sources, spec, properties.base; hypothesis when a strategy is made.
-"""
+"""Which cases a property is examined on: seeded recipes of regimes, and Hypothesis strategies of the same."""
 
 from __future__ import annotations
 

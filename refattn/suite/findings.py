@@ -1,11 +1,9 @@
-"""What a check found: verdicts, findings, the report. Data only.
-
-May import: refattn.inputs.cases. The numbers come from refattn.suite.comparison and the properties.
-"""
+"""Verdicts, findings, the report: data only. The numbers come from refattn.suite.comparison and the properties."""
 
 from __future__ import annotations
 
 import builtins
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -116,12 +114,13 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON, schema `refattn.reports.json.SCHEMA_VERSION`."""
-        from refattn.reports import json
-
-        return json.render(self)
+        return RENDERERS["json"](self)
 
     def to_junit(self) -> str:
         """The report as JUnit XML, one test case per property and format."""
-        from refattn.reports import junit
+        return RENDERERS["junit"](self)
 
-        return junit.render(self)
+
+# What makes text of a report, by name. refattn.reports fills it when it is imported, as refattn.check and the commands
+# do: a report does not know how it is shown.
+RENDERERS: dict[str, Callable[[Report], str]] = {}

@@ -1,7 +1,4 @@
-"""One case: call the kernel, compare with truth and budget.
-
-May import: numpy, refattn.adapters.session, cases, comparison, judge, properties.base.
-"""
+"""One case: call the kernel, compare with truth and budget."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Generic inputs, continuous and independent, for statistics: patterns that make each kind of narrow rounding show.
-
-May import: numpy, refattn.inputs.cases, formats, spec, properties.base.
-"""
+"""Generic inputs, continuous and independent, for statistics: patterns that make each kind of narrow rounding show."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Examine a property on seeded cases and on cases that Hypothesis draws, and shrink what fails.
-
-May import: hypothesis, refattn.suite.base, refattn.inputs.cases.
-"""
+"""Examine a property on seeded cases and on cases that Hypothesis draws, and shrink what fails."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ Each line names a property, a format and the reason, for instance a link to the 
     backward/*           *        no gradients before version 2
 
 A property pattern is a shell pattern (*, ?, [...]); the format is a format's name or * for every one. The first line
-that matches counts. May import: refattn.errors, refattn.numbers.formats, refattn.suite.findings.
+that matches counts.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Each mutant (tests/mutants) is checked by refattn with fail_fast, and by three peers' criteria on the inputs that peers
 use (tests/mutants/peers.py). Honest variants must be accused by nobody. Exits with 1 if refattn accuses one or crashes;
-survivors are listed. May import: refattn, tests.mutants, rich.
+survivors are listed.
 """
 
 from __future__ import annotations

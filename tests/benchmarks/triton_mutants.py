@@ -1,17 +1,15 @@
-"""Which faults of the Triton kernels (tests/support/gpu/kernel_mutants.py) a tolerance of 1e-2 sees, beside their property.
+"""Which faults of Triton kernels (tests/support/gpu/kernel_mutants.py) a tolerance of 1e-2 sees, beside their property.
 
     python -m tests.benchmarks.triton_mutants
 
 Outputs and gradients on ordinary inputs, a typical use of the feature included, held to the exact ones by
 |actual - exact| <= 1e-2 + 1e-2 |exact|, which is what most projects' tests ask of half precision. That the properties
-see every fault is tested in tests/gpu/test_kernel_mutants.py. May import: refattn, refattn_gpu, tests.mutants and
-tests/gpu.
+see every fault is tested in tests/gpu/test_kernel_mutants.py.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from typing import Any
 import numpy as np
 
 os.environ["TRITON_INTERPRET"] = "1"
-sys.path.insert(0, str(Path(__file__).parents[1] / "gpu"))
 
 PEER = 1e-2
 

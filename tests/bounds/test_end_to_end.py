@@ -11,6 +11,7 @@ import pytest
 
 import refattn
 from refattn import cli
+from refattn.inputs import replay
 from refattn.reports import json as report_json
 from refattn.suite import check as suite
 from refattn.suite.findings import Verdict
@@ -63,7 +64,7 @@ def test_a_wrong_kernel_is_found_and_its_replay_line_finds_it_again(
     assert cli.main(innocent) == 0
     (finding,) = report_json.load((kernels / "r.json").read_text()).findings
     assert finding.case is not None
-    assert finding.case.token() in command
+    assert replay.token(finding.case) in command
 
 
 @pytest.mark.usefixtures("kernels")

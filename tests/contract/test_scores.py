@@ -1,4 +1,4 @@
-"""refattn.contract.scores: every query once, only the keys that it sees, and exact scores where the numbers are integers."""
+"""refattn.contract.scores: every query once, only the keys that it sees, and exact scores of integers."""
 
 from __future__ import annotations
 

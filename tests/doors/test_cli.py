@@ -13,16 +13,17 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-import refattn
+import refattn.suite.check
 from refattn import cli, options
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidValue
+from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase
 from refattn.numbers.formats import bf16
 from refattn.suite.findings import Finding, Report, Verdict
 
 ONE = np.ones((1, 1, 1, 1))
-TOKEN = AttentionCase(ONE, ONE, ONE, AttentionSpec(), bf16).token()
+TOKEN = replay.token(AttentionCase(ONE, ONE, ONE, AttentionSpec(), bf16))
 
 
 class Engine:
@@ -60,7 +61,7 @@ class Engine:
 
     def replay(self, kernel: Any, call: str, token: str, name: str | None, **rest: Any) -> Finding:
         self.calls.append({"kernel": kernel, "call": call, "token": token, "property": name, **rest})
-        AttentionCase.from_token(token)
+        replay.case_of(token, AttentionCase)
         return self.findings[0]
 
 
@@ -69,7 +70,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     """The stand-in, and a module `kernels` with kernels to name."""
     fake = Engine()
     monkeypatch.setitem(sys.modules, "refattn.suite.check", fake)
-    monkeypatch.setattr(refattn, "suite", fake, raising=False)
+    monkeypatch.setattr(refattn.suite, "check", fake)
     (tmp_path / "kernels.py").write_text("def good(q, k, v, *, spec):\n    return v\nnumber = 7\n")
     (tmp_path / "broken.py").write_text("import no_such_library\n")
     monkeypatch.chdir(tmp_path)
@@ -257,7 +258,7 @@ def test_quiet_prints_one_line_for_a_kernel_that_conforms(engine: Engine, capsys
 
 
 def test_replay_runs_one_case_and_shows_it(engine: Engine, capsys: Capture) -> None:
-    case = AttentionCase.from_token(TOKEN)
+    case = replay.case_of(TOKEN, AttentionCase)
     engine.findings = [failing(case=case)]
     code, out, err = run(capsys, "replay", "kernels:good", "--case", TOKEN, "--property", "values/generic")
     assert (code, err) == (1, "")

@@ -5,21 +5,23 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from refattn import cli
+from refattn.adapters import interpreting
 from refattn.contract.spec import AttentionSpec
+from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase
 from refattn.numbers.formats import bf16
 from refattn.suite import check as suite
 from refattn.suite.findings import Finding, Report, Verdict
 
 ONE = np.ones((1, 1, 1, 1))
-TOKEN = AttentionCase(ONE, ONE, ONE, AttentionSpec(), bf16).token()
+TOKEN = replay.token(AttentionCase(ONE, ONE, ONE, AttentionSpec(), bf16))
 Capture = pytest.CaptureFixture[str]
 
 
@@ -40,10 +42,8 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return kernel
 
     interpreter.active, interpreter.in_any_thread = active, in_any_thread  # type: ignore[attr-defined]
-    package = ModuleType("refattn_gpu")
-    package.interpreter = interpreter  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "refattn_gpu", package)
-    monkeypatch.setitem(sys.modules, "refattn_interpreter", interpreter)
+    offered = [SimpleNamespace(load=lambda: interpreter)]
+    monkeypatch.setattr(interpreting.metadata, "entry_points", lambda **_: offered)
 
     def kernel(q: Any, k: Any, v: Any, *, spec: Any) -> Any:
         del q, k, spec
@@ -90,10 +90,10 @@ def test_a_replay_is_interpreted_alike(events: list[str], monkeypatch: pytest.Mo
 
 
 def test_a_missing_package_is_named_in_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    monkeypatch.setitem(sys.modules, "refattn_gpu", None)
+    monkeypatch.setattr(interpreting.metadata, "entry_points", lambda **_: [])
     assert cli.main(["check", "kernels:good", "--triton-cpu"]) == cli.NO_TARGET
     out, err = capsys.readouterr()
-    message = "refattn_gpu is not installed: expected the package that `pip install refattn[triton]` brings"
+    message = "no interpreter of Triton kernels is installed: expected `pip install refattn[triton]`"
     assert (out, err) == ("", f"refattn: {message}\n")
 
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-import refattn
+import refattn.suite.check
 from refattn.reports import json as report_json
 
 # pytester forgets every module that is imported first inside of an inner run, and a second copy of refattn's classes
 # would meet the first in later tests: so these are imported before.
-for _name in ("adapters", "assertions", "cases", "cli", "conformance.session", "loading", "suite"):
+for _name in ("adapters.loading", "assertions", "inputs.replay", "cli", "conformance.session", "suite.check"):
     importlib.import_module(f"refattn.{_name}")
 
 ENGINE = """
 import sys, types
-import refattn
+import refattn.suite
 from refattn.suite.findings import Finding, Report, Verdict
 
 VERDICTS = {
@@ -62,7 +62,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.syspathinsert()
     monkeypatch.setenv("PYTHONPATH", str(Path(refattn.__file__).parent.parent))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    monkeypatch.setattr(refattn, "suite", None, raising=False)
+    monkeypatch.setattr(refattn.suite, "check", refattn.suite.check)
     return pytester
 
 

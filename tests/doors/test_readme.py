@@ -19,7 +19,7 @@ from typing import NamedTuple
 import pytest
 from extras import skip_without
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE_NAME = re.compile(r"\A# ([\w/]+\.\w+)\n")

@@ -19,10 +19,11 @@ torch = needed("torch")
 skip_without("triton")
 
 import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.dense.differentiation import DifferentiableAttention, DifferentiableSoftmax, differentiable_attention
+from refattn_gpu.dense.differentiation import DifferentiableAttention, differentiable_attention  # noqa: E402
 from refattn_gpu.dense.forward import Attention  # noqa: E402
 from refattn_gpu.launching.arguments import Tiling  # noqa: E402
 from refattn_gpu.launching.numerics import Numerics  # noqa: E402
+from refattn_gpu.row_softmax.differentiation import DifferentiableSoftmax  # noqa: E402
 from refattn_gpu.row_softmax.rows import Softmax, logsumexp  # noqa: E402
 
 # Of tiny tiles, so that short sequences take several.

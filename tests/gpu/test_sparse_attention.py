@@ -19,7 +19,7 @@ tl = triton.language
 import refattn_interpreter as interpreter  # noqa: E402
 from refattn_gpu.launching.arguments import Tiling  # noqa: E402
 from refattn_gpu.sparse import launch as sparse_launch  # noqa: E402
-from refattn_gpu.sparse import order as sparse_order
+from refattn_gpu.sparse import order as sparse_order  # noqa: E402
 from refattn_gpu.sparse.attention import SparseAttention  # noqa: E402
 from tests.support.gpu.sparse_cases import (  # noqa: E402
     BOTH,

@@ -18,7 +18,7 @@ skip_without("triton")
 import refattn_interpreter as interpreter  # noqa: E402
 from refattn_gpu import sparse_attention  # noqa: E402
 from refattn_gpu.sparse import attention as sparse  # noqa: E402
-from tests.support.gpu.sparse_cases import (
+from tests.support.gpu.sparse_cases import (  # noqa: E402
     BOTH,
     HASHED,
     HEADS,

@@ -10,6 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from refattn.contract.spec import AttentionSpec, SoftmaxSpec
 from refattn.errors import InvalidType, InvalidValue
+from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.inputs.tokens import same_bits
 from refattn.numbers import formats
@@ -49,7 +50,7 @@ def cases(draw):
 
 @given(cases())
 def test_a_token_gives_back_the_same_case_bit_for_bit(case):
-    restored = AttentionCase.from_token(case.token())
+    restored = replay.case_of(replay.token(case), AttentionCase)
     assert restored.same_as(case)
     for name, array in case.arrays().items():
         assert same_bits(array, restored.arrays()[name])
@@ -62,7 +63,7 @@ def test_a_softmax_token_gives_back_the_same_case(drawn, data):
     format, x = drawn
     spec = SoftmaxSpec(axis=data.draw(st.sampled_from([-2, -1, 0, 1])), kind="logsumexp", empty_rows="zero")
     case = SoftmaxCase(x, spec, format)
-    restored = SoftmaxCase.from_token(case.token())
+    restored = replay.case_of(replay.token(case), SoftmaxCase)
     assert restored.same_as(case)
     assert restored.spec == spec
     assert same_bits(restored.x, x)
@@ -98,7 +99,7 @@ def test_a_small_token_fits_in_a_command_line():
 def test_rubbish_is_refused_by_name(text):
     for kind in (AttentionCase, SoftmaxCase):
         with pytest.raises(InvalidValue, match=r"token|recipe|regime"):
-            kind.from_token(text)
+            replay.case_of(text, kind)
 
 
 @given(st.data())
@@ -107,17 +108,17 @@ def test_a_damaged_token_is_refused(data):
     at = data.draw(st.integers(1, len(token) - 1))
     for damaged in (token[:at], token + "AAAA", "s" + token[1:]):
         with pytest.raises(InvalidValue, match="token"):
-            AttentionCase.from_token(damaged)
+            replay.case_of(damaged, AttentionCase)
 
 
 def test_a_token_of_the_other_kind_is_refused():
     softmax = SoftmaxCase(np.zeros(3), SoftmaxSpec(), formats.fp32)
     with pytest.raises(InvalidValue, match="not an attention case's"):
-        AttentionCase.from_token(softmax.token())
+        replay.case_of(replay.token(softmax), AttentionCase)
     with pytest.raises(InvalidValue, match="holds no case"):
-        AttentionCase.from_token("a" + softmax.token()[1:])
+        replay.case_of("a" + replay.token(softmax)[1:], AttentionCase)
     with pytest.raises(InvalidType, match="token is int"):
-        AttentionCase.from_token(3)
+        replay.case_of(3, AttentionCase)
 
 
 @pytest.mark.parametrize("name", ["q", "k", "v", "do"])

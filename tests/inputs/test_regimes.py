@@ -12,7 +12,7 @@ import pytest
 
 from refattn.contract.spec import AttentionSpec, Shape
 from refattn.errors import InvalidValue
-from refattn.inputs import regimes
+from refattn.inputs import regimes, replay
 from refattn.inputs.cases import AttentionCase
 from refattn.inputs.regimes import EVERY_CLAIM, Limits, Recipe
 from refattn.inputs.sources import SeededSource
@@ -130,13 +130,13 @@ def test_a_recipe_makes_the_same_case_again_from_its_line():
 
 def test_a_large_case_travels_as_its_recipe_and_a_changed_one_as_its_numbers():
     case = Recipe("generic/x1", formats.bf16, features=frozenset({"causal"}), limits=LARGE).case()
-    assert case.token() == "recipe:" + case.recipe
-    assert AttentionCase.from_token(case.token()).same_as(case)
+    assert replay.token(case) == "recipe:" + case.recipe
+    assert replay.case_of(replay.token(case), AttentionCase).same_as(case)
     changed = case.replace(v=-case.v)
     assert changed.recipe is None
-    assert AttentionCase.from_token(changed.token()).same_as(changed)
+    assert replay.case_of(replay.token(changed), AttentionCase).same_as(changed)
     lying = changed.replace(recipe=case.recipe)
-    assert AttentionCase.from_token(lying.token()).same_as(changed)
+    assert replay.case_of(replay.token(lying), AttentionCase).same_as(changed)
 
 
 @pytest.mark.parametrize(

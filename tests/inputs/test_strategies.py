@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from refattn.contract.spec import Shape, SoftmaxSpec
 from refattn.contract.visibility import visible
 from refattn.errors import InvalidValue
-from refattn.inputs import regimes, strategies
+from refattn.inputs import regimes, replay, strategies
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.inputs.regimes import EVERY_CLAIM, Limits
 from refattn.inputs.sources import DrawnSource, SeededSource
@@ -53,7 +53,7 @@ def test_a_fault_of_masking_shrinks_to_one_feature_and_a_key_or_two():
     assert case.shape.queries * case.shape.keys <= 4
     assert len(regimes.claimed_features(case.spec)) <= 2
     assert len(case.describe()) < 400
-    assert len(case.token()) < 120
+    assert len(replay.token(case)) < 120
 
 
 def test_a_fault_of_two_features_shrinks_to_these_two():
@@ -94,7 +94,7 @@ def test_drawn_cases_obey_the_claims_and_limits(data, format, claims, upstream):
     assert shape.heads <= 4
     assert (case.do is not None) == upstream
     assert (case.dlse is not None) == (upstream and "lse" in claims)
-    assert AttentionCase.from_token(case.token()).same_as(case)
+    assert replay.case_of(replay.token(case), AttentionCase).same_as(case)
 
 
 @given(strategies.softmax_cases("bf16", spec=SoftmaxSpec(axis=1, kind="logsumexp"), kinds=("value", "nan", "empty")))
@@ -102,7 +102,7 @@ def test_drawn_softmax_cases_have_the_spec_asked_for(case):
     assert case.spec == SoftmaxSpec(axis=1, kind="logsumexp")
     assert case.x.ndim >= 2
     assert case.x.shape[1] <= 40
-    assert SoftmaxCase.from_token(case.token()).same_as(case)
+    assert replay.case_of(replay.token(case), SoftmaxCase).same_as(case)
 
 
 @given(st.data())
@@ -178,7 +178,7 @@ def test_seeded_cases_depend_on_nothing_but_their_arguments():
 def test_seeded_softmax_cases_carry_their_recipes():
     limits = Limits(length=64, long=300)
     for case in strategies.seeded_softmax_cases("fp16", spec=SoftmaxSpec(axis=0), limits=limits):
-        assert SoftmaxCase.from_token("recipe:" + case.recipe).same_as(case)
+        assert replay.case_of("recipe:" + case.recipe, SoftmaxCase).same_as(case)
 
 
 @pytest.mark.parametrize(

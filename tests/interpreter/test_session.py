@@ -42,7 +42,7 @@ def test_the_table_of_contents() -> None:
 
 @pytest.mark.parametrize("missing", ["triton", "torch"])
 def test_what_is_missing_is_named(missing: str) -> None:
-    code = f"import sys; sys.modules[{missing!r}] = None\nfrom refattn_gpu import interpreter\ninterpreter.install()"
+    code = f"import sys; sys.modules[{missing!r}] = None\nimport refattn_interpreter\nrefattn_interpreter.install()"
     done = python(code)
     message = f"refattn.errors.MissingExtra: {missing} is not installed: expected `pip install refattn[triton]`"
     if missing == "torch":
@@ -151,7 +151,7 @@ class TestWithTriton:
         assert torch.cuda.is_available is before
 
     def test_triton_that_compiles_is_refused(self) -> None:
-        done = python("import triton\nfrom refattn_gpu import interpreter\ninterpreter.install()")
+        done = python("import triton\nimport refattn_interpreter\nrefattn_interpreter.install()")
         assert done.stderr.strip().splitlines()[-1] == (
             "refattn.errors.InvalidValue: triton was imported without TRITON_INTERPRET=1: expected it to be set before "
             "triton is imported, as `refattn check --triton-cpu` does"
@@ -159,7 +159,7 @@ class TestWithTriton:
 
     def test_the_environment_is_set_for_the_import_and_put_back(self) -> None:
         code = (
-            "import os\nfrom refattn_gpu import interpreter\n"
+            "import os\nimport refattn_interpreter as interpreter\n"
             "with interpreter.active():\n    print(os.environ['TRITON_INTERPRET'])\n"
             "print(os.environ.get('TRITON_INTERPRET'))"
         )

@@ -1,7 +1,7 @@
 """Faults that real attention kernels had, planted one at a time in the project's own models, and honest variants.
 
 A checker earns trust by what it refuses. Each module of this package holds one family of faults; importing the package
-registers them all. May import: refattn.models, adapters, cases, arithmetic, formats, spec, visibility.
+registers them all.
 """
 
 from tests.mutants import (

@@ -1,7 +1,4 @@
-"""Faults in the exponential: relative errors and polynomials that nobody declares, and where the argument is rounded.
-
-May import: numpy, refattn.models; tests.mutants.registry, .samples.
-"""
+"""Faults in the exponential: relative errors and polynomials that nobody declares, and roundings of its argument."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Faults of the backward pass, under an honest forward pass.
-
-May import: numpy, refattn.models, formats, visibility; tests.mutants.registry, .samples.
-"""
+"""Faults of the backward pass, under an honest forward pass."""
 
 from __future__ import annotations
 

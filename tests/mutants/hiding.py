@@ -1,7 +1,4 @@
-"""Faults in what is hidden: causal masks, windows, masked rows, ragged tails, dropped keys, poison behind a mask.
-
-May import: numpy, refattn.models, formats, visibility; tests.mutants.registry, .samples.
-"""
+"""Faults in what is hidden: causal masks, windows, masked rows, ragged tails, dropped keys, poison behind a mask."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Honest variants, which a checker must not accuse: other tiles, orders, exponentials and formats, all declared.
-
-May import: refattn.models, arithmetic; tests.mutants.registry, .softmaxes.
-"""
+"""Honest variants, which a checker must not accuse: other tiles, orders, exponentials and formats, all declared."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Faults in the returned log-sum-exp, beside a right output.
-
-May import: numpy, refattn.models; tests.mutants.registry, .samples.
-"""
+"""Faults in the returned log-sum-exp, beside a right output."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Faults in the running state of the online softmax: the maximum and its guards, rescales, the row sum, sinks.
-
-May import: numpy, refattn.models; tests.mutants.registry, .samples.
-"""
+"""Faults in the running state of the online softmax: the maximum and its guards, rescales, the row sum, sinks."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 Normal inputs, several shapes (ragged, with unlike numbers of queries and keys, long), three seeds, each feature that
 the kernel claims alone and with causal: a diligent test, and one element of one output out of tolerance is enough.
 The reference is computed in float64, the same-precision baseline as flash-attention's attention_ref does it.
-
-May import: numpy, refattn.adapters, cases, formats, spec, visibility; tests.mutants.registry, .samples.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Faults of precision: narrower or biased roundings than the kernel declares, after the scores.
-
-May import: numpy, refattn.models, formats; tests.mutants.registry, .samples.
-"""
+"""Faults of precision: narrower or biased roundings than the kernel declares, after the scores."""
 
 from __future__ import annotations
 

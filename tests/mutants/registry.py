@@ -1,7 +1,4 @@
-"""What a mutant is, and the decorators that register one: a function that replaces one method of an honest model.
-
-May import: refattn.adapters, cases, models; tests.mutants.samples.
-"""
+"""What a mutant is, and the decorators that register one: a function that replaces one method of an honest model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Ordinary inputs: normal q, k, v, and a typical use of each feature. What a peer's test would draw.
-
-May import: numpy, refattn.inputs.cases, formats, spec.
-"""
+"""Ordinary inputs: normal q, k, v, and a typical use of each feature. What a peer's test would draw."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Faults in the scores: scale, softcap, bias, ALiBi, the product Q K^T.
-
-May import: numpy, refattn.models, formats; tests.mutants.registry, .samples.
-"""
+"""Faults in the scores: scale, softcap, bias, ALiBi, the product Q K^T."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Faults of softmax, log-softmax and log-sum-exp kernels.
-
-May import: numpy, refattn.models, formats, arithmetic; tests.mutants.registry, .samples.
-"""
+"""Faults of softmax, log-softmax and log-sum-exp kernels."""
 
 from __future__ import annotations
 

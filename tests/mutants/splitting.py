@@ -1,7 +1,4 @@
-"""Faults of split keys: what a split writes to scratch memory, and how the parts are combined.
-
-May import: numpy, refattn.models; tests.mutants.registry, .samples.
-"""
+"""Faults of split keys: what a split writes to scratch memory, and how the parts are combined."""
 
 from __future__ import annotations
 

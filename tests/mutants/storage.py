@@ -1,7 +1,4 @@
-"""Faults of stored keys: grouped heads, pages, packed documents, dropped keys and buckets, strides of V.
-
-May import: numpy, refattn.models, visibility; tests.mutants.registry, .samples.
-"""
+"""Faults of stored keys: grouped heads, pages, packed documents, dropped keys and buckets, strides of V."""
 
 from __future__ import annotations
 

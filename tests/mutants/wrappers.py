@@ -1,7 +1,4 @@
-"""Faults around a right kernel: caches, inputs overwritten, layouts, races, lengths of zero.
-
-May import: numpy, refattn.models; tests.mutants.registry, .samples.
-"""
+"""Faults around a right kernel: caches, inputs overwritten, layouts, races, lengths of zero."""
 
 from __future__ import annotations
 

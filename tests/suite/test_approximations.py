@@ -10,6 +10,7 @@ import pytest
 import tests.support.faulty_approximations as faulty
 from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidType, InvalidValue
+from refattn.inputs import replay
 from refattn.models import TiledAttention
 from refattn.suite import check as suite
 from refattn.suite.findings import Report, Verdict
@@ -113,7 +114,7 @@ def test_exact_kernels_are_not_asked_for_scales() -> None:
 def test_a_case_of_another_kind_of_kernel_is_not_replayed() -> None:
     (finding,) = checked(faulty.boundary_off_by_one(), "approximation/values").findings
     assert finding.case is not None
-    token = finding.case.token()
+    token = replay.token(finding.case)
     assert suite.replay(faulty.boundary_off_by_one(), "native", token).property == "approximation/values"
     with pytest.raises(InvalidValue, match=r"the kernel does not declare an approximation: expected another one$"):
         suite.replay(TiledAttention(), "native", token, property="approximation/values")

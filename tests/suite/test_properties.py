@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.suite import check as suite
 from refattn.suite.findings import Finding, Verdict
@@ -40,7 +41,7 @@ def test_a_planted_fault_is_found_and_its_case_replays(name: str) -> None:
 
 def assert_replays(prop: Property, fault: Fault, finding: Finding) -> None:
     assert finding.case is not None
-    token = finding.case.token()
+    token = replay.token(finding.case)
     assert finding.replay is not None
     assert token in finding.replay
     assert prop.name in finding.replay

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.suite import check as suite
 from refattn.suite.base import NOTHING
@@ -165,5 +166,5 @@ def test_a_simple_fault_shrinks_to_a_tiny_case(name: str) -> None:
     # Numbers that a person can read: most are zeros, and the others are short.
     digits = [len(f"{abs(x):g}") for array in arrays for x in np.ravel(array)]
     assert max(digits) <= 7, case.describe()
-    finding = suite.replay(fault.make(), fault.call, case.token(), property=name, claims=fault.all_claims)
+    finding = suite.replay(fault.make(), fault.call, replay.token(case), property=name, claims=fault.all_claims)
     assert finding.verdict is Verdict.VIOLATES

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from refattn.contract.arithmetic import Arithmetic, Stage
+from refattn.inputs import replay
 from refattn.models import TiledAttention
 from refattn.numbers import formats
 from refattn.suite import check as suite
@@ -68,7 +69,7 @@ def test_a_suspicious_case_replays(name: str) -> None:
     fault = FAULTS[name]
     finding = examined(name, fault.make())
     assert finding.case is not None
-    token = finding.case.token()
+    token = replay.token(finding.case)
     for kernel, verdict in ((fault.make(), finding.verdict), (fault.honest(), Verdict.CONFORMS)):
         again = suite.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
         assert again.verdict is verdict, again.message

@@ -12,6 +12,7 @@ import pytest
 import refattn
 from refattn.contract.arithmetic import Arithmetic
 from refattn.errors import InvalidType, InvalidValue, RefattnError
+from refattn.inputs import replay
 from refattn.models import TiledAttention, tiled_attention
 from refattn.suite import check as suite
 from refattn.suite.findings import Finding, Report, Verdict
@@ -268,7 +269,7 @@ def test_a_finding_replays_from_its_line() -> None:
     (finding,) = report.findings
     assert finding.case is not None
     assert finding.replay is not None
-    token = finding.case.token()
+    token = replay.token(finding.case)
     assert finding.replay.endswith(f"--property values/features --case '{token}'")
     again = suite.replay(wrong_on_causal, "native", token, "values/features")
     assert (again.verdict, again.message, again.worst) == (finding.verdict, finding.message, finding.worst)
@@ -280,7 +281,7 @@ def test_a_finding_replays_from_its_line() -> None:
 def test_a_replay_of_what_was_no_case_is_refused() -> None:
     with pytest.raises(InvalidValue, match="token"):
         suite.replay(honest, "native", "no token")
-    token = check(wrong_on_causal, only="values/features").findings[0].case.token()
+    token = replay.token(check(wrong_on_causal, only="values/features").findings[0].case)
     with pytest.raises(InvalidValue, match="property is 'values/none': expected one of values/needles"):
         suite.replay(honest, "native", token, "values/none")
     with pytest.raises(InvalidValue, match="expected a softmax case's"):

@@ -28,7 +28,7 @@ from refattn.oracle.extended import radii
 
 # Higham's lemma, for the oracle: no bound is made of it. What is claimed, or infinity: no formula.
 OF_NO_BOUND = {"gamma", "claimed_in_range"}
-PROOFS = Path(__file__).parent.parent / "proofs"
+PROOFS = Path(__file__).parents[2] / "proofs"
 MODULES = [roundoff, radii] + [
     importlib.import_module(f"{theorems.__name__}.{found.name}") for found in pkgutil.iter_modules(theorems.__path__)
 ]

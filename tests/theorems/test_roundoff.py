@@ -1,4 +1,4 @@
-"""The error factors of refattn/numbers/roundoff.py: no errors beyond them, and errors that reach them (proofs/README.md)."""
+"""The factors of refattn/numbers/roundoff.py: no errors beyond them, and errors that reach them (proofs/README.md)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ A line for each configuration and target: registers of a thread, bytes of shared
 or if the forward pass's 16-bit products are not formed by the target's matrix unit. A part of the lines is committed as
 gpu/compiled.txt, which --write writes and --check compares.
 A family of kernels gives its configurations in a module of its own here, and `configurations` lists them all.
-Not under TRITON_INTERPRET. May import: triton, torch, refattn, refattn_gpu.{arguments,backward,kernels,sparse_launch}.
+Not under TRITON_INTERPRET.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of what the compiler makes of every kernel, as a command. May import: refattn_gpu.ahead_of_time."""
+"""The table of what the compiler makes of every kernel, as a command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The configurations of attention's forward and backward pass.
-
-May import: torch, refattn, refattn_gpu.{arguments,backward,kernels}.
-"""
+"""The configurations of attention's forward and backward pass."""
 
 from __future__ import annotations
 

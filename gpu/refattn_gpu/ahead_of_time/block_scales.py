@@ -1,4 +1,4 @@
-"""The configurations of softmax per block of keys. May import: refattn_gpu.{arguments,kernels}."""
+"""The configurations of softmax per block of keys."""
 
 from __future__ import annotations
 

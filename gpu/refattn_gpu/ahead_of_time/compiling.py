@@ -1,6 +1,6 @@
 """Compile one configuration for a GPU that this machine need not have, and say what it takes of it.
 
-Not under TRITON_INTERPRET. May import: triton, refattn.errors, refattn_gpu.ahead_of_time.configuration.
+Not under TRITON_INTERPRET.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is compiled: one kernel with its compile-time constants. May import: nothing of the rest."""
+"""What is compiled: one kernel with its compile-time constants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configurations of decoding. May import: refattn_gpu.{arguments,kernels}."""
+"""The configurations of decoding."""
 
 from __future__ import annotations
 

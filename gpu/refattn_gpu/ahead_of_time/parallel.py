@@ -1,7 +1,4 @@
-"""Compile many configurations at once, in processes of their own.
-
-May import: refattn_gpu.ahead_of_time.
-"""
+"""Compile many configurations at once, in processes of their own."""
 
 from __future__ import annotations
 

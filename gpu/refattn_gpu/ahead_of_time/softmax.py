@@ -1,4 +1,4 @@
-"""The configurations of softmax of rows, and of its gradient. May import: refattn_gpu.kernels."""
+"""The configurations of softmax of rows, and of its gradient."""
 
 from __future__ import annotations
 

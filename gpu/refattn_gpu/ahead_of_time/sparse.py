@@ -1,7 +1,4 @@
-"""The configurations of sparse attention, forward and backward.
-
-May import: torch, refattn, refattn_gpu.{ahead_of_time.configuration,arguments,kernels,sparse_launch}.
-"""
+"""The configurations of sparse attention, forward and backward."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 It holds the head dimension that is used most, for each target, and more of it for sm_90; all of the configurations take
 too long for every change. Figures are those of one release of Triton, which the first line names.
-May import: triton, refattn.errors, refattn_gpu.ahead_of_time.{compiling,configuration}.
 """
 
 from __future__ import annotations

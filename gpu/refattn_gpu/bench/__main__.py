@@ -1,7 +1,6 @@
 """The command line.
 
 Exit codes: 0 all rows that were begun were measured; 1 a kernel or a timed call is wrong; 2 bad usage, or no GPU.
-May import: refattn.errors, refattn_gpu.{interpreter,placement}, refattn_gpu.bench.
 """
 
 from __future__ import annotations
@@ -64,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         try:
             if options.interpret:
-                import refattn_interpreter as interpreter
+                from refattn.adapters.interpreting import interpreted
 
-                stack.enter_context(interpreter.active())
+                stack.enter_context(interpreted())
             return benchmark(options, given, stack)
         except ModuleNotFoundError as error:
             print(f"{error.name} is not installed: expected `pip install refattn[triton]`", file=sys.stderr)

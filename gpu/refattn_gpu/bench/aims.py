@@ -1,7 +1,4 @@
-"""What the kernels are to reach on an H100 or H200, and how far they are.
-
-May import: refattn_gpu.bench.{results,sparse}.
-"""
+"""What the kernels are to reach on an H100 or H200, and how far they are."""
 
 from __future__ import annotations
 

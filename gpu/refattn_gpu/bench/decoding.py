@@ -1,7 +1,7 @@
 """Decoding against the bandwidth of this machine's memory, which a copy shows in the same run.
 
 Work is bytes: keys and values read once, queries read and the output written once; for a copy, what it reads and what
-it writes. May import: torch, refattn, refattn_gpu, refattn_gpu.bench.{inputs,judging,row}.
+it writes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 A batch holds 16384 tokens of 2048 columns, as the papers on FlashAttention have it. Work is 4 B H Nq Nk D operations on
 floating-point numbers forward, half of that if causal, and 2.5 times as many backward (five products of matrices, not
 two).
-May import: torch, refattn, refattn_gpu, refattn_gpu.bench.{inputs,judging,rivals,row}.
 """
 
 from __future__ import annotations

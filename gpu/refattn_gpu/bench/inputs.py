@@ -1,4 +1,4 @@
-"""The inputs of problems: the same numbers whenever they are drawn. May import: torch."""
+"""The inputs of problems: the same numbers whenever they are drawn."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 Rows are independent, so that some of a long problem are a small one (refattn.select_rows); gradients of all keys are
 judged under an upstream gradient that is 0 but for these rows, as the others then add exact zeros to every sum.
-May import: numpy, torch, refattn.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What the figures were measured on: device, driver, clocks, versions, and which sources of the kernels.
-
-May import: torch, triton, refattn.
-"""
+"""What the figures were measured on: device, driver, clocks, versions, and which sources of the kernels."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from typing import Any
 import torch
 
 PACKAGE = Path(__file__).resolve().parents[1]
+BESIDE_LAUNCHES = ("ahead_of_time", "bench")
 # Of nvidia-smi; all are only read.
 READINGS = ("driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem", "power.limit", "pstate")
 LIBRARIES = ("refattn", "torch", "triton", "numpy")
@@ -73,7 +71,9 @@ def sources(commit: str | None = None) -> dict[str, str | None]:
 def digest() -> str:
     """A digest of the files that launches are made of."""
     found = hashlib.sha256()
-    for path in sorted([*PACKAGE.glob("*.py"), *PACKAGE.glob("kernels/*.py")]):
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.relative_to(PACKAGE).parts[0] in BESIDE_LAUNCHES:
+            continue
         found.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()[:16]
 

@@ -19,8 +19,6 @@ rows        a list, one entry a row:
   entries   by contender: "ms" (median), "low_ms", "high_ms" (quantiles 0.2 and 0.8), "samples", "rate" (in the row's
             unit); or "unavailable" and torch's reason
   ratios    by rival: our rate divided by theirs
-
-May import: refattn.errors.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""torch's scaled_dot_product_attention, one backend at a time. May import: torch, refattn_gpu.bench.row."""
+"""torch's scaled_dot_product_attention, one backend at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What is timed: a problem, who solves it, and how much work it is.
-
-May import: nothing of refattn_gpu.
-"""
+"""What is timed: a problem, who solves it, and how much work it is."""
 
 from __future__ import annotations
 

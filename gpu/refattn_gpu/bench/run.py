@@ -1,7 +1,4 @@
-"""The run: checks first, then rows in the order of their importance, until all are done or the time is over.
-
-May import: torch, refattn_gpu.bench.{decoding,dense,inputs,judging,results,row,softmax,sparse,suite,timing}.
-"""
+"""The run: checks first, then rows in the order of their importance, until all are done or the time is over."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Softmax of rows, forward and backward, against torch.softmax. Work is bytes: each array read or written once.
-
-May import: torch, refattn, refattn_gpu, refattn_gpu.bench.{inputs,judging,row}.
-"""
+"""Softmax of rows, forward and backward, against torch.softmax. Work is bytes: each array read or written once."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 As Pagliardini et al. (2023) measured it: 4 sequences, 48 heads of 64 columns, random buckets of queries and keys, or
 random queries and keys dropped. All that belongs to a call is timed: putting the tokens in order, and back. Work is
 that of the dense problem, so that the ratio of rates is that of times.
-May import: torch, refattn, refattn_gpu, refattn_gpu.bench.{dense,inputs,judging,rivals,row}.
 """
 
 from __future__ import annotations

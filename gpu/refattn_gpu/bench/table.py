@@ -3,7 +3,6 @@
     python -m refattn_gpu.bench.table [--all] [FILE ...]
 
 Without files, those of gpu/results in the source tree; of each device the newest. --all prints every row.
-May import: refattn.errors, refattn_gpu.bench.{aims,results,row,run}.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How long a call takes on a GPU: the median of many, each with a cold cache, by the device's own events.
-
-May import: torch, triton, refattn_gpu.bench.row.
-"""
+"""How long a call takes on a GPU: the median of many, each with a cold cache, by the device's own events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A torch.profiler trace of the rows' own calls. May import: torch, refattn_gpu.bench.row."""
+"""A torch.profiler trace of the rows' own calls."""
 
 from __future__ import annotations
 

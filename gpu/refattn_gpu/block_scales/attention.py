@@ -1,7 +1,4 @@
-"""Softmax per block of keys times given scales, on torch tensors by refattn_gpu's Triton kernels.
-
-May import: torch, triton, refattn, refattn_gpu.{arguments,forward,kernels,placement}.
-"""
+"""Softmax per block of keys times given scales, on torch tensors by refattn_gpu's Triton kernels."""
 
 from __future__ import annotations
 

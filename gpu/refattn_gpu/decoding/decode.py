@@ -1,7 +1,4 @@
-"""Attention of few queries to many keys, contiguous or in pages, by refattn_gpu's Triton kernels.
-
-May import: numpy, torch, triton, refattn, refattn_gpu.{arguments,kernels,numerics,placement}.
-"""
+"""Attention of few queries to many keys, contiguous or in pages, by refattn_gpu's Triton kernels."""
 
 from __future__ import annotations
 

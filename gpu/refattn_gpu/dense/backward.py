@@ -1,7 +1,4 @@
-"""The launches of the backward pass.
-
-May import: torch, triton, refattn, refattn_gpu.{arguments,kernels,numerics,sequences,tilings}.
-"""
+"""The launches of the backward pass."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Attention on torch tensors by refattn_gpu's Triton kernels.
-
-May import: torch, triton, refattn, refattn_gpu.{arguments,backward,kernels,numerics,placement,sequences,tilings}.
-"""
+"""Attention on torch tensors by refattn_gpu's Triton kernels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Sequences of different lengths, packed one after another along the axis of tokens.
-
-May import: torch, refattn.errors.
-"""
+"""Sequences of different lengths, packed one after another along the axis of tokens."""
 
 from __future__ import annotations
 

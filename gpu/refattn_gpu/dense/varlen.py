@@ -1,7 +1,4 @@
-"""Attention of packed sequences of different lengths, by the kernels of refattn_gpu.attention.
-
-May import: torch, refattn, refattn_gpu.{arguments,backward,forward,numerics,placement,sequences}.
-"""
+"""Attention of packed sequences of different lengths, by the kernels of refattn_gpu.attention."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Triton kernels, one a file, and the pieces that they share. May import: triton."""
+"""Triton kernels, one a file, and the pieces that they share."""

@@ -1,6 +1,6 @@
 """Delta of the backward pass: what the softmax's gradient subtracts in every row.
 
-Dao et al., FlashAttention (2022), appendix B.4. May import: triton, refattn_gpu.kernels.
+Dao et al., FlashAttention (2022), appendix B.4.
 """
 
 from __future__ import annotations

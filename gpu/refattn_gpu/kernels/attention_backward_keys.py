@@ -2,7 +2,6 @@
 
 Dao et al., FlashAttention (2022), appendix B.4. A program alone writes its keys, so that nothing is added atomically.
 Scores are computed transposed, keys along the first axis, so that weights enter their products as they are.
-May import: triton, refattn_gpu.kernels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """dQ, and what dbias and dsinks add up: one program for each tile of queries of a head, over the tiles of keys.
 
 Tiles of which every query sees every key come first, without masks; then those at the edges of what is seen.
-Dao et al., FlashAttention (2022), appendix B.4. May import: triton, refattn_gpu.kernels.
+Dao et al., FlashAttention (2022), appendix B.4.
 """
 
 from __future__ import annotations

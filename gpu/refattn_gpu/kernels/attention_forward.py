@@ -1,7 +1,7 @@
 """The forward pass of attention: one program for each tile of queries of one head, online over tiles of keys.
 
 Tiles of which every query sees every key come first, without masks; then those at the edges of what is seen.
-Milakov and Gimelshein (2018); Dao et al., FlashAttention (2022). May import: triton, refattn_gpu.kernels.
+Milakov and Gimelshein (2018); Dao et al., FlashAttention (2022).
 """
 
 from __future__ import annotations

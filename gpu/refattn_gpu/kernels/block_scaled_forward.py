@@ -1,7 +1,7 @@
 """Softmax over each block of keys times a given scale: one program for each tile of queries of one head.
 
 The scales exp(LSE_i - LSE) of the blocks' log-sum-exps make this attention (proofs/block_scales.md). A block of which a
-query sees nothing has no softmax: it adds nothing, whatever its scale. May import: triton, refattn_gpu.kernels.
+query sees nothing has no softmax: it adds nothing, whatever its scale.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The union of parts of the keys, from their outputs and log-sum-exps. May import: triton, refattn_gpu.kernels."""
+"""The union of parts of the keys, from their outputs and log-sum-exps."""
 
 from __future__ import annotations
 

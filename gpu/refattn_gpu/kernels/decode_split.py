@@ -1,7 +1,7 @@
 """Attention of few queries to one part of the keys: one program for each part, key-value head and tile of its queries.
 
 The query heads that share a key-value head are packed into the rows of one tile, so that keys are read once for all of
-them. Dao et al., Flash-Decoding (2023); Kwon et al., PagedAttention (2023). May import: triton, refattn_gpu.kernels.
+them. Dao et al., Flash-Decoding (2023); Kwon et al., PagedAttention (2023).
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 LOG2_E takes nats to powers of two, and LN_2 takes them back.
 
-The polynomials are those of refattn.models.exp2. Zadouri et al., FlashAttention-4 (2026). May import: triton,
-refattn.models.exp2.
+The polynomials are those of refattn.models.exp2. Zadouri et al., FlashAttention-4 (2026).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The state of online softmax in base 2, as device functions: (m, normaliser, acc), the last two in units of 2^m.
 
-Milakov and Gimelshein (2018). A tile of keys raises m, weighs itself, and is added to acc. May import: triton,
-refattn_gpu.kernels.
+Milakov and Gimelshein (2018). A tile of keys raises m, weighs itself, and is added to acc.
 """
 
 from __future__ import annotations

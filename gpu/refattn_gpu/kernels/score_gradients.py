@@ -1,7 +1,4 @@
-"""The weights of a tile and the gradients of its scores, as device functions, for both kernels of the backward pass.
-
-May import: triton, refattn_gpu.kernels.
-"""
+"""The weights of a tile and the gradients of its scores, as device functions, for both kernels of the backward pass."""
 
 from __future__ import annotations
 

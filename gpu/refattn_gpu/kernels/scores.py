@@ -1,7 +1,6 @@
 """The scores of a tile in base 2 and which of them are visible, as device functions, for both passes of attention.
 
-The backward pass recomputes them by the same operations, so that its weights are those of the forward pass. May import:
-triton, refattn_gpu.kernels.
+The backward pass recomputes them by the same operations, so that its weights are those of the forward pass.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The gradient of softmax and log-softmax from their result and its gradient, of rows of any length.
-
-May import: triton, refattn_gpu.kernels.
-"""
+"""The gradient of softmax and log-softmax from their result and its gradient, of rows of any length."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Softmax, log-softmax and log-sum-exp of rows of any length: their statistics in one pass, online over tiles.
 
-Milakov and Gimelshein (2018). May import: triton, refattn_gpu.kernels.
+Milakov and Gimelshein (2018).
 """
 
 from __future__ import annotations

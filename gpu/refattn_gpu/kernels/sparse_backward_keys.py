@@ -1,8 +1,7 @@
 """dK and dV of sparse attention: one program for each tile of ordered keys of a query head, over the queries it spans.
 
 Dao et al., FlashAttention (2022), appendix B.4; Pagliardini et al. (2023), whose kernel adds up dQ between its tiles
-of keys and so takes them one after the other. Here a program alone writes its keys. May import: triton,
-refattn_gpu.kernels.
+of keys and so takes them one after the other. Here a program alone writes its keys.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """dQ of sparse attention: one program for each tile of ordered queries, over the keys that they span.
 
-Dao et al., FlashAttention (2022), appendix B.4; Pagliardini et al. (2023). May import: triton, refattn_gpu.kernels.
+Dao et al., FlashAttention (2022), appendix B.4; Pagliardini et al. (2023).
 """
 
 from __future__ import annotations

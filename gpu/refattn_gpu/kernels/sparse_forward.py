@@ -1,7 +1,6 @@
 """The forward pass of sparse attention: one program for each tile of ordered queries, over the keys that they span.
 
-Pagliardini et al., Faster Causal Attention Over Large Sequences Through Sparse Flash Attention (2023). May import:
-triton, refattn_gpu.kernels.
+Pagliardini et al., Faster Causal Attention Over Large Sequences Through Sparse Flash Attention (2023).
 """
 
 from __future__ import annotations

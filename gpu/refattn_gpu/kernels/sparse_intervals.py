@@ -1,7 +1,4 @@
-"""Visibility among ordered tokens, as device functions: each query sees an interval of the keys, and vice versa.
-
-May import: triton, refattn_gpu.kernels.
-"""
+"""Visibility among ordered tokens, as device functions: each query sees an interval of the keys, and vice versa."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NaN and infinities of an operand of a product with weights, as device functions. May import: triton."""
+"""NaN and infinities of an operand of a product with weights, as device functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums along one axis in an order that is always the same. May import: triton."""
+"""Sums along one axis in an order that is always the same."""
 
 from __future__ import annotations
 

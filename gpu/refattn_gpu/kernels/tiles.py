@@ -1,4 +1,4 @@
-"""Which tile of which sequence a program takes, and loads of tiles, as device functions. May import: triton."""
+"""Which tile of which sequence a program takes, and loads of tiles, as device functions."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Which keys a query sees, and which tiles of keys a tile of queries sees or is seen by, as device functions.
 
-The integer predicates of refattn.contract.visibility, on aligned positions: an index of a query plus the alignment, and an index
-of a key. A position sees from `back` before it to `ahead` after it, where these are limits. Of a query on the axis of
-keys they are the window's left and right, and of a key on the axis of queries its right and left. May import: triton.
+The integer predicates of refattn.contract.visibility, on aligned positions: an index of a query plus the alignment, and
+an index of a key. A position sees from `back` before it to `ahead` after it, where these are limits. Of a query on the
+axis of keys they are the window's left and right, and of a key on the axis of queries its right and left.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What refattn_gpu's kernels take: checked tensors, and the spec's features as tensors and numbers.
-
-May import: numpy, torch, refattn, refattn_gpu.launching.placement.
-"""
+"""What refattn_gpu's kernels take: checked tensors, and the spec's features as tensors and numbers."""
 
 from __future__ import annotations
 

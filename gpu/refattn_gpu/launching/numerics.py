@@ -1,7 +1,4 @@
-"""The options of the attention kernels that change their arithmetic, what they then declare, and the reverse.
-
-May import: refattn.
-"""
+"""The options of the attention kernels that change their arithmetic, what they then declare, and the reverse."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Where kernels run: on a GPU if they were compiled, on the processor if they are interpreted.
-
-May import: torch, triton, refattn.errors, refattn_gpu.kernels.
-"""
+"""Where kernels run: on a GPU if they were compiled, on the processor if they are interpreted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The refusal of second derivatives of kernels that have gradients of their own. May import: torch, refattn.errors."""
+"""The refusal of second derivatives of kernels that have gradients of their own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tilings that suit a problem: which fit the shared memory of the GPUs that the kernels are compiled for, and are fast.
-
-May import: torch, refattn, refattn_gpu.launching.arguments.
-"""
+"""Tilings that suit a problem: fast ones that fit the shared memory of the GPUs that the kernels are compiled for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Softmax, log-softmax and log-sum-exp of torch tensors along an axis, by refattn_gpu's Triton kernels.
-
-May import: torch, triton, refattn, refattn_gpu.kernels, refattn_gpu.launching.placement.
-"""
+"""Softmax, log-softmax and log-sum-exp of torch tensors along an axis, by refattn_gpu's Triton kernels."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What sparse attention takes: checked tensors of bucket ids and of kept tokens, and specs with them.
-
-May import: numpy, torch, refattn, refattn_gpu.{arguments,sparse_order}.
-"""
+"""What sparse attention takes: checked tensors of bucket ids and of kept tokens, and specs with them."""
 
 from __future__ import annotations
 

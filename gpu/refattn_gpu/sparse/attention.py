@@ -1,7 +1,7 @@
 """Dynamic sparse attention by refattn_gpu's Triton kernels: within hash buckets, and among kept queries and keys.
 
 Pagliardini, Paliotta, Jaggi and Fleuret, Faster Causal Attention Over Large Sequences Through Sparse Flash Attention
-(2023). May import: torch, refattn, refattn_gpu.{arguments,forward,placement,sparse_*}.
+(2023).
 """
 
 from __future__ import annotations

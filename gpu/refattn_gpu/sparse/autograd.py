@@ -1,7 +1,4 @@
-"""Sparse attention as a differentiable function of torch.
-
-May import: torch, refattn_gpu.{second_derivatives,sparse_launch}.
-"""
+"""Sparse attention as a differentiable function of torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The launches of sparse attention, forward and backward, on checked tensors and an order of them.
-
-May import: torch, triton, refattn.contract.spec, refattn_gpu.{arguments,backward,kernels,sparse_order,tilings}.
-"""
+"""The launches of sparse attention, forward and backward, on checked tensors and an order of them."""
 
 from __future__ import annotations
 

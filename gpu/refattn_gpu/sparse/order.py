@@ -2,7 +2,7 @@
 
 Pagliardini et al. (2023) sort by hash bucket and move kept tokens to the front, and the kernel compares bucket ids and
 positions. Here both are settled before the kernel: keys lie sorted by (bucket, position), so that the keys of a query's
-bucket, and those of them that causality leaves, lie next to each other. May import: torch, refattn.contract.spec.
+bucket, and those of them that causality leaves, lie next to each other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The command line. May import: torch, refattn_interpreter, refattn_gpu.launching.placement."""
+"""The command line."""
 
 from __future__ import annotations
 
@@ -82,10 +82,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Triton 3.10 stops contracting a * b + c of its own accord; what its predecessors do is compared.
     os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
     import torch
+    import triton
 
-    from refattn_gpu.launching.placement import compiled
+    from refattn_interpreter.compare import kernels
 
-    if not (compiled() and torch.cuda.is_available()):
+    if not (isinstance(kernels.binary, triton.JITFunction) and torch.cuda.is_available()):
         print("this machine has no GPU that torch and Triton can use: expected one to compare with", file=sys.stderr)
         return UNUSABLE
     from refattn_interpreter.compare.operations import operations

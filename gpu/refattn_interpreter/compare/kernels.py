@@ -1,7 +1,4 @@
-"""Small Triton kernels, one for each thing that the interpreter must get right; each runs as one program.
-
-May import: triton.
-"""
+"""Small Triton kernels, one for each thing that the interpreter must get right; each runs as one program."""
 
 from __future__ import annotations
 

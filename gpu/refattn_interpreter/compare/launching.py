@@ -1,4 +1,4 @@
-"""One program of a kernel on whole arrays. May import: numpy, torch, refattn_interpreter.compare.numbers."""
+"""One program of a kernel on whole arrays."""
 
 from __future__ import annotations
 

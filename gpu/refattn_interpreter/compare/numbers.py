@@ -1,4 +1,4 @@
-"""Numbers to try operations on. May import: numpy, ml_dtypes."""
+"""Numbers to try operations on."""
 
 from __future__ import annotations
 

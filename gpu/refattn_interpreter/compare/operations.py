@@ -1,7 +1,6 @@
 """What is compared: kernels of one operation each, and their inputs.
 
 Importing this module defines the kernels: under TRITON_INTERPRET they are interpreted, and compiled otherwise.
-May import: numpy, refattn_interpreter.compare.
 """
 
 from __future__ import annotations

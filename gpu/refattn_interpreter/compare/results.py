@@ -1,7 +1,4 @@
-"""What operations gave, by name, in a file or not, and how two of such differ.
-
-May import: numpy, ml_dtypes, refattn_interpreter.compare.numbers.
-"""
+"""What operations gave, by name, in a file or not, and how two of such differ."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What other scales do to a softmax over blocks, block i weighted by exp(LSE_i - LSE) (proofs/block_scales.md; theories
 BlockScales, BlockScalesUniversal, SplitsPerturbation).
 
-A difference is that of a scale that a kernel uses and the exact one, a number a block. May import: refattn.numbers.roundoff.
+A difference is that of a scale that a kernel uses and the exact one, a number a block.
 """
 
 from __future__ import annotations

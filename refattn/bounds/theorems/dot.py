@@ -1,4 +1,4 @@
-"""Error of a dot product (proofs/scores.md; theory Dot). May import: refattn.numbers.roundoff."""
+"""Error of a dot product (proofs/scores.md; theory Dot)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 """Errors of the exponential and of its argument (proofs/exponential.md, exp2_polynomials.md; theories Argument,
-ArgumentSchedule, Exponential). May import: refattn.numbers.roundoff.
+ArgumentSchedule, Exponential).
 
 Arguments' errors are in nats, and cover the rescales after a key's own exponential. distance is m - s for the last
 reference m, plus twice what references may be stale by, plus twice what scores and reference are off by; shift is the

@@ -1,7 +1,4 @@
-"""Constants of binary formats, and what casts lose (proofs/formats.md, proofs/casts.md; theories Formats, Cast).
-
-May import: refattn.numbers.formats, refattn.numbers.roundoff.
-"""
+"""Constants of binary formats, and what casts lose (proofs/formats.md, proofs/casts.md; theories Formats, Cast)."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def format_max_finite(top: Any, top_exponent: Any) -> Any:
 
 
 def max_finite_of(precision: Any, emin: Any) -> Any:
-    """The largest finite number of the format of refattn/numbers/formats.py that has this precision and smallest exponent."""
+    """The largest finite number of the format in refattn/numbers/formats.py of this precision and smallest exponent."""
     (found,) = (f for f in formats.ALL if (f.precision, f.emin) == (precision, emin))
     return Fraction(found.max_finite) if isinstance(precision, Fraction) else found.max_finite
 

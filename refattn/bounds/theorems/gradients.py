@@ -1,5 +1,5 @@
 """Errors of the backward pass, one step after the other (proofs/gradients.md; theories GradientWeights, GradientScores,
-GradientSoftcap, GradientTotals, composed in GradientEndToEnd). May import: refattn.numbers.roundoff.
+GradientSoftcap, GradientTotals, composed in GradientEndToEnd).
 """
 
 from __future__ import annotations

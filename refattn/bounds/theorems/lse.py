@@ -1,4 +1,4 @@
-"""Error of a log-sum-exp m + log l (proofs/log_sum_exp.md; theory LogSumExp). May import: refattn.numbers.roundoff."""
+"""Error of a log-sum-exp m + log l (proofs/log_sum_exp.md; theory LogSumExp)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The normaliser's relative error (proofs/softmax.md; theories Normaliser, Hull). May import: refattn.numbers.roundoff."""
+"""The normaliser's relative error (proofs/softmax.md; theories Normaliser, Hull)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Errors of a weighted mean that is computed as a quotient (proofs/output.md; theories Output*, Hull*).
-
-May import: refattn.numbers.roundoff.
-"""
+"""Errors of a weighted mean that is computed as a quotient (proofs/output.md; theories Output*, Hull*)."""
 
 from __future__ import annotations
 

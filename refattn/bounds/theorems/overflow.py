@@ -1,5 +1,5 @@
 """What partial results can grow to, on the way to a bounded one (proofs/overflow.md; theories Overflow, OverflowScore,
-OverflowSchedule). Below a format's largest number nothing overflows. May import: numpy, refattn.numbers.roundoff.
+OverflowSchedule). Below a format's largest number nothing overflows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Costs of adding up weights in any order (proofs/summation.md; theories Schedule*, Gibbs*).
 
 A row has n = `keys` visible keys, and a sink perhaps, in a kernel that changes its reference after a key at most
-`changes` times. Costs are log-errors. May import: refattn.numbers.roundoff.
+`changes` times. Costs are log-errors.
 """
 
 from __future__ import annotations

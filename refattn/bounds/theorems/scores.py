@@ -1,4 +1,4 @@
-"""Errors of scores, step by step (proofs/scores.md; theory Scores). May import: refattn.numbers.roundoff, dot.
+"""Errors of scores, step by step (proofs/scores.md; theory Scores).
 
 In all of them `constant` is the relative error of a number that the kernel holds (scale, cap, slope, bias), unit that
 of one rounding, lost what a result loses where it underflows or is flushed to zero; sizes are those of exact numbers.

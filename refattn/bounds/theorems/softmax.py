@@ -1,7 +1,4 @@
-"""Errors of softmax, log-softmax and log-sum-exp along an axis (proofs/softmax.md; theory Softmax).
-
-May import: refattn.numbers.roundoff, refattn.bounds.theorems.lse.
-"""
+"""Errors of softmax, log-softmax and log-sum-exp along an axis (proofs/softmax.md; theory Softmax)."""
 
 from __future__ import annotations
 

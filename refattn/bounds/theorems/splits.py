@@ -2,7 +2,7 @@
 SplitsLost).
 
 A part returns its output and s = m + ln l. Its normaliser's own error cancels between the two: what remains is how s is
-rounded, and how the weight exp(s - reference) is computed. May import: refattn.numbers.roundoff.
+rounded, and how the weight exp(s - reference) is computed.
 """
 
 from __future__ import annotations

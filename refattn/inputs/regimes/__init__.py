@@ -1,7 +1,7 @@
 """Regimes: named ways of making the inputs that break kernels, each used for seeded and for drawn cases alike.
 
 regimes.ALL and regimes.SOFTMAX hold them all; `make_case` makes a case of one, from a Source; a `Recipe` is a seeded
-case in one line. May import: refattn.inputs.cases, errors, formats, sources, spec, visibility.
+case in one line.
 """
 
 from refattn.inputs.regimes.making import make_case, make_softmax_case, with_upstream

@@ -1,7 +1,4 @@
-"""How regimes make numbers: values of the format, keys whose scores are chosen, values that say whose they are.
-
-May import: numpy, refattn.numbers.formats, sources, spec.
-"""
+"""How regimes make numbers: values of the format, keys whose scores are chosen, values that say whose they are."""
 
 from __future__ import annotations
 

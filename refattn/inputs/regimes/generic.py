@@ -1,7 +1,4 @@
-"""Continuous, independent inputs: nothing special, which is what a statistical verdict wants.
-
-May import: refattn.inputs.regimes.
-"""
+"""Continuous, independent inputs: nothing special, which is what a statistical verdict wants."""
 
 from __future__ import annotations
 

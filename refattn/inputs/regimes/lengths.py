@@ -1,7 +1,4 @@
-"""Sizes: lengths about a tile, one query, no key, head dimensions and groups that are not powers of two, long rows.
-
-May import: numpy, refattn.inputs.regimes.
-"""
+"""Sizes: lengths about a tile, one query, no key, head dimensions and groups that are not powers of two, long rows."""
 
 from __future__ import annotations
 

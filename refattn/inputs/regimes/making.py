@@ -1,7 +1,4 @@
-"""From a regime to a case: sizes and features drawn, inputs built, upstream gradients added.
-
-May import: refattn.inputs.cases, formats, sources, spec; refattn.inputs.regimes.
-"""
+"""From a regime to a case: sizes and features drawn, inputs built, upstream gradients added."""
 
 from __future__ import annotations
 

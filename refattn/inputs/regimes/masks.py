@@ -1,7 +1,4 @@
-"""Who sees whom: padding, bands, empty rows, windows, documents, pages, buckets, dropped keys.
-
-May import: numpy, refattn.inputs.regimes.
-"""
+"""Who sees whom: padding, bands, empty rows, windows, documents, pages, buckets, dropped keys."""
 
 from __future__ import annotations
 

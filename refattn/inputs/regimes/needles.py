@@ -1,6 +1,6 @@
 """One key that dominates: the output then is one row of V, and being one key off is a large error.
 
-V spells the index of each key (building.identifying_values). May import: numpy, refattn.inputs.regimes.
+V spells the index of each key (building.identifying_values).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A seeded case in one line: all that went into it, from which it is made again.
 
 "needle/first,format=bf16,seed=3,claims=causal+ragged,length=64" is a recipe; what is left out has its default.
-May import: numpy, refattn.inputs.cases, errors, formats, sources, spec; refattn.inputs.regimes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What a regime is: a named way of making the inputs of a case, and what it asks of the kernel.
-
-May import: numpy, refattn.inputs.cases, formats, sources, spec; refattn.inputs.regimes.sizes.
-"""
+"""What a regime is: a named way of making the inputs of a case, and what it asks of the kernel."""
 
 from __future__ import annotations
 

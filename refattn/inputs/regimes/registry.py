@@ -1,7 +1,4 @@
-"""Every regime, simplest first, and finding one by its name.
-
-May import: refattn.errors; refattn.inputs.regimes.
-"""
+"""Every regime, simplest first, and finding one by its name."""
 
 from __future__ import annotations
 

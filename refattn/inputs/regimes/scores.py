@@ -1,7 +1,4 @@
-"""Row maxima and where they stand: what an online softmax gets wrong.
-
-May import: numpy, refattn.inputs.regimes.
-"""
+"""Row maxima and where they stand: what an online softmax gets wrong."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""How large a case is: limits, and drawing sizes within them that a kernel's claims allow.
-
-May import: refattn.errors, sources, spec.
-"""
+"""How large a case is: limits, and drawing sizes within them that a kernel's claims allow."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Regimes of softmax: rows of numbers.
-
-May import: numpy, refattn.numbers.formats, sources; refattn.inputs.regimes.
-"""
+"""Regimes of softmax: rows of numbers."""
 
 from __future__ import annotations
 

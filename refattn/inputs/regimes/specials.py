@@ -2,7 +2,6 @@
 
 A key that no row sees may hold anything and must change no bit: finite garbage there ("garbage/...") is an ordinary
 case, NaN and infinities ("poison/...") are of a kind of their own, because 0 * NaN leaks in most kernels.
-May import: numpy, refattn.numbers.formats; refattn.inputs.regimes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Drawing what a kernel is asked to compute: specs of the features that it claims, one, two or several at a time.
 
 Every array of a spec is representable in fp32, and the bias in the format of the inputs, so that an adapter converts it
-exactly. May import: numpy, refattn.numbers.formats, sources, spec, visibility; refattn.inputs.regimes.sizes.
+exactly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What is added to or done to the scores: softcap, bias, sinks, ALiBi, a given scale.
-
-May import: numpy, refattn.numbers.formats; refattn.inputs.regimes.
-"""
+"""What is added to or done to the scores: softcap, bias, sinks, ALiBi, a given scale."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Equal scores, and values whose weighted sum is known or delicate.
-
-May import: numpy, refattn.inputs.regimes.
-"""
+"""Equal scores, and values whose weighted sum is known or delicate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The methods, by name. May import: refattn.learned.methods.*, torch, refattn.contract.block_scales, errors."""
+"""The methods, by name."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a method is: where one layer's scales come from, and how it learns them.
-
-May import: torch, refattn.contract.block_scales, refattn.learned.rows, scales.
-"""
+"""What a method is: where one layer's scales come from, and how it learns them."""
 
 from __future__ import annotations
 

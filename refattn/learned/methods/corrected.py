@@ -1,7 +1,4 @@
-"""Moments with a small learned correction: what a normal distribution gets wrong of each head's keys.
-
-May import: torch, refattn.contract.block_scales, refattn.learned.rows, scales, methods.base, methods.moments.
-"""
+"""Moments with a small learned correction: what a normal distribution gets wrong of each head's keys."""
 
 from __future__ import annotations
 

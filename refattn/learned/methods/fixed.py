@@ -1,7 +1,4 @@
-"""Methods with nothing to learn: the exact scales, and no scales at all.
-
-May import: torch, refattn.learned.rows, scales, methods.base.
-"""
+"""Methods with nothing to learn: the exact scales, and no scales at all."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Scales predicted from summaries of each block's keys: number, mean and covariance of each of a few groups of them.
-
-May import: numpy, torch, scipy, refattn.contract.block_scales, errors, refattn.learned.rows, scales, methods.base.
-"""
+"""Scales predicted from summaries of each block's keys: number, mean and covariance of each of a few groups of them."""
 
 from __future__ import annotations
 

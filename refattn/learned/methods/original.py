@@ -1,7 +1,4 @@
-"""The published method: lnairGT, Learned-Flash-Attention (2024), with its leak of keys to come, and without.
-
-May import: torch, refattn.contract.block_scales, errors, refattn.learned.rows, scales, methods.base, methods.static.
-"""
+"""The published method: lnairGT, Learned-Flash-Attention (2024), with its leak of keys to come, and without."""
 
 from __future__ import annotations
 

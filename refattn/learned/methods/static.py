@@ -1,7 +1,4 @@
-"""Scales that depend on the position of the query and nothing else: a table for each head, normalised, without leak.
-
-May import: torch, refattn.contract.block_scales, errors, refattn.learned.rows, scales, methods.base.
-"""
+"""Scales that depend on the position of the query and nothing else: a table for each head, normalised, without leak."""
 
 from __future__ import annotations
 

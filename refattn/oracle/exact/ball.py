@@ -1,8 +1,7 @@
 """Rung 3 of the ladder: Arb's balls (python-flint), at any precision.
 
 Every operation encloses its own error, so nothing here needs a proof of its own: too few bits give a wide ball, never a
-wrong one. Inputs are finite float64 arrays. May import: numpy, flint, refattn.errors, refattn.contract.spec,
-refattn.contract.visibility, refattn.oracle.exact.dyadic, .enclosure, .truth.
+wrong one. Inputs are finite float64 arrays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rung 3 of the ladder for gradients: Arb's balls, at any precision.
-
-May import: numpy, flint, refattn.contract.spec, refattn.oracle.exact.ball, .enclosure, .truth.
-"""
+"""Rung 3 of the ladder for gradients: Arb's balls, at any precision."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Results are object arrays of mpmath numbers. The working precision grows with th
 `bits` = b an output errs by at most 2**-b of the largest |v| (times 1 / (1 - dropout)), a log_softmax or log-sum-exp by
 2**-b, a softmax by 2**-b of itself, and a gradient by 2**-b of the sum of the absolute values of the products that it
 adds up. NaN and infinities take mpmath's course through the formula, which is IEEE 754's; only the
-log-sum-exp of an infinite maximum is that maximum. May import: numpy, mpmath, refattn.contract.spec, refattn.contract.visibility.
+log-sum-exp of an infinite maximum is that maximum.
 """
 
 from __future__ import annotations

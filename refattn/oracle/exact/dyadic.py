@@ -1,7 +1,4 @@
-"""Numbers man * 2**exp in Python's integers, and their exact rounding to a format.
-
-May import: numpy, refattn.numbers.formats.
-"""
+"""Numbers man * 2**exp in Python's integers, and their exact rounding to a format."""
 
 from __future__ import annotations
 

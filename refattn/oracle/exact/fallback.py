@@ -1,7 +1,6 @@
 """The definition as a rung, for want of python-flint: the same functions as `ball` and `ball_gradients`, but slow.
 
-The radii are the errors that the definition promises. May import: numpy, mpmath, refattn.contract.spec,
-refattn.oracle.exact.definition, .dyadic, .enclosure, .magnitudes, .truth.
+The radii are the errors that the definition promises.
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 Products of slices are exact in float64 (refattn.oracle.extended.slices), so that three things err: the exponential
 (refattn.oracle.extended.words), what the slices leave out, and the last word of sums and products of three words.
-May import: numpy, threadpoolctl, refattn.errors, refattn.contract.scores, refattn.contract.spec, refattn.contract.visibility, and
-refattn.oracle.enclosure, .loops, .radii, .slices, .truth, .weighted_sums, .words.
 """
 
 from __future__ import annotations

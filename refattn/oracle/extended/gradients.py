@@ -1,8 +1,4 @@
-"""Rung 2 of the ladder for gradients: some 100 bits with a proved radius, blockwise over the queries.
-
-May import: numpy, mpmath, refattn.numbers.roundoff, refattn.contract.scores, refattn.contract.spec, refattn.oracle.enclosure, .extended, .loops,
-.radii, .slices, .truth, .weighted_sums, .words.
-"""
+"""Rung 2 of the ladder for gradients: some 100 bits with a proved radius, blockwise over the queries."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The loops of rung 2 over scores, weights and their sums, in two or three words, compiled by Numba.
 
-Every function releases the interpreter's lock, so that blocks of rows run side by side. May import: numpy, numba,
-refattn.oracle.extended.words.
+Every function releases the interpreter's lock, so that blocks of rows run side by side.
 """
 
 from __future__ import annotations

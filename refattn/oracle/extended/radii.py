@@ -1,7 +1,5 @@
 """Radii of what rung 2 computes, of floats, arrays and exact Fractions (proofs/extended_precision.md; theories Extended
 and ExtendedGradients).
-
-May import: refattn.numbers.roundoff.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Row i is sum_a slices[a][i] + rest[i]; slice a holds multiples of 2^(exponent - bits (a + 1)), of size at most
 2^(exponent - bits a). A BLAS may add up products of slices in any order, fused or not: every partial sum is a multiple
-of one power of two and at most 2^53 of them. May import: numpy.
+of one power of two and at most 2^53 of them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Rung 2 of the ladder for softmax: some 100 bits of every element, with a proved radius.
-
-May import: numpy, refattn.contract.spec, refattn.oracle.enclosure, .extended, .loops, .radii, .weighted_sums, .words.
-"""
+"""Rung 2 of the ladder for softmax: some 100 bits of every element, with a proved radius."""
 
 from __future__ import annotations
 

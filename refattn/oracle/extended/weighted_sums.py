@@ -1,7 +1,4 @@
-"""Sums of weights times values without an error: weights and values in slices, whose products float64 adds up exactly.
-
-May import: numpy, refattn.oracle.extended.loops, .slices.
-"""
+"""Sums of weights times values without an error: float64 adds up the products of their slices exactly."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Numbers as unevaluated sums of two or three float64 words, for loops that Numba compiles, and their exponential.
 
 Sums and products of two words are exact (Knuth; Dekker; a fused multiply-add gives a product's error), barring overflow
-and underflow, which the callers keep away. May import: numpy, mpmath, numba, llvmlite.
+and underflow, which the callers keep away.
 """
 
 from __future__ import annotations

@@ -4,8 +4,6 @@ One code for NumPy arrays and for torch tensors, which are worked on where they 
 what comes out is NumPy's. Every bound below counts roundings to nearest (u = 2**-53) in any order of summation. What it
 takes for granted of a library and a device, and what of that is looked at before first use, stands in
 refattn.oracle.float64.platform: exp, log and tanh err by at most 4 ulps, or more where they were seen to be worse.
-May import: numpy, refattn.numbers.arrays, refattn.numbers.roundoff, refattn.contract.scores, refattn.contract.spec, refattn.oracle.enclosure, .platform,
-.truth.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Rung 1 of the ladder for gradients: float64 with a proved radius, blockwise over the queries.
 
-NumPy arrays and torch tensors alike, as refattn.oracle.float64.forward. May import: numpy, refattn.numbers.arrays, refattn.numbers.roundoff,
-refattn.contract.scores, refattn.contract.spec, refattn.oracle.enclosure, .float64, .platform, .truth.
+NumPy arrays and torch tensors alike, as refattn.oracle.float64.forward.
 """
 
 from __future__ import annotations

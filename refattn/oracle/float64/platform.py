@@ -18,8 +18,6 @@ rounding; at a sum; at cuBLAS's variable; and at each function against mpmath, o
 their worst: next to 0, at multiples of ln 2 / 64 and of ln 2 and halfway between these, and up to the ends of the
 range. A function that errs by more than half of what is allowed there is taken to err by twice as much as was seen, and
 the radii grow by themselves. That is evidence and not proof: a library may take another path for other sizes.
-
-May import: numpy, mpmath, refattn.numbers.arrays, refattn.errors.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ is then NaN at every visible pair, since delta = sum_j P dP is: so are its dq, t
 dbias and dsinks. dv is reached by NaN in a weight (every column) or in do (that column). Infinities travel the same
 way, but what they make of an element is not settled here: its radius is infinite. An invisible pair has no influence,
 whatever it holds.
-May import: numpy, refattn.numbers.arrays, refattn.contract.spec, refattn.contract.visibility, refattn.oracle.enclosure, .specials, .truth.
 """
 
 from __future__ import annotations

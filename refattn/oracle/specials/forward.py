@@ -11,8 +11,7 @@ The reading, for a visible pair (i, j):
   weight gives that infinity, both infinities NaN, and an infinity of weight 0 (score -inf, or dropped out) NaN.
 - A sink of NaN makes every row of its head that sees a key NaN, and all their log-sum-exps.
 
-An invisible pair has no influence whatever it holds. Tensors that hold such numbers are read in NumPy. May import:
-numpy, refattn.numbers.arrays, refattn.contract.spec, refattn.contract.visibility, refattn.oracle.enclosure, .truth.
+An invisible pair has no influence whatever it holds. Tensors that hold such numbers are read in NumPy.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """A kernel that approximates attention by block scales, judged by the scales that it says it used.
 
-Given those, what it must return is known exactly, and so is how far that is from attention (refattn.suite.certificates): the
-rounding budget of the declared arithmetic is all that may come on top. May import: numpy, refattn.adapters.memory,
-.session, blocks, bounds, cases, certificates, comparison, formats, judge, oracle, arithmetic, roundoff,
-properties.base, .drawing, .judging, .search, .visibility.
+Given those, what it must return is known exactly, and so is how far that is from attention
+(refattn.suite.certificates): the rounding budget of the declared arithmetic is all that may come on top.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""dQ, dK, dV, dbias and dsinks lie within their certified bounds.
-
-May import: refattn.suite.base, .drawing, .judging, .search.
-"""
+"""dQ, dK, dV, dbias and dsinks lie within their certified bounds."""
 
 from __future__ import annotations
 

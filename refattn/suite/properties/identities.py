@@ -1,8 +1,4 @@
-"""Identities between the outputs of one kernel: parts of the keys combine to the whole, rows of dS add up to 0.
-
-May import: numpy, refattn.adapters.session, bounds.budget, cases, comparison, oracle.enclosure, properties.base,
-.drawing, .judging, .search.
-"""
+"""Identities between the outputs of one kernel: parts of the keys combine to the whole, rows of dS add up to 0."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Relations between two calls: the kernel is run on a derived case and held to the truth of the original one.
-
-May import: numpy, refattn.adapters.session, bounds.budget, cases, comparison, properties.base, .drawing, .judging,
-.search.
-"""
+"""Relations between two calls: the kernel is run on a derived case and held to the truth of the original one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a call may read, write and remember. (That inputs stay untouched is checked on every call.)
-
-May import: refattn.adapters.session, cases, properties.base, .drawing, .judging, .search, comparison.
-"""
+"""What a call may read, write and remember. (That inputs stay untouched is checked on every call.)"""
 
 from __future__ import annotations
 

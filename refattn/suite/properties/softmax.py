@@ -1,7 +1,4 @@
-"""softmax, log_softmax and logsumexp lie within their certified bounds.
-
-May import: refattn.suite.base, .drawing, .judging, .search.
-"""
+"""softmax, log_softmax and logsumexp lie within their certified bounds."""
 
 from __future__ import annotations
 

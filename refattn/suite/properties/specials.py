@@ -1,8 +1,7 @@
 """NaN and infinities that a row sees.
 
 NaN in a visible input must reach the rows that see it and no others; visible infinities are read as IEEE arithmetic
-would read the formula, and gate only where the kernel claims so. May import: refattn.suite.base, .drawing,
-.judging, .search.
+would read the formula, and gate only where the kernel claims so.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 The rms budget is a model, so a statistic speaks only beyond the factor by which correct kernels are seen to differ from
 it (tests/benchmarks/calibration.py), beyond sampling error, and again on each of CONFIRMATIONS fresh draws.
-May import: numpy, refattn.adapters.session, cases, comparison, judge, properties.base, .judging, .patterns.
 """
 
 from __future__ import annotations

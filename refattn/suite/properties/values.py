@@ -1,7 +1,4 @@
-"""Output and log-sum-exp lie within their certified bounds, in every regime of inputs and for every claimed feature.
-
-May import: refattn.suite.base, .drawing, .judging, .search.
-"""
+"""Output and log-sum-exp lie within their certified bounds, in every regime of inputs and for every claimed feature."""
 
 from __future__ import annotations
 

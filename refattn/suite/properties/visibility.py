@@ -1,7 +1,4 @@
-"""Invisible keys have no influence: whatever stands in them changes no bit of the rows that do not see them.
-
-May import: numpy, refattn.adapters.session, cases, properties.base, .drawing, .judging, .search, visibility.
-"""
+"""Invisible keys have no influence: whatever stands in them changes no bit of the rows that do not see them."""
 
 from __future__ import annotations
 

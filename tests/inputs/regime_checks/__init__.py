@@ -1,6 +1,6 @@
 """What each regime promises, as seen from the numbers of a case: CHECKS holds one check per regime.
 
-May import: refattn, pytest. Its modules hold the checks by what they look at.
+Its modules hold the checks by what they look at.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from refattn_gpu.bench import results, run  # noqa: E402
 from refattn_gpu.bench.row import OURS, Contender, Problem, Rival, Row, Unavailable  # noqa: E402
 from refattn_gpu.bench.timing import Timing  # noqa: E402
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HEADER = {
     "interpreted": False,
     "date": "2026-01-02T03:04:05+00:00",

@@ -1,7 +1,4 @@
-"""Faults planted in the Triton kernels by changing their text, each with the property that must see it.
-
-May import: refattn_gpu; tests/support/gpu/small.py.
-"""
+"""Faults planted in the Triton kernels by changing their text, each with the property that must see it."""
 
 from __future__ import annotations
 

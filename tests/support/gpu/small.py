@@ -1,6 +1,6 @@
 """refattn_gpu's kernels with the smallest tiles that tl.dot takes, so that short sequences take several.
 
-Imported after Triton was asked for, as the tests do. May import: refattn_gpu.
+Imported after Triton was asked for, as the tests do.
 """
 
 from __future__ import annotations

@@ -57,9 +57,7 @@ def whole_mask(*args: Any, **options: Any) -> Tensor:
     Raises InvalidValue for a cache that has dropped keys: then a key's place no longer says which block it is in.
     """
     if options.get("kv_offset", 0) != 0:
-        raise InvalidValue(
-            "past_key_values drops keys that slide out of a window: expected DynamicCache(), which keeps them"
-        )
+        raise InvalidValue("the cache drops keys that slide out of a window: expected DynamicCache(), which keeps them")
     options["allow_is_causal_skip"] = False
     mask: Tensor = sdpa_mask(*args, **options)
     return mask

@@ -21,7 +21,7 @@ README = (PROOFS / "README.md").read_text(encoding="utf-8")
 # Coq's real numbers, and nothing else.
 AXIOMS = {"sig_forall_dec", "sig_not_dec", "classic", "functional_extensionality_dep"}
 
-_PROVED = re.compile(r"refattn\.(bounds\.theorems|roundoff)\b")
+_PROVED = re.compile(r"refattn\.(bounds\.theorems|numbers\.roundoff)\b")
 
 
 class Row(NamedTuple):
@@ -38,7 +38,7 @@ def rows() -> list[Row]:
     tests: list[str] = []
     index = README[README.index("\n## Index") : README.index("\n## Bounds")]
     for line in index.splitlines():
-        tests = re.findall(r"`tests/(\w+)\.py`", line) or tests
+        tests = re.findall(r"`tests/([\w/]+)\.py`", line) or tests
         if line.startswith("| ") and not line.startswith("| bound in Python"):
             cells = line.strip("| ").split(" | ")
             names = [re.findall(r"`(\w+)`", cell) for cell in cells[:2]]
@@ -70,10 +70,10 @@ def test_what_the_index_names_is_tested_there(row: Row) -> None:
     assert any(re.search(rf"\b{name}\b", tested) for name in (row.function, *row.theorems) if name)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").glob("test_theorem_*.py")), ids=lambda path: path.stem)
-def test_the_index_quotes_the_shares_that_are_reached(path: Path) -> None:
-    for name, share in getattr(importlib.import_module(path.stem), "TIGHTNESS", {}).items():
-        quoted = [row for row in ROWS if path.stem in row.tests and f"`{name}`" in row.text]
+@pytest.mark.parametrize("file", sorted(path.stem for path in Path(__file__).parent.glob("test_*.py")))
+def test_the_index_quotes_the_shares_that_are_reached(file: str) -> None:
+    for name, share in getattr(importlib.import_module(f"tests.theorems.{file}"), "TIGHTNESS", {}).items():
+        quoted = [row for row in ROWS if f"theorems/{file}" in row.tests and f"`{name}`" in row.text]
         assert any(f"{100 * share:.6g} %" in row.text for row in quoted), f"{name}: {share}"
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import mpmath
 import numpy as np
 import pytest
-from extras import skip_without
 from hypothesis import HealthCheck, settings
+
+from tests.support.extras import skip_without
 
 # Time limits say more about the machine than about the code under test.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
 from refattn import adapters
 from refattn.adapters import CallFailure
 from refattn.contract.spec import AttentionSpec
 from refattn.numbers import formats
 from tests.support.adapter_cases import defined, random_case
+from tests.support.extras import needed, skip_without
 
 
 def flash_attn_func(

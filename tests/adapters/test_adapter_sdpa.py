@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed
 
 from refattn import adapters
 from refattn.adapters import CallFailure
@@ -15,6 +14,7 @@ from refattn.contract.spec import AttentionSpec
 from refattn.contract.visibility import visible
 from refattn.numbers import formats
 from tests.support.adapter_cases import BIAS, SDPA_SPECS, TORCH_FORMATS, near, random_case, wanted
+from tests.support.extras import needed
 
 
 def sdpa() -> Any:

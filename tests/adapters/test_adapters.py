@@ -9,7 +9,6 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from extras import skip_without
 
 from refattn import adapters
 from refattn.adapters import CallFailure
@@ -19,6 +18,7 @@ from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
 from refattn.numbers import formats
 from tests.support.adapter_cases import native, random_case, wanted
+from tests.support.extras import skip_without
 
 
 @pytest.mark.parametrize("layout", adapters.LAYOUTS)

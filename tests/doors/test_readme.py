@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from extras import skip_without
+
+from tests.support.extras import skip_without
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from extras import skip_without
+
+from tests.support.extras import skip_without
 
 skip_without("triton")
 

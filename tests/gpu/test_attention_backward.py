@@ -7,22 +7,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed
 
 import refattn
 from refattn import bounds, oracle
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
 from refattn.suite.comparison import compare
+from tests.support.extras import needed
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.dense.forward import Attention, attention  # noqa: E402
-from refattn_gpu.kernels.visibility import tiles_seen  # noqa: E402
-from refattn_gpu.launching.arguments import Tiling  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.dense.forward import Attention, attention
+from refattn_gpu.kernels.visibility import tiles_seen
+from refattn_gpu.launching.arguments import Tiling
 
 # Of tiny tiles, so that short sequences take several.
 SMALL = Attention(Tiling(16, 16), Tiling(16, 16))

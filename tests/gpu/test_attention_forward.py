@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
 import refattn
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.dense.forward import Attention, attention  # noqa: E402
-from refattn_gpu.launching.arguments import LARGEST_TILE, Tiling  # noqa: E402
-from refattn_gpu.launching.numerics import Numerics  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.dense.forward import Attention, attention
+from refattn_gpu.launching.arguments import LARGEST_TILE, Tiling
+from refattn_gpu.launching.numerics import Numerics
 
 # Of tiny tiles, so that the sizes that properties choose take many.
 SMALL = Attention(Tiling(16, 16))

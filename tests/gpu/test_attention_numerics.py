@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed
 
 from refattn import bounds, oracle
 from refattn.contract.arithmetic import Arithmetic
@@ -17,16 +16,17 @@ from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
 from refattn.models.exp2 import MAX_RELATIVE_ERROR
 from refattn.suite.comparison import compare
+from tests.support.extras import needed
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.dense.forward import Attention, attention  # noqa: E402
-from refattn_gpu.kernels import exponential, online, scores, visibility  # noqa: E402
-from refattn_gpu.launching.arguments import Tiling  # noqa: E402
-from refattn_gpu.launching.numerics import Numerics  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.dense.forward import Attention, attention
+from refattn_gpu.kernels import exponential, online, scores, visibility
+from refattn_gpu.launching.arguments import Tiling
+from refattn_gpu.launching.numerics import Numerics
 
 TINY = Tiling(16, 16)
 FORMATS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

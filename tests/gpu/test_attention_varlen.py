@@ -6,20 +6,20 @@ import importlib
 from typing import Any
 
 import pytest
-from extras import needed
 
 import refattn
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
+from tests.support.extras import needed
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.dense.forward import Attention  # noqa: E402
-from refattn_gpu.dense.varlen import AttentionVarlen, attention_varlen  # noqa: E402
-from refattn_gpu.launching.arguments import Tiling  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.dense.forward import Attention
+from refattn_gpu.dense.varlen import AttentionVarlen, attention_varlen
+from refattn_gpu.launching.arguments import Tiling
 
 # Of tiny tiles, so that short sequences take several.
 TINY = Tiling(16, 16)

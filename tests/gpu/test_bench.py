@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extras import needed, skip_without
+
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn.suite.check import properties  # noqa: E402
-from refattn_gpu import attention, softmax  # noqa: E402
-from refattn_gpu.bench import aims, dense, inputs, judging, machine, results, rivals, run, suite, table  # noqa: E402
-from refattn_gpu.bench.__main__ import main  # noqa: E402
-from refattn_gpu.bench.row import FIRST, OURS, Unavailable  # noqa: E402
-from refattn_gpu.launching import placement  # noqa: E402
-from refattn_gpu.row_softmax import rows as row_softmax  # noqa: E402
-from tests.support.gpu.bench_cases import HEADER, Fake, begun, rival, stopped_clock  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn.suite.check import properties
+from refattn_gpu import attention, softmax
+from refattn_gpu.bench import aims, dense, inputs, judging, machine, results, rivals, run, suite, table
+from refattn_gpu.bench.__main__ import main
+from refattn_gpu.bench.row import FIRST, OURS, Unavailable
+from refattn_gpu.launching import placement
+from refattn_gpu.row_softmax import rows as row_softmax
+from tests.support.gpu.bench_cases import HEADER, Fake, begun, rival, stopped_clock
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from extras import needed, skip_without
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-from refattn_gpu.bench import results  # noqa: E402
-from refattn_gpu.bench.__main__ import main  # noqa: E402
+from refattn_gpu.bench import results
+from refattn_gpu.bench.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extras import needed, skip_without
+
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-from refattn.errors import InvalidValue  # noqa: E402
-from refattn_gpu.bench import aims, machine, results, run, table  # noqa: E402
-from refattn_gpu.bench.row import OURS, Row  # noqa: E402
-from refattn_gpu.bench.timing import Timing, summary  # noqa: E402
-from tests.support.gpu.bench_cases import HEADER, Fake, begun, stopped_clock  # noqa: E402
+from refattn.errors import InvalidValue
+from refattn_gpu.bench import aims, machine, results, run, table
+from refattn_gpu.bench.row import OURS, Row
+from refattn_gpu.bench.timing import Timing, summary
+from tests.support.gpu.bench_cases import HEADER, Fake, begun, stopped_clock
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed
 
 import refattn
 from refattn import bounds, oracle
@@ -25,14 +24,15 @@ from refattn.oracle.enclosure import Enclosure
 from refattn.suite.certificates import exact_scales
 from refattn.suite.comparison import compare
 from refattn.suite.findings import Verdict
+from tests.support.extras import needed
 
 torch = needed("torch")
 triton = needed("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.block_scales.attention import BlockScaledAttention, ExactlyScaled, block_scaled_attention  # noqa: E402
-from refattn_gpu.kernels.online import LN_2  # noqa: E402
-from refattn_gpu.launching.arguments import Tiling  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.block_scales.attention import BlockScaledAttention, ExactlyScaled, block_scaled_attention
+from refattn_gpu.kernels.online import LN_2
+from refattn_gpu.launching.arguments import Tiling
 
 # Of tiny tiles, so that blocks take one or two and end in the middle of them.
 SMALL = BlockScaledAttention(Tiling(16, 16))

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extras import skip_without
 
 from refattn.errors import InvalidValue
+from tests.support.extras import skip_without
 
 skip_without("torch", "triton")
 
-from refattn_gpu.ahead_of_time import TARGETS, Row, by_pair, table  # noqa: E402
-from refattn_gpu.ahead_of_time import __main__ as command  # noqa: E402
+from refattn_gpu.ahead_of_time import TARGETS, Row, by_pair, table
+from refattn_gpu.ahead_of_time import __main__ as command
 
 FORWARD = Row("attention_forward bf16 d=64 plain", "sm_90", "wgmma", 40960, 168, 0)
 AMD = Row("attention_forward fp16 d=64 plain", "gfx942", "v_mfma", 40960, None, None)

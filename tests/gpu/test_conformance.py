@@ -12,17 +12,17 @@ import os
 from typing import Any
 
 import pytest
-from extras import skip_without
 
 import refattn
 from refattn import adapters
 from refattn.suite import check as suite
 from refattn.suite.findings import Verdict
+from tests.support.extras import skip_without
 
 skip_without("torch", "triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from tests.support.gpu.small import KERNELS, LARGEST  # noqa: E402
+import refattn_interpreter as interpreter
+from tests.support.gpu.small import KERNELS, LARGEST
 
 PROFILE = os.environ.get("REFATTN_TEST_PROFILE")
 FORMATS = ("bf16", "fp16", "fp32") if PROFILE in ("ci", "deep") else ("bf16",)

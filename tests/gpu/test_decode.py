@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed
 
 import refattn
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
+from tests.support.extras import needed
 
 torch = needed("torch")
 triton = needed("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.decoding.decode import Decode, decode, pages_of  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.decoding.decode import Decode, decode, pages_of
 
 # Of tiny tiles and few parts, so that the lengths that properties choose take several, and longer ones than split_keys.
 SMALL = Decode(tile_keys=16, split_keys=16, most_splits=4)

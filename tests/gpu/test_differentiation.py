@@ -7,24 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
 import refattn
 from refattn import bounds, oracle
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
 from refattn.suite.comparison import compare
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.dense.differentiation import DifferentiableAttention, differentiable_attention  # noqa: E402
-from refattn_gpu.dense.forward import Attention  # noqa: E402
-from refattn_gpu.launching.arguments import Tiling  # noqa: E402
-from refattn_gpu.launching.numerics import Numerics  # noqa: E402
-from refattn_gpu.row_softmax.differentiation import DifferentiableSoftmax  # noqa: E402
-from refattn_gpu.row_softmax.rows import Softmax, logsumexp  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.dense.differentiation import DifferentiableAttention, differentiable_attention
+from refattn_gpu.dense.forward import Attention
+from refattn_gpu.launching.arguments import Tiling
+from refattn_gpu.launching.numerics import Numerics
+from refattn_gpu.row_softmax.differentiation import DifferentiableSoftmax
+from refattn_gpu.row_softmax.rows import Softmax, logsumexp
 
 # Of tiny tiles, so that short sequences take several.
 KERNEL = Attention(Tiling(16, 16), Tiling(16, 16))

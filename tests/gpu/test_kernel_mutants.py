@@ -6,17 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from extras import skip_without
 
 import refattn
 from refattn.suite.findings import Verdict
 from refattn.suite.properties import PROFILES
+from tests.support.extras import skip_without
 
 skip_without("torch", "triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from tests.support.gpu.kernel_mutants import MUTANTS, Mutant, planted  # noqa: E402
-from tests.support.gpu.small import KERNELS, LARGEST  # noqa: E402
+import refattn_interpreter as interpreter
+from tests.support.gpu.kernel_mutants import MUTANTS, Mutant, planted
+from tests.support.gpu.small import KERNELS, LARGEST
 
 
 def test_there_are_enough_and_no_two_are_alike() -> None:

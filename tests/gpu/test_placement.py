@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extras import needed, skip_without
+
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-import refattn_gpu  # noqa: E402
-from refattn_gpu.launching import placement  # noqa: E402
+import refattn_gpu
+from refattn_gpu.launching import placement
 
 GPU = Path(__file__).parents[2] / "gpu"
 KERNELS = [name for name in refattn_gpu.__all__ if hasattr(getattr(refattn_gpu, name), "refattn_claims")]

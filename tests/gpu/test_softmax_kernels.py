@@ -9,17 +9,17 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from extras import needed
 
 import refattn
 from refattn.errors import InvalidType, InvalidValue
 from refattn.numbers import formats
+from tests.support.extras import needed
 
 torch = needed("torch")
 triton = needed("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.row_softmax.rows import Rows, Softmax, log_softmax, logsumexp, softmax  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.row_softmax.rows import Rows, Softmax, log_softmax, logsumexp, softmax
 
 # Of tiny tiles, so that the lengths that properties choose take many.
 KINDS = ("softmax", "log_softmax", "logsumexp")

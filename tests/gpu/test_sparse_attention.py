@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extras import needed
 
 import refattn
 from refattn.contract.spec import AttentionSpec
+from tests.support.extras import needed
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.launching.arguments import Tiling  # noqa: E402
-from refattn_gpu.sparse import launch as sparse_launch  # noqa: E402
-from refattn_gpu.sparse import order as sparse_order  # noqa: E402
-from refattn_gpu.sparse.attention import SparseAttention  # noqa: E402
-from tests.support.gpu.sparse_cases import (  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.launching.arguments import Tiling
+from refattn_gpu.sparse import launch as sparse_launch
+from refattn_gpu.sparse import order as sparse_order
+from refattn_gpu.sparse.attention import SparseAttention
+from tests.support.gpu.sparse_cases import (
     BOTH,
     HASHED,
     KEPT,

@@ -7,21 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refattn.contract.spec import AttentionSpec, problem_shape
 from refattn.contract.visibility import visible
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.launching.arguments import Tiling  # noqa: E402
-from refattn_gpu.sparse.arguments import Selection  # noqa: E402
-from refattn_gpu.sparse.attention import SparseAttention  # noqa: E402
-from refattn_gpu.sparse.order import Order  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.launching.arguments import Tiling
+from refattn_gpu.sparse.arguments import Selection
+from refattn_gpu.sparse.attention import SparseAttention
+from refattn_gpu.sparse.order import Order
 
 CPU = torch.device("cpu")
 INT64 = np.iinfo(np.int64)

@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidType, InvalidValue
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu import sparse_attention  # noqa: E402
-from refattn_gpu.sparse import attention as sparse  # noqa: E402
-from tests.support.gpu.sparse_cases import (  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu import sparse_attention
+from refattn_gpu.sparse import attention as sparse
+from tests.support.gpu.sparse_cases import (
     BOTH,
     HASHED,
     HEADS,

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import skip_without
+
+from tests.support.extras import skip_without
 
 skip_without("torch", "triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_interpreter.compare import __main__ as command  # noqa: E402
-from refattn_interpreter.compare.numbers import BF16, E4M3, FP32  # noqa: E402
-from refattn_interpreter.compare.operations import operations  # noqa: E402
-from refattn_interpreter.compare.results import differences, gathered, load, save, ulps_apart  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_interpreter.compare import __main__ as command
+from refattn_interpreter.compare.numbers import BF16, E4M3, FP32
+from refattn_interpreter.compare.operations import operations
+from refattn_interpreter.compare.results import differences, gathered, load, save, ulps_apart
 
 
 @pytest.fixture(scope="module")

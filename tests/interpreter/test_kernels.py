@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
+from tests.support.extras import needed, skip_without
 from tests.support.gpu.number_cases import (
     BF16,
     E4M3,
@@ -31,16 +31,16 @@ from tests.support.gpu.number_cases import (
 skip_without("torch")
 triton = needed("triton")
 
-import torch  # noqa: E402
-from triton.runtime.errors import InterpreterError  # noqa: E402
+import torch
+from triton.runtime.errors import InterpreterError
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_interpreter import arithmetic, functions  # noqa: E402
-from refattn_interpreter.builder import Builder  # noqa: E402
-from refattn_interpreter.compare import kernels  # noqa: E402
-from refattn_interpreter.compare.launching import run, tensor  # noqa: E402
-from refattn_interpreter.conversions import convert  # noqa: E402
-from refattn_interpreter.dot import dot  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_interpreter import arithmetic, functions
+from refattn_interpreter.builder import Builder
+from refattn_interpreter.compare import kernels
+from refattn_interpreter.compare.launching import run, tensor
+from refattn_interpreter.conversions import convert
+from refattn_interpreter.dot import dot
 
 FLOATS = (BF16, FP16, FP32)
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import skip_without
 
 from refattn.errors import InvalidType, InvalidValue
 from refattn_interpreter.options import Options
 from refattn_interpreter.patches import Patches
+from tests.support.extras import skip_without
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed
 
 from refattn.contract.spec import AttentionSpec
+from tests.support.extras import needed
 
 torch = needed("torch")
 triton = needed("triton")
 tl = triton.language
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_gpu.dense.forward import Attention, Tiling  # noqa: E402
-from refattn_interpreter import session  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_gpu.dense.forward import Attention, Tiling
+from refattn_interpreter import session
 
 SMALL = Attention(Tiling(16, 16), Tiling(16, 16))
 SPEC = AttentionSpec(

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
+from tests.support.extras import needed, skip_without
 from tests.support.gpu.number_cases import BF16, E4M3, FP32, bits, padded, pairs, rounded, wide
 
 skip_without("torch")
 triton = needed("triton")
 
-from triton.runtime.errors import InterpreterError  # noqa: E402
+from triton.runtime.errors import InterpreterError
 
-import refattn_interpreter as interpreter  # noqa: E402
-from refattn_interpreter import arithmetic  # noqa: E402
-from refattn_interpreter.compare import kernels  # noqa: E402
-from refattn_interpreter.compare.launching import run  # noqa: E402
-from refattn_interpreter.conversions import convert  # noqa: E402
-from refattn_interpreter.dot import dot  # noqa: E402
+import refattn_interpreter as interpreter
+from refattn_interpreter import arithmetic
+from refattn_interpreter.compare import kernels
+from refattn_interpreter.compare.launching import run
+from refattn_interpreter.conversions import convert
+from refattn_interpreter.dot import dot
 
 pytestmark = [
     pytest.mark.skipif(

@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from extras import needed, skip_without
 
 import refattn
 from refattn.suite.findings import Verdict
+from tests.support.extras import needed, skip_without
 
 skip_without("torch")
 triton = needed("triton")
 
-import refattn_interpreter as interpreter  # noqa: E402
+import refattn_interpreter as interpreter
 
 THIRD_PARTY = Path(__file__).parent / "third_party"
 CASES = [

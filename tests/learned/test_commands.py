@@ -10,15 +10,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from extras import needed, skip_without
+
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("transformers", "safetensors", "matplotlib")
 
-from refattn.learned import cli, language_models, showing, text  # noqa: E402
-from refattn.learned.methods import METHODS  # noqa: E402
-from refattn.learned.training import learning  # noqa: E402
-from tests.support.learned_models import WINDOW, Letters, language, text_file  # noqa: E402
+from refattn.learned import cli, language_models, showing, text
+from refattn.learned.methods import METHODS
+from refattn.learned.training import learning
+from tests.support.learned_models import WINDOW, Letters, language, text_file
 
 SMALL = ("--window", str(WINDOW), "--train", "6", "--test", "4", "--batch", "2")
 PNGS = ("attention", "certificate", "entropy", "perplexity")

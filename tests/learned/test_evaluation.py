@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 
 import pytest
-from extras import needed, skip_without
 
 from refattn.contract.block_scales import BlockScales
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("transformers")
 
-from refattn.learned.evaluation import Cost, evaluate, parts  # noqa: E402
-from refattn.learned.methods import build  # noqa: E402
-from refattn.learned.replacement import layers  # noqa: E402
-from tests.support.learned_models import WINDOW, tiny, tokens  # noqa: E402
+from refattn.learned.evaluation import Cost, evaluate, parts
+from refattn.learned.methods import build
+from refattn.learned.replacement import layers
+from tests.support.learned_models import WINDOW, tiny, tokens
 
 # Windows of 5 tokens, of which 4 are predicted, in whole numbers of nats.
 EXACT = torch.tensor([[1, 3, 2, 2], [3, 1, 4, 0]], dtype=torch.float64)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from extras import needed, skip_without
 
 from refattn.suite import check as suite
 from refattn.suite.findings import Verdict
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("transformers")
 
-from refattn.learned import kernels  # noqa: E402
+from refattn.learned import kernels
 
 
 @pytest.mark.parametrize("name", ["static", "moments", "corrected"])

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
 from refattn.contract.block_scales import BlockScales
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidValue
 from refattn.models.learned import MomentScales, StaticScales
 from refattn.numbers.roundoff import gamma
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("transformers")
 
-from refattn.learned.methods import build  # noqa: E402
-from refattn.learned.methods.moments import Moments  # noqa: E402
-from refattn.learned.methods.original import LEAST  # noqa: E402
-from refattn.learned.methods.static import Static  # noqa: E402
-from refattn.learned.rows import Rows  # noqa: E402
-from refattn.learned.scales import block_softmax, divergence, log_normalised  # noqa: E402
-from tests.learned.test_scales import SHAPE, UNIT, WINDOW, rows_of, score_error, summary_error  # noqa: E402
+from refattn.learned.methods import build
+from refattn.learned.methods.moments import Moments
+from refattn.learned.methods.original import LEAST
+from refattn.learned.methods.static import Static
+from refattn.learned.rows import Rows
+from refattn.learned.scales import block_softmax, divergence, log_normalised
+from tests.learned.test_scales import SHAPE, UNIT, WINDOW, rows_of, score_error, summary_error
 
 CAUSAL = AttentionSpec(causal=True)
 

@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
 from refattn import oracle
 from refattn.contract.block_scales import BlockScales
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidValue
 from refattn.numbers.roundoff import gamma
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("transformers")
 
-from transformers import DynamicCache  # noqa: E402
+from transformers import DynamicCache
 
-from refattn.learned.methods import METHODS, Exact, build  # noqa: E402
-from refattn.learned.replacement import attend, attending, layers  # noqa: E402
-from refattn.learned.rows import Rows, rows_of_call  # noqa: E402
-from tests.support.learned_models import CONFIGURATIONS, WINDOW, tiny, tokens  # noqa: E402
+from refattn.learned.methods import METHODS, Exact, build
+from refattn.learned.replacement import attend, attending, layers
+from refattn.learned.rows import Rows, rows_of_call
+from tests.support.learned_models import CONFIGURATIONS, WINDOW, tiny, tokens
 
 UNIT = 2.0**-53
 BLOCKS = BlockScales(3, WINDOW)

@@ -6,20 +6,20 @@ import math
 
 import numpy as np
 import pytest
-from extras import needed, skip_without
 
 from refattn import oracle
 from refattn.contract.block_scales import BlockScales
 from refattn.contract.spec import AttentionSpec
 from refattn.numbers.roundoff import gamma
 from refattn.suite import certificates
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("transformers")
 
-from refattn.learned.methods import METHODS, LayerShape, build  # noqa: E402
-from refattn.learned.rows import Rows  # noqa: E402
-from refattn.learned.scales import block_softmax, distances  # noqa: E402
+from refattn.learned.methods import METHODS, LayerShape, build
+from refattn.learned.rows import Rows
+from refattn.learned.scales import block_softmax, distances
 
 UNIT = 2.0**-53
 WINDOW = 24

@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from extras import needed, skip_without
 
 from refattn.errors import InvalidValue
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("transformers")
 
-from refattn.learned import checkpoint  # noqa: E402
-from refattn.learned.experiment import Experiment, Setting  # noqa: E402
-from refattn.learned.methods import original  # noqa: E402
-from refattn.learned.text import Windows  # noqa: E402
-from refattn.learned.training import Plan, Trainee  # noqa: E402
-from tests.support.learned_models import WINDOW, language, tokens  # noqa: E402
+from refattn.learned import checkpoint
+from refattn.learned.experiment import Experiment, Setting
+from refattn.learned.methods import original
+from refattn.learned.text import Windows
+from refattn.learned.training import Plan, Trainee
+from tests.support.learned_models import WINDOW, language, tokens
 
 SCALES = Plan("scales", observed=4, steps=6, batch=2, rate=0.03, seed=0)
 LOSS = Plan("lm", observed=4, steps=6, batch=2, rate=0.03, seed=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from extras import needed
 from hypothesis import given, settings
 from mpmath import mp
 
@@ -12,6 +11,7 @@ from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.errors import MissingExtra
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.exact import ball, ball_gradients, definition
+from tests.support.extras import needed
 from tests.support.oracle_cases import Problem, backward_problems, problems, softmax_rows
 
 flint = needed("flint")

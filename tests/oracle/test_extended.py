@@ -8,25 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import skip_without
 from hypothesis import given, settings
 from mpmath import mp, mpf
 
 from refattn import oracle
 from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.numbers import formats
+from tests.support.extras import skip_without
 from tests.support.oracle_cases import backward_problems, problems
 
 skip_without("numba", "threadpoolctl", "flint")
 
-from refattn.oracle import rungs  # noqa: E402
-from refattn.oracle.enclosure import Enclosure  # noqa: E402
-from refattn.oracle.exact import ball, ball_gradients  # noqa: E402
-from refattn.oracle.extended import forward as extended  # noqa: E402
-from refattn.oracle.extended import gradients as extended_gradients  # noqa: E402
-from refattn.oracle.extended import loops, slices, weighted_sums, words  # noqa: E402
-from refattn.oracle.extended import softmax as extended_softmax  # noqa: E402
-from tests.benchmarks import rung_containment  # noqa: E402
+from refattn.oracle import rungs
+from refattn.oracle.enclosure import Enclosure
+from refattn.oracle.exact import ball, ball_gradients
+from refattn.oracle.extended import forward as extended
+from refattn.oracle.extended import gradients as extended_gradients
+from refattn.oracle.extended import loops, slices, weighted_sums, words
+from refattn.oracle.extended import softmax as extended_softmax
+from tests.benchmarks import rung_containment
 
 BITS = 600
 PLAIN = AttentionSpec()

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import skip_without
 from mpmath import mp, mpf
 
 from refattn import oracle
@@ -19,6 +18,7 @@ from refattn.numbers.arrays import namespace
 from refattn.oracle.exact import definition
 from refattn.oracle.float64 import forward as float64
 from refattn.oracle.float64 import platform
+from tests.support.extras import skip_without
 
 FUNCTIONS = ("exp", "log", "tanh", "expm1", "log1p")
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import needed
 from hypothesis import given, settings
 
 from refattn import oracle
@@ -23,6 +22,7 @@ from refattn.oracle.float64 import gradients as float64_gradients
 from refattn.oracle.float64 import platform
 from refattn.oracle.magnitudes import some_values
 from refattn.oracle.specials.backward import Inputs, split_backward
+from tests.support.extras import needed
 from tests.support.model_problems import SPECS, float64, inputs
 from tests.support.oracle_cases import Problem, backward_problems, problems, softmax_rows
 

@@ -7,7 +7,6 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from extras import skip_without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mpmath import mp, mpf
@@ -21,6 +20,7 @@ from refattn.oracle import ladder
 from refattn.oracle.exact import ball, definition
 from refattn.oracle.exact.dyadic import Dyadic, round_nearest
 from refattn.oracle.magnitudes import gradient_sizes, largest_values, some_values
+from tests.support.extras import skip_without
 from tests.support.oracle_cases import Problem, backward_problems, problems, softmax_rows
 
 # A definition to this many bits is exact to the comparisons below: scores have at most 1000 bits before the point, and

@@ -7,11 +7,12 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from extras import skip_without
+
+from tests.support.extras import skip_without
 
 skip_without("numba", "threadpoolctl")
 
-from refattn.oracle.extended import forward as extended  # noqa: E402
+from refattn.oracle.extended import forward as extended
 from refattn.oracle.extended import gradients as extended_gradients
 from refattn.oracle.extended import loops, weighted_sums, words
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-from extras import skip_without
+
+from tests.support.extras import skip_without
 
 skip_without("numba")
 
-from refattn.oracle.extended import loops, slices, weighted_sums  # noqa: E402
+from refattn.oracle.extended import loops, slices, weighted_sums
 
 TIGHTNESS: dict[str, float] = {
     "cut_near": 0.9999,

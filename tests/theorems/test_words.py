@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from extras import skip_without
+
+from tests.support.extras import skip_without
 
 skip_without("numba")
 
-from refattn.oracle.extended import loops, words  # noqa: E402
+from refattn.oracle.extended import loops, words
 
 TIGHTNESS: dict[str, float] = {
     "multiply_error": 0.45,

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-from extras import needed, skip_without
+from tests.support.extras import needed, skip_without
 
 torch = needed("torch")
 skip_without("triton")
 
-from refattn_gpu.bench import results, run  # noqa: E402
-from refattn_gpu.bench.row import OURS, Contender, Problem, Rival, Row, Unavailable  # noqa: E402
-from refattn_gpu.bench.timing import Timing  # noqa: E402
+from refattn_gpu.bench import results, run
+from refattn_gpu.bench.row import OURS, Contender, Problem, Rival, Row, Unavailable
+from refattn_gpu.bench.timing import Timing
 
 ROOT = Path(__file__).parents[3]
 HEADER = {

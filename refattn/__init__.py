@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from refattn.numbers import formats
     from refattn.oracle.enclosure import Enclosure
     from refattn.suite.certificates import Certificate, certificate
-    from refattn.suite.check import check
+    from refattn.suite.checking import check
     from refattn.suite.findings import Finding, Report, Verdict
 
 __version__ = "0.1.0"
@@ -53,7 +53,7 @@ _NAMES = {
     "assert_attention": "assertions",
     "assert_softmax": "assertions",
     "certificate": "suite.certificates",
-    "check": "suite.check",
+    "check": "suite.checking",
     "select_rows": "contract.rows",
 }
 # What gives reports, which refattn.reports teaches to render themselves.

@@ -145,12 +145,12 @@ def check(
     kernel = _imported(target, context, triton_cpu)
     convention = options.convention(call, target, kernel)
     chosen = _claims(kernel, convention, claims)
-    from refattn.suite import check as suite
+    from refattn.suite import checking
 
-    options.pattern(only, [each.name for each in suite.properties()])
+    options.pattern(only, [each.name for each in checking.properties()])
     progress = None if quiet else LiveProgress()
     with progress or nullcontext():
-        report = suite.check(
+        report = checking.check(
             kernel,
             convention,
             wanted,
@@ -198,11 +198,11 @@ def replay(
     kernel = _imported(target, context, triton_cpu)
     convention = options.convention(call, target, kernel)
     chosen = _claims(kernel, convention, claims)
-    from refattn.suite import check as suite
+    from refattn.suite import checking
 
     if name is not None:
-        options.one_of(name, [each.name for each in suite.properties()], "--property")
-    finding = suite.replay(kernel, convention, token, name, claims=chosen, target_name=target)
+        options.one_of(name, [each.name for each in checking.properties()], "--property")
+    finding = checking.replay(kernel, convention, token, name, claims=chosen, target_name=target)
     terminal.render_finding(finding, terminal.console())
     return _exit_code_of([finding], fails=finding.fails)
 
@@ -211,10 +211,10 @@ def replay(
 def properties() -> None:
     """List the properties, and the claims that each needs."""
     from refattn.reports import terminal
-    from refattn.suite import check as suite
+    from refattn.suite import checking
 
     terminal.render_properties(
-        [(each.name, ", ".join(sorted(each.needs)), each.summary) for each in suite.properties()], terminal.console()
+        [(each.name, ", ".join(sorted(each.needs)), each.summary) for each in checking.properties()], terminal.console()
     )
 
 

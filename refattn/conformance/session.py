@@ -94,9 +94,9 @@ class Conformance:
 
     def examine(self, property: str, dtype: str) -> Report:
         """The report on one property in one format."""
-        from refattn.suite import check as suite
+        from refattn.suite import checking
 
-        return suite.check(
+        return checking.check(
             self.kernel,
             self.call,
             (dtype,),
@@ -111,9 +111,9 @@ class Conformance:
     def properties(self) -> list[str]:
         """The names of the properties of what the convention computes."""
         from refattn import adapters
-        from refattn.suite import check as suite
+        from refattn.suite import checking
 
-        return [each.name for each in suite.applicable(adapters.get(self.call), self.kernel)]
+        return [each.name for each in checking.applicable(adapters.get(self.call), self.kernel)]
 
     @pytest.hookimpl
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:

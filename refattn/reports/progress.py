@@ -13,7 +13,7 @@ from refattn.suite.findings import Finding, Report
 
 
 class LiveProgress:
-    """An observer for refattn.suite.check.check. The bar is drawn on a terminal only, and vanishes at the end."""
+    """An observer for refattn.suite.checking.check. The bar is drawn on a terminal only, and vanishes at the end."""
 
     def __init__(self, out: Console | None = None) -> None:
         self._out = out or terminal.console(stderr=True)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-import refattn.suite.check
+import refattn.suite.checking
 from refattn import cli, options
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidValue
@@ -27,7 +27,7 @@ TOKEN = replay.token(AttentionCase(ONE, ONE, ONE, AttentionSpec(), bf16))
 
 
 class Engine:
-    """Stands in for refattn.suite.check: notes its arguments and returns the findings that it is given."""
+    """Stands in for refattn.suite.checking: notes its arguments and returns the findings that it is given."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
@@ -69,8 +69,8 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     """The stand-in, and a module `kernels` with kernels to name."""
     fake = Engine()
-    monkeypatch.setitem(sys.modules, "refattn.suite.check", fake)
-    monkeypatch.setattr(refattn.suite, "check", fake)
+    monkeypatch.setitem(sys.modules, "refattn.suite.checking", fake)
+    monkeypatch.setattr(refattn.suite, "checking", fake)
     (tmp_path / "kernels.py").write_text("def good(q, k, v, *, spec):\n    return v\nnumber = 7\n")
     (tmp_path / "broken.py").write_text("import no_such_library\n")
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,7 @@ from refattn.contract.spec import AttentionSpec
 from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase
 from refattn.numbers.formats import bf16
-from refattn.suite import check as suite
+from refattn.suite import checking
 from refattn.suite.findings import Finding, Report, Verdict
 
 ONE = np.ones((1, 1, 1, 1))
@@ -65,7 +65,7 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return report
 
     monkeypatch.setattr("refattn.adapters.loading.import_target", import_target)
-    monkeypatch.setattr(suite, "check", check)
+    monkeypatch.setattr(checking, "check", check)
     return seen
 
 
@@ -84,7 +84,7 @@ def test_without_the_option_nothing_is_interpreted(events: list[str], capsys: Ca
 
 
 def test_a_replay_is_interpreted_alike(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "replay", lambda *_, **__: Finding("values/needles", "bf16", Verdict.CONFORMS))
+    monkeypatch.setattr(checking, "replay", lambda *_, **__: Finding("values/needles", "bf16", Verdict.CONFORMS))
     assert cli.main(["replay", "kernels:good", "--case", TOKEN, "--triton-cpu"]) == 0
     assert events == ["active", "imported kernels:good", "wrapped", "undone"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-import refattn.suite.check
+import refattn.suite.checking
 from refattn.reports import json as report_json
 
 # pytester forgets every module that is imported first inside of an inner run, and a second copy of refattn's classes
 # would meet the first in later tests: so these are imported before.
-for _name in ("adapters.loading", "assertions", "inputs.replay", "cli", "conformance.session", "suite.check"):
+for _name in ("adapters.loading", "assertions", "inputs.replay", "cli", "conformance.session", "suite.checking"):
     importlib.import_module(f"refattn.{_name}")
 
 ENGINE = """
@@ -42,13 +42,13 @@ def check(kernel, call, dtypes, claims, profile, *, seed, target_name, only, lar
     report.seconds = 0.5
     return report
 
-fake = types.ModuleType("refattn.suite.check")
+fake = types.ModuleType("refattn.suite.checking")
 fake.check = check
 fake.applicable = lambda adapter, kernel: [
     types.SimpleNamespace(name=name)
     for name in (VERDICTS if adapter.quantity == "attention" else ["softmax/values"])
 ]
-sys.modules["refattn.suite.check"] = refattn.suite.check = fake
+sys.modules["refattn.suite.checking"] = refattn.suite.checking = fake
 """
 # Loaded by its module's name, whether or not the package is installed with its entry point.
 PLUGINS = ["-p", "no:refattn", "-p", "engine", "-p", "refattn.pytest_plugin", "-p", "no:cacheprovider"]
@@ -62,7 +62,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.syspathinsert()
     monkeypatch.setenv("PYTHONPATH", str(Path(refattn.__file__).parent.parent))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    monkeypatch.setattr(refattn.suite, "check", refattn.suite.check)
+    monkeypatch.setattr(refattn.suite, "checking", refattn.suite.checking)
     return pytester
 
 

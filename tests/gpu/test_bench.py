@@ -17,9 +17,9 @@ torch = needed("torch")
 skip_without("triton")
 
 import refattn_interpreter as interpreter
-from refattn.suite.check import properties
+from refattn.suite.checking import properties
 from refattn_gpu import attention, softmax
-from refattn_gpu.bench import aims, dense, inputs, judging, machine, results, rivals, run, suite, table
+from refattn_gpu.bench import aims, checking, dense, inputs, judging, machine, results, rivals, run, table
 from refattn_gpu.bench.__main__ import main
 from refattn_gpu.bench.row import FIRST, OURS, Unavailable
 from refattn_gpu.launching import placement
@@ -75,10 +75,10 @@ def test_a_call_outside_its_bound_is_not_timed(tmp_path: Path, clock: list[str])
 def test_a_kernel_that_fails_the_suite_is_not_timed(tmp_path: Path, clock: list[str]) -> None:
     path = tmp_path / "r.json"
     results_of = begun(path)
-    for format, verdict in (("bf16", suite.CONFORMS), ("fp32", suite.FAILS)):
-        part = suite.Part(Fake.target, format, "v*")
-        results_of.results.put_check(suite.as_entry(suite.Check(part, "ci", verdict)))
-    assert [entry["suite"] for entry in results_of.measure([Fake()])] == [suite.FAILS]
+    for format, verdict in (("bf16", checking.CONFORMS), ("fp32", checking.FAILS)):
+        part = checking.Part(Fake.target, format, "v*")
+        results_of.results.put_check(checking.as_entry(checking.Check(part, "ci", verdict)))
+    assert [entry["suite"] for entry in results_of.measure([Fake()])] == [checking.FAILS]
     assert clock == []
     assert (
         results.Results.opened(path, HEADER).rows["fake 0"]["status"].startswith("not timed: the kernel does not pass")
@@ -88,35 +88,35 @@ def test_a_kernel_that_fails_the_suite_is_not_timed(tmp_path: Path, clock: list[
 @pytest.mark.parametrize(
     ("verdicts", "verdict"),
     [
-        ([], suite.UNCHECKED),
-        ([suite.CONFORMS, suite.CONFORMS], suite.CONFORMS),
-        ([suite.UNFINISHED, suite.CONFORMS], suite.UNFINISHED),
-        ([suite.UNFINISHED, suite.FAILS], suite.FAILS),
+        ([], checking.UNCHECKED),
+        ([checking.CONFORMS, checking.CONFORMS], checking.CONFORMS),
+        ([checking.UNFINISHED, checking.CONFORMS], checking.UNFINISHED),
+        ([checking.UNFINISHED, checking.FAILS], checking.FAILS),
     ],
 )
 def test_the_worst_verdict_counts(verdicts: list[str], verdict: str) -> None:
     found = [{"target": "a:b", "verdict": each} for each in verdicts]
-    assert suite.verdict_on("a:b", [*found, {"target": "c:d", "verdict": suite.FAILS}]) == verdict
+    assert checking.verdict_on("a:b", [*found, {"target": "c:d", "verdict": checking.FAILS}]) == verdict
 
 
 def test_the_suite_runs_in_processes_and_what_does_not_end_is_said(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.chdir(Path(__file__).parents[2])
     del tmp_path
     pattern = "values/needles"
-    right, wrong = (suite.Part(f"refattn.models:{name}", "bf16", pattern) for name in ("tiled_attention", "nothing"))
-    found = {each.part: each for each in suite.checks([right, wrong], "quick", math.inf)}
-    assert [found[part].verdict for part in (right, wrong)] == [suite.CONFORMS, suite.FAILS]
+    right, wrong = (checking.Part(f"refattn.models:{name}", "bf16", pattern) for name in ("tiled_attention", "nothing"))
+    found = {each.part: each for each in checking.checks([right, wrong], "quick", math.inf)}
+    assert [found[part].verdict for part in (right, wrong)] == [checking.CONFORMS, checking.FAILS]
     assert "has no attribute 'nothing'" in found[wrong].failures[0]
-    late = list(suite.checks([right, wrong], "quick", time.monotonic() - 1))
-    assert [each.verdict for each in late] == [suite.UNFINISHED] * 2
+    late = list(checking.checks([right, wrong], "quick", time.monotonic() - 1))
+    assert [each.verdict for each in late] == [checking.UNFINISHED] * 2
 
 
 def test_the_parts_of_the_suite_are_the_suite() -> None:
     for prop in properties():
-        assert sum(fnmatch.fnmatchcase(prop.name, pattern) for pattern in suite.PARTS) == 1
-    assert [part.pattern for part in suite.parts("refattn_gpu:attention", "bf16")] == list(suite.PARTS)
-    assert [part.pattern for part in suite.parts("refattn_gpu:softmax", "bf16")] == ["s*"]
-    assert "refattn_gpu:attention" in suite.targets()
+        assert sum(fnmatch.fnmatchcase(prop.name, pattern) for pattern in checking.PARTS) == 1
+    assert [part.pattern for part in checking.parts("refattn_gpu:attention", "bf16")] == list(checking.PARTS)
+    assert [part.pattern for part in checking.parts("refattn_gpu:softmax", "bf16")] == ["s*"]
+    assert "refattn_gpu:attention" in checking.targets()
 
 
 def heads_of(q: Any, k: Any, v: Any, spec: Any) -> list[judging.Head]:
@@ -216,7 +216,9 @@ def test_the_whole_command_ends_with_the_table(tmp_path: Path, clock: list[str],
     monkeypatch.setattr(placement, "compiled", lambda: True)
     monkeypatch.setattr(row_softmax, "check_placed", lambda name, tensor: None)
     monkeypatch.setattr(run, "selected", lambda only, quick: [row.shrunk(), Fake(outcome=AssertionError("wrong"))])
-    monkeypatch.setattr(suite, "checks", lambda wanted, *_, **__: [suite.Check(wanted[0], "ci", suite.CONFORMS)])
+    monkeypatch.setattr(
+        checking, "checks", lambda wanted, *_, **__: [checking.Check(wanted[0], "ci", checking.CONFORMS)]
+    )
     monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", "1")
     with interpreter.active():
         assert main(["--output", str(tmp_path), "--commit", "abc"]) == 1

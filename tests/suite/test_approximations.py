@@ -12,7 +12,7 @@ from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidType, InvalidValue
 from refattn.inputs import replay
 from refattn.models import TiledAttention
-from refattn.suite import check as suite
+from refattn.suite import checking
 from refattn.suite.findings import Report, Verdict
 from refattn.suite.properties import ALL, PROFILES
 from tests.support.faulty import SMALL
@@ -47,7 +47,7 @@ def _small_profile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def checked(kernel: Any, only: str = "*", **options: Any) -> Report:
-    return suite.check(kernel, profile=SMALL.name, only=only, **options)
+    return checking.check(kernel, profile=SMALL.name, only=only, **options)
 
 
 @pytest.mark.parametrize("only", ["[!a]*", pytest.param("approximation/*", marks=pytest.mark.slow)])
@@ -115,11 +115,11 @@ def test_a_case_of_another_kind_of_kernel_is_not_replayed() -> None:
     (finding,) = checked(faulty.boundary_off_by_one(), "approximation/values").findings
     assert finding.case is not None
     token = replay.token(finding.case)
-    assert suite.replay(faulty.boundary_off_by_one(), "native", token).property == "approximation/values"
+    assert checking.replay(faulty.boundary_off_by_one(), "native", token).property == "approximation/values"
     with pytest.raises(InvalidValue, match=r"the kernel does not declare an approximation: expected another one$"):
-        suite.replay(TiledAttention(), "native", token, property="approximation/values")
+        checking.replay(TiledAttention(), "native", token, property="approximation/values")
     with pytest.raises(InvalidValue, match=r"the kernel declares an approximation: expected another one$"):
-        suite.replay(faulty.exact(), "native", token, property="values/search")
+        checking.replay(faulty.exact(), "native", token, property="values/search")
 
 
 class _Declaring:
@@ -135,7 +135,7 @@ def test_a_declaration_of_no_use_is_refused_before_anything_runs() -> None:
     with pytest.raises(InvalidType, match=r"^refattn_approximation is int: expected a BlockScales or None$"):
         checked(_Declaring(4))
     with pytest.raises(InvalidValue, match=r"call is 'sdpa': expected 'native' or 'decode'$"):
-        suite.check(_Declaring(BlockScales(2)), "sdpa", profile=SMALL.name)
+        checking.check(_Declaring(BlockScales(2)), "sdpa", profile=SMALL.name)
 
 
 @pytest.mark.parametrize(

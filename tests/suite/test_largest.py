@@ -11,7 +11,7 @@ import pytest
 from refattn.errors import InvalidType, InvalidValue
 from refattn.models import safe_softmax, tiled_attention
 from refattn.reports import json, junit, terminal
-from refattn.suite import check as suite
+from refattn.suite import checking
 from refattn.suite.findings import Report, Verdict
 from refattn.suite.properties import ALL, PROFILES
 
@@ -38,7 +38,7 @@ class Noting:
 
 
 def check(kernel: Any, only: str | None = None, **options: Any) -> Report:
-    return suite.check(kernel, **{"claims": CLAIMS, "profile": "small", "only": only, "largest": LARGEST} | options)
+    return checking.check(kernel, **{"claims": CLAIMS, "profile": "small", "only": only, "largest": LARGEST} | options)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
-from refattn.suite import check as suite
+from refattn.suite import checking
 from refattn.suite.findings import Finding, Verdict
 from refattn.suite.properties import ALL, PROFILES, Property
 from tests.support.faulty import FAULTS, SMALL, Fault, examined
@@ -54,14 +54,14 @@ def assert_replays(prop: Property, fault: Fault, finding: Finding) -> None:
 
 
 def replayed(name: str, fault: Fault, kernel: Any, token: str) -> Finding:
-    return suite.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
+    return checking.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
 
 
 @pytest.mark.parametrize("name", [prop.name for prop in ALL if prop.needs])
 def test_a_property_whose_claims_are_missing_is_not_examined(name: str) -> None:
     calls: list[Any] = []
     call = FAULTS[name].call
-    report = suite.check(lambda *given, **named: calls.append(given), call=call, claims=(), only=name)
+    report = checking.check(lambda *given, **named: calls.append(given), call=call, claims=(), only=name)
     (finding,) = report.findings
     assert finding.verdict is Verdict.NOT_CLAIMED
     assert finding.message == f"the kernel does not claim {', '.join(sorted(BY_NAME[name].needs))}"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
-from refattn.suite import check as suite
+from refattn.suite import checking
 from refattn.suite.base import NOTHING
 from refattn.suite.findings import Verdict
 from refattn.suite.properties import PROFILES, Context, Observation
@@ -27,7 +27,7 @@ class Subject:
 
 def context(**changes: Any) -> Any:
     profile = replace(PROFILES["quick"], **changes)
-    return Context(Subject(), suite.formats.bf16, profile, 0)  # the search passes it on
+    return Context(Subject(), checking.formats.bf16, profile, 0)  # the search passes it on
 
 
 def above(limit: int) -> Any:
@@ -158,7 +158,7 @@ TINY = {
 @pytest.mark.parametrize("name", TINY)
 def test_a_simple_fault_shrinks_to_a_tiny_case(name: str) -> None:
     fault = FAULTS[name]
-    report = suite.check(fault.make(), call=fault.call, dtypes=(fault.dtype,), claims=fault.all_claims, only=name)
+    report = checking.check(fault.make(), call=fault.call, dtypes=(fault.dtype,), claims=fault.all_claims, only=name)
     case = report.findings[0].case
     assert isinstance(case, (AttentionCase, SoftmaxCase))
     arrays = [case.x] if isinstance(case, SoftmaxCase) else list(case.arrays().values())
@@ -166,5 +166,5 @@ def test_a_simple_fault_shrinks_to_a_tiny_case(name: str) -> None:
     # Numbers that a person can read: most are zeros, and the others are short.
     digits = [len(f"{abs(x):g}") for array in arrays for x in np.ravel(array)]
     assert max(digits) <= 7, case.describe()
-    finding = suite.replay(fault.make(), fault.call, replay.token(case), property=name, claims=fault.all_claims)
+    finding = checking.replay(fault.make(), fault.call, replay.token(case), property=name, claims=fault.all_claims)
     assert finding.verdict is Verdict.VIOLATES

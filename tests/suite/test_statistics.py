@@ -14,7 +14,7 @@ from refattn.contract.arithmetic import Arithmetic, Stage
 from refattn.inputs import replay
 from refattn.models import TiledAttention
 from refattn.numbers import formats
-from refattn.suite import check as suite
+from refattn.suite import checking
 from refattn.suite.findings import Finding, Verdict
 from refattn.suite.patterns import PATTERNS, Pattern, softmax_case
 from refattn.suite.properties import ALL, PROFILES
@@ -33,7 +33,7 @@ def _small_profile(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def examined(name: str, kernel: Any, seed: int = 0) -> Finding:
     fault = FAULTS[name]
-    report = suite.check(
+    report = checking.check(
         kernel,
         call=fault.call,
         dtypes=(fault.dtype,),
@@ -71,7 +71,7 @@ def test_a_suspicious_case_replays(name: str) -> None:
     assert finding.case is not None
     token = replay.token(finding.case)
     for kernel, verdict in ((fault.make(), finding.verdict), (fault.honest(), Verdict.CONFORMS)):
-        again = suite.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
+        again = checking.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
         assert again.verdict is verdict, again.message
 
 
@@ -98,7 +98,7 @@ def test_truncation_is_suspected_unless_it_is_declared(dtype: str) -> None:
     verdicts = [
         {
             finding.property: finding.verdict
-            for finding in suite.check(
+            for finding in checking.check(
                 each, dtypes=(dtype,), claims=("lse",), profile="small", only="statistics/*"
             ).findings
         }

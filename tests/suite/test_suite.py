@@ -14,7 +14,7 @@ from refattn.contract.arithmetic import Arithmetic
 from refattn.errors import InvalidType, InvalidValue, RefattnError
 from refattn.inputs import replay
 from refattn.models import TiledAttention, tiled_attention
-from refattn.suite import check as suite
+from refattn.suite import checking
 from refattn.suite.findings import Finding, Report, Verdict
 from refattn.suite.properties import ALL, PROFILES
 
@@ -33,7 +33,7 @@ def honest(q: Any, k: Any, v: Any, *, spec: Any) -> Any:
 
 
 def check(kernel: Any, **options: Any) -> Report:
-    return suite.check(kernel, **({"claims": CLAIMS, "profile": "small", "only": "values/needles"} | options))
+    return checking.check(kernel, **({"claims": CLAIMS, "profile": "small", "only": "values/needles"} | options))
 
 
 def wrong_on_causal(q: Any, k: Any, v: Any, *, spec: Any) -> Any:
@@ -159,7 +159,7 @@ def test_an_honest_kernel_conforms() -> None:
 
 
 def test_the_public_check_is_the_suites() -> None:
-    assert refattn.check is suite.check
+    assert refattn.check is checking.check
 
 
 def test_a_kernel_may_claim_and_declare_for_itself() -> None:
@@ -182,7 +182,7 @@ def test_every_format_is_examined_stage_by_stage() -> None:
 
 
 def test_only_the_properties_of_the_convention_are_examined() -> None:
-    report = suite.check(lambda x, axis: x, call="softmax", profile="small", only="*/*s*")
+    report = checking.check(lambda x, axis: x, call="softmax", profile="small", only="*/*s*")
     quantities = {prop.name: prop.quantity for prop in ALL}
     assert {quantities[finding.property] for finding in report.findings} == {"softmax"}
 
@@ -271,21 +271,21 @@ def test_a_finding_replays_from_its_line() -> None:
     assert finding.replay is not None
     token = replay.token(finding.case)
     assert finding.replay.endswith(f"--property values/features --case '{token}'")
-    again = suite.replay(wrong_on_causal, "native", token, "values/features")
+    again = checking.replay(wrong_on_causal, "native", token, "values/features")
     assert (again.verdict, again.message, again.worst) == (finding.verdict, finding.message, finding.worst)
-    assert suite.replay(honest, "native", token, "values/features").verdict is Verdict.CONFORMS
+    assert checking.replay(honest, "native", token, "values/features").verdict is Verdict.CONFORMS
     # Without a property, values are compared.
-    assert suite.replay(wrong_on_causal, "native", token).verdict is Verdict.VIOLATES
+    assert checking.replay(wrong_on_causal, "native", token).verdict is Verdict.VIOLATES
 
 
 def test_a_replay_of_what_was_no_case_is_refused() -> None:
     with pytest.raises(InvalidValue, match="token"):
-        suite.replay(honest, "native", "no token")
+        checking.replay(honest, "native", "no token")
     token = replay.token(check(wrong_on_causal, only="values/features").findings[0].case)
     with pytest.raises(InvalidValue, match="property is 'values/none': expected one of values/needles"):
-        suite.replay(honest, "native", token, "values/none")
+        checking.replay(honest, "native", token, "values/none")
     with pytest.raises(InvalidValue, match="expected a softmax case's"):
-        suite.replay(honest, "softmax", token)
+        checking.replay(honest, "softmax", token)
 
 
 # Arguments
@@ -320,7 +320,7 @@ def test_a_replay_of_what_was_no_case_is_refused() -> None:
 def test_a_bad_argument_is_refused_in_one_sentence(options: dict[str, Any], error: Any, sentence: str) -> None:
     calls: list[Any] = []
     with pytest.raises(error, match=sentence) as caught:
-        suite.check(lambda *given, **named: calls.append(given), **options)
+        checking.check(lambda *given, **named: calls.append(given), **options)
     assert isinstance(caught.value, RefattnError)
     assert "\n" not in str(caught.value)
     assert not calls
@@ -328,4 +328,4 @@ def test_a_bad_argument_is_refused_in_one_sentence(options: dict[str, Any], erro
 
 def test_a_kernel_must_be_callable() -> None:
     with pytest.raises(InvalidType, match=r"^kernel is int: expected a callable$"):
-        suite.check(3)
+        checking.check(3)

@@ -14,7 +14,7 @@ from refattn import models
 from refattn.contract.arithmetic import Arithmetic, Stage
 from refattn.models import TiledAttention, TiledBackward, TiledKernel
 from refattn.numbers import formats
-from refattn.suite import check as suite
+from refattn.suite import checking
 from refattn.suite.findings import Finding
 from refattn.suite.properties import PROFILES
 
@@ -43,7 +43,7 @@ SMALL = replace(PROFILES["quick"], name="small", examples=10, shrinks=0, longest
 
 def examined(name: str, kernel: Any, fault: Fault) -> Finding:
     """What one property finds in a kernel that claims what the fault does, in the profile SMALL."""
-    report = suite.check(
+    report = checking.check(
         kernel, call=fault.call, dtypes=(fault.dtype,), claims=fault.all_claims, profile=SMALL.name, only=name
     )
     (finding,) = report.findings

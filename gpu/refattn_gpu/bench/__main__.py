@@ -78,7 +78,7 @@ def benchmark(options: argparse.Namespace, given: list[str], stack: ExitStack) -
     """Check, measure, and print the tables."""
     import torch
 
-    from refattn_gpu.bench import machine, run, suite, table, trace
+    from refattn_gpu.bench import checking, machine, run, table, trace
     from refattn_gpu.bench.results import MEASURED, RUN, Results, usual
     from refattn_gpu.bench.row import FIRST
     from refattn_gpu.launching.placement import compiled
@@ -125,7 +125,7 @@ def benchmark(options: argparse.Namespace, given: list[str], stack: ExitStack) -
         results.contents["after"] = machine.readings()
         results.save()
         report(f"\n{table.readme_table([results.path])}\nresults: {results.path}")
-    wrong = any(each["verdict"] == suite.FAILS for each in results.checks)
+    wrong = any(each["verdict"] == checking.FAILS for each in results.checks)
     unfinished = (MEASURED, RUN, run.OUT_OF_TIME)
     return WRONG if wrong or any(entry["status"] not in unfinished for entry in entries) else DONE
 

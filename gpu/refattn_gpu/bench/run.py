@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from refattn_gpu.bench import decoding, dense, softmax, sparse, suite
+from refattn_gpu.bench import checking, decoding, dense, softmax, sparse
 from refattn_gpu.bench.results import MEASURED, RUN, Results
 from refattn_gpu.bench.row import FIRST, OURS, Contender, Problem, Rival, Row, Unavailable
 from refattn_gpu.bench.timing import run_once, timed
@@ -61,24 +61,24 @@ class Run:
 
     def check(self, profile: str, rows: list[Row]) -> None:
         """The suite on the kernels, those of the rows first, in bf16 first, but for what has been checked before."""
-        names = list(suite.targets())
+        names = list(checking.targets())
         timed_first = [name for name in dict.fromkeys(row.target for row in rows) if name in names]
         done = {
-            suite.Part(each["target"], each["format"], each["pattern"])
+            checking.Part(each["target"], each["format"], each["pattern"])
             for each in self.results.checks
-            if each["profile"] == profile and each["verdict"] != suite.UNFINISHED
+            if each["profile"] == profile and each["verdict"] != checking.UNFINISHED
         }
         wanted = [
             part
-            for format in (suite.FORMATS[:1] if self.interpreted else suite.FORMATS)
+            for format in (checking.FORMATS[:1] if self.interpreted else checking.FORMATS)
             for target in dict.fromkeys([*timed_first, *(() if self.interpreted else names)])
-            for part in suite.parts(target, format, interpreted=self.interpreted)
+            for part in checking.parts(target, format, interpreted=self.interpreted)
             if part not in done
         ]
         now = time.monotonic()
         limit = now + SHARE_OF_CHECKS * (self.deadline - now)
-        for check in suite.checks(wanted, profile, limit, interpreted=self.interpreted):
-            self.results.put_check(suite.as_entry(check))
+        for check in checking.checks(wanted, profile, limit, interpreted=self.interpreted):
+            self.results.put_check(checking.as_entry(check))
             part = check.part
             self.report(f"{part.target} in {part.format}, {part.pattern}: {check.verdict} ({check.seconds:.0f} s)")
             for failure in check.failures:
@@ -110,12 +110,12 @@ class Run:
             "target": row.target,
             "sizes": row.sizes,
             "unit": row.unit,
-            "suite": suite.verdict_on(row.target, self.results.checks),
+            "suite": checking.verdict_on(row.target, self.results.checks),
             "share": None,
             "entries": {},
             "ratios": {},
         }
-        if entry["suite"] == suite.FAILS:
+        if entry["suite"] == checking.FAILS:
             return entry | {"status": "not timed: the kernel does not pass refattn's suite"}
         if time.monotonic() > self.deadline:
             return entry | {"status": OUT_OF_TIME}

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from refattn.errors import InvalidValue
-from refattn_gpu.bench import suite
+from refattn_gpu.bench import checking
 from refattn_gpu.bench.aims import State, states
 from refattn_gpu.bench.results import MEASURED, loaded
 from refattn_gpu.bench.row import OURS
@@ -65,8 +65,8 @@ def remarks(contents: dict[str, Any]) -> list[str]:
     """What a reader must know of a run: kernels that the suite failed, or did not finish."""
     found = []
     for verdict, words in (
-        (suite.FAILS, "not timed, as it fails the suite"),
-        (suite.UNFINISHED, "not checked to the end"),
+        (checking.FAILS, "not timed, as it fails the suite"),
+        (checking.UNFINISHED, "not checked to the end"),
     ):
         names = {each["target"] for each in contents["checks"] if each["verdict"] == verdict}
         found += [f"{name} on {contents['machine']['device']}: {words}." for name in sorted(names)]

@@ -2,10 +2,10 @@
 
 from refattn.suite.base import PROFILES, Context, Observation, Profile, Property
 from refattn.suite.properties import (
-    approximations,
+    approximation,
     gradients,
     identities,
-    invariances,
+    invariance,
     memory,
     softmax,
     specials,
@@ -17,11 +17,11 @@ from refattn.suite.properties import (
 ALL: tuple[Property, ...] = (
     *values.PROPERTIES,
     *visibility.PROPERTIES,
-    *approximations.PROPERTIES,
+    *approximation.PROPERTIES,
     *specials.PROPERTIES,
     *gradients.PROPERTIES,
     *memory.PROPERTIES,
-    *invariances.PROPERTIES,
+    *invariance.PROPERTIES,
     *identities.PROPERTIES,
     *softmax.PROPERTIES,
     *statistics.PROPERTIES,

@@ -17,7 +17,7 @@ from typing import Any
 
 import refattn_gpu
 from refattn import adapters
-from refattn.suite.check import applicable
+from refattn.suite.checking import applicable
 
 FORMATS = ("bf16", "fp16", "fp32")
 # Patterns that share out the properties: values and visibility, gradients, statistics and specials, and the others.

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from refattn.adapters.base import CLAIMS, Adapter, checked_claims
+from refattn.adapters.base import Adapter, checked_claims
 from refattn.adapters.flash_attn import FlashAttn, VarLen
 from refattn.adapters.jax_attention import JaxAttention
 from refattn.adapters.memory import LAYOUTS
@@ -14,6 +14,7 @@ from refattn.adapters.native import Backward, Decode, Native
 from refattn.adapters.sdpa import SDPA
 from refattn.adapters.session import CallFailure, Outcome
 from refattn.adapters.softmax import Softmax
+from refattn.contract.features import CLAIMS
 from refattn.errors import InvalidType, InvalidValue
 
 __all__ = [

@@ -11,6 +11,7 @@ from refattn.adapters.memory import Layout
 from refattn.adapters.session import CallFailure, Outcome, Session
 from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.block_scales import BlockScales
+from refattn.contract.features import CLAIMS
 from refattn.contract.spec import Alignment
 from refattn.errors import InvalidType, InvalidValue
 from refattn.numbers import formats
@@ -18,34 +19,6 @@ from refattn.numbers.formats import Format
 
 Kernel = Callable[..., Any]
 Quantity = Literal["attention", "softmax", "gradients"]
-
-CLAIMS: dict[str, str] = {
-    "causal": "a causal mask",
-    "strict_causal": "a causal mask without the diagonal",
-    "window": "a sliding window",
-    "softcap": "soft-capped scores",
-    "alibi": "ALiBi slopes",
-    "bias": "an additive bias",
-    "mask": "a boolean mask",
-    "sinks": "attention sinks",
-    "gqa": "fewer key-value heads than query heads",
-    "cross": "another number of keys than of queries",
-    "dv": "another head dimension of V than of Q and K",
-    "scale": "a given scale",
-    "lse": "returns the log-sum-exp",
-    "backward": "gradients",
-    "empty_rows": "rows that see no key give what the spec says",
-    "ragged": "any length, not only multiples of a tile",
-    "varlen": "documents packed in one sequence",
-    "paged": "keys stored in any order",
-    "sparse": "kept keys and queries, hash buckets",
-    "dropout": "a given dropout mask",
-    "deterministic": "the same call gives the same bits",
-    "batch_invariant": "the rest of the batch changes no bit",
-    "nan_safe": "NaN and inf in invisible slots reach no output",
-    "ieee": "visible infinities are handled as IEEE arithmetic reads",
-    "zero_length": "no keys, or no queries",
-}
 
 
 def checked_claims(claims: Iterable[str]) -> frozenset[str]:

@@ -11,6 +11,7 @@ from refattn.adapters import autograd
 from refattn.adapters.base import Adapter, Kernel, Quantity
 from refattn.adapters.session import CallFailure, Session
 from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.features import GRADIENTS
 from refattn.numbers import formats
 from refattn.numbers.formats import Format
 
@@ -205,10 +206,11 @@ def invoke_backward(session: Session, case: AttentionCase, function: Any, given:
 def receive_gradients(session: Session, case: AttentionCase, returned: Any) -> None:
     """Receive (dq, dk, dv[, dbias[, dsinks]])."""
     count = len(returned) if isinstance(returned, (tuple, list)) else 0
-    if count not in (3, 4, 5):
+    if not 3 <= count <= 3 + len(GRADIENTS):
         raise CallFailure("type", "the kernel returned no (dq, dk, dv[, dbias[, dsinks]]): expected a tuple of these")
     shapes = {"dq": case.q.shape, "dk": case.k.shape, "dv": case.v.shape}
-    for name, array in (("dbias", case.spec.bias), ("dsinks", case.spec.sinks)):
+    for name, field in GRADIENTS.items():
+        array = getattr(case.spec, field)
         shapes[name] = () if array is None else array.shape
     for (name, shape), value in zip(shapes.items(), returned, strict=False):
         if value is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refattn.adapters.session import CallFailure
+from refattn.contract.features import TABLE, UNCLAIMED
 from refattn.contract.spec import AttentionSpec
 from refattn.contract.visibility import Visibility
 from refattn.numbers import formats
@@ -17,10 +18,8 @@ from refattn.numbers.formats import Array, Format
 if TYPE_CHECKING:
     from refattn.inputs.cases import AttentionCase
 
-VISIBILITY = frozenset(
-    {"causal", "strict", "alignment", "window", "mask", "documents", "kept_keys", "kept_queries", "buckets"}
-    | {"key_positions", "query_positions", "empty_rows"}
-)
+# What decides which key is visible but for a bias, and what a boolean mask can therefore say.
+VISIBILITY = frozenset(UNCLAIMED).union(*(row.fields for row in TABLE if row.hides == "always"))
 
 
 def foreign_feature(spec: AttentionSpec, known: Iterable[str], convention: str) -> str | None:

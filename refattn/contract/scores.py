@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from refattn.contract.features import hides
 from refattn.contract.spec import AttentionSpec, Shape
 from refattn.contract.visibility import Visibility, block_of
 from refattn.numbers.arrays import device, like, namespace
@@ -68,23 +69,6 @@ class Block:
 def scale_of(spec: AttentionSpec, d_qk: int) -> float:
     """The float64 number nearest to the spec's scale (exact unless the scale is None)."""
     return float(spec.scale) if spec.scale is not None else 1.0 / float(np.sqrt(d_qk))
-
-
-def hides(spec: AttentionSpec) -> bool:
-    """True if the spec can make a key invisible."""
-    left, right = spec.window
-    features = (
-        spec.documents,
-        spec.kept_keys,
-        spec.kept_queries,
-        spec.buckets,
-        spec.mask,
-        spec.key_positions,
-        left,
-        right,
-    )
-    hidden_by_bias = spec.bias is not None and bool(np.isneginf(spec.bias).any())
-    return spec.causal or hidden_by_bias or any(feature is not None for feature in features)
 
 
 def blocks(q: Array, k: Array, spec: AttentionSpec, shape: Shape, entries: int | None = None) -> Iterator[Block]:

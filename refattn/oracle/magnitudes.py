@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from refattn.contract.scores import entries_for, hides
+from refattn.contract.features import hides
+from refattn.contract.scores import entries_for
 from refattn.contract.spec import AttentionSpec, Shape
 from refattn.contract.visibility import Bools, Ints, Visibility
 from refattn.numbers.arrays import device, like, namespace, to_numpy

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from refattn.contract.features import PAIRWISE, compatible
 from refattn.contract.spec import SoftmaxSpec
 from refattn.errors import InvalidValue
 from refattn.inputs import regimes
@@ -29,8 +30,6 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 HEAD_DIMS = (16, 8, 32, 40, 64, 24, 128, 5)
 # A group of three, or as many key-value heads.
 FEW_HEADS = 3
-# Features with an array of all pairs.
-PAIRWISE = ("bias", "mask", "dropout")
 # Past 2^16 (query, key) pairs, where an offset into a mask can first exceed 16 bits.
 LARGE = Limits(length=384, long=384, batch=2, heads=4, head_dims=(16,), pairs=1 << 17)
 SMALL = Limits(length=8, long=24, batch=2, heads=4, head_dims=(1, 2, 3, 4))
@@ -135,7 +134,7 @@ def feature_cases(name: str, *, upstream: bool = False) -> Callable[[Context], I
             for position, first in enumerate(known):
                 for second in known[position + 1 :]:
                     pair = frozenset({first, second})
-                    if pair not in ({"varlen", "paged"}, {"causal", "strict_causal"}):
+                    if compatible(pair):
                         yield from _cases(context, generic[:1], seed, draw, limits, pair, upstream)
 
     return cases

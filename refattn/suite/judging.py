@@ -8,6 +8,7 @@ import numpy as np
 
 from refattn.adapters.session import CallFailure
 from refattn.bounds.budget import ErrorBudget
+from refattn.contract import features
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.numbers.formats import Array
 from refattn.oracle.enclosure import Enclosure
@@ -15,7 +16,7 @@ from refattn.suite.base import Context, Observation
 from refattn.suite.comparison import Comparison, compare, describe
 from refattn.suite.findings import Verdict
 
-GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")
+GRADIENTS = ("dq", "dk", "dv", *features.GRADIENTS)
 
 
 def failure(error: CallFailure) -> Observation:

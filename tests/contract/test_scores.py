@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refattn.contract.scores import Block, add_to_bias, blocks, dropout_keep, hides, scale_of, scores_of
+from refattn.contract.features import hides
+from refattn.contract.scores import Block, add_to_bias, blocks, dropout_keep, scale_of, scores_of
 from refattn.contract.spec import AttentionSpec, Shape, problem_shape
 from refattn.contract.visibility import Visibility
 from tests.support.model_problems import KEYS, QUERIES, SPECS

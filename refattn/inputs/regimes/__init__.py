@@ -4,6 +4,7 @@ regimes.ALL and regimes.SOFTMAX hold them all; `make_case` makes a case of one, 
 case in one line.
 """
 
+from refattn.contract.features import FEATURES
 from refattn.inputs.regimes.making import make_case, make_softmax_case, with_upstream
 from refattn.inputs.regimes.recipes import Recipe, rebuild
 from refattn.inputs.regimes.regime import Inputs, Kind, Regime, SoftmaxKind, SoftmaxRegime
@@ -11,7 +12,6 @@ from refattn.inputs.regimes.registry import ALL, SOFTMAX, get
 from refattn.inputs.regimes.sizes import Claims, Limits, draw_shape
 from refattn.inputs.regimes.specs import (
     EVERY_CLAIM,
-    FEATURES,
     claimed_features,
     draw_spec,
     feature_specs,

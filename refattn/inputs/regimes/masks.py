@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from refattn.contract.features import HIDING
 from refattn.contract.spec import AttentionSpec, Shape
 from refattn.inputs.regimes.building import TILES, normal_qkv
 from refattn.inputs.regimes.regime import Inputs, Regime, SizesOf, regime
@@ -15,7 +16,7 @@ from refattn.inputs.sources import Bools, Ints, Source
 from refattn.numbers.formats import Array, Format
 
 Change = Callable[[Source, Shape, AttentionSpec], AttentionSpec]
-_HIDING = frozenset({"causal", "strict_causal", "window", "mask", "varlen", "paged", "sparse", "bias"})
+_HIDING: Claims = frozenset(HIDING)
 
 
 def _of_spec(

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from refattn.contract.features import FEATURES
 from refattn.contract.spec import Alignment, SoftmaxSpec
 from refattn.errors import InvalidValue
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
@@ -20,7 +21,7 @@ from refattn.inputs.regimes.making import make_case, make_softmax_case, with_ups
 from refattn.inputs.regimes.regime import Regime
 from refattn.inputs.regimes.registry import get
 from refattn.inputs.regimes.sizes import Claims, Limits
-from refattn.inputs.regimes.specs import EVERY_CLAIM, FEATURES
+from refattn.inputs.regimes.specs import EVERY_CLAIM
 from refattn.inputs.sources import SeededSource
 from refattn.numbers import formats
 from refattn.numbers.formats import Format

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from refattn.contract.features import HIDING
 from refattn.contract.spec import AttentionSpec, Shape
 from refattn.contract.visibility import visible
 from refattn.inputs.regimes.building import normal_qkv
@@ -22,7 +23,8 @@ from refattn.numbers.formats import Format
 
 Hide = Callable[[Source, Shape, AttentionSpec], AttentionSpec]
 _SPECIALS: dict[bool, tuple[str, Kind]] = {False: ("nan", "nan"), True: ("inf", "ieee")}
-_HIDING = frozenset({"window", "mask", "varlen", "paged", "sparse"})
+# What would hide other keys than the place does, and leave rows empty: causal masks and a bias of -inf are welcome.
+_HIDING: Claims = frozenset(HIDING) - {"causal", "strict_causal", "bias"}
 
 
 def _visible_special(tensor: str, value: float) -> Regime:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from refattn.contract.features import CLAIMS, FEATURES, HIDING, TABLE, compatible, used
 from refattn.contract.spec import Alignment, AttentionSpec, Shape
 from refattn.contract.visibility import Visibility
 from refattn.inputs.regimes.sizes import Claims
@@ -20,6 +21,7 @@ from refattn.numbers import formats
 from refattn.numbers.formats import Array, Format
 
 Fields = dict[str, Any]
+EVERY_CLAIM: Claims = frozenset(CLAIMS)
 _FEW = 8192
 
 
@@ -45,12 +47,14 @@ def draw_spec(
     else:
         wanted = frozenset(features)
         chosen = [feature for feature in known if feature in wanted]
-    if "varlen" in chosen and "paged" in chosen:
-        chosen.remove("varlen" if source.boolean() else "paged")
+    for row in TABLE:
+        for other in row.excludes:
+            if row.name in chosen and other in chosen:
+                chosen.remove(other if source.boolean() else row.name)
     fields = {feature: _FIELDS[feature](source, sizes, format, claimed) for feature in chosen}
     spec = _joined(fields, alignment)
     while "empty_rows" not in claimed and has_empty_rows(spec, sizes):
-        hiding = [feature for feature in fields if feature in _HIDING]
+        hiding = [feature for feature in fields if feature in HIDING]
         if not hiding:
             break
         del fields[hiding[-1]]
@@ -76,10 +80,10 @@ def feature_specs(
     sets = [(feature,) for feature in known] + (list(itertools.combinations(known, 2)) if pairs else [])
     found = {}
     for names in sets:
-        if not _compatible(names):
+        if not compatible(names):
             continue
         spec = draw_spec(source, sizes, claimed, alignment, names, format=format)
-        if all(_PRESENT[name](spec) for name in names):
+        if set(names) <= set(claimed_features(spec)):
             found["+".join(names)] = spec
     return found
 
@@ -97,10 +101,6 @@ def _joined(fields: dict[str, Fields], alignment: Alignment) -> AttentionSpec:
     for part in fields.values():
         merged.update(part)
     return AttentionSpec(alignment=alignment, **merged)
-
-
-def _compatible(names: tuple[str, ...]) -> bool:
-    return set(names) not in ({"varlen", "paged"}, {"causal", "strict_causal"})
 
 
 def _one_key_each(sizes: Shape) -> Bools:
@@ -267,29 +267,8 @@ _FIELDS: dict[str, Callable[[Source, Shape, Format, Claims], Fields]] = {
     "sparse": _sparse,
     "dropout": _dropout,
 }
-_PRESENT: dict[str, Callable[[AttentionSpec], bool]] = {
-    "causal": lambda spec: spec.causal and not spec.strict,
-    "strict_causal": lambda spec: spec.strict,
-    "window": lambda spec: spec.window != (None, None),
-    "softcap": lambda spec: spec.softcap is not None,
-    "alibi": lambda spec: spec.alibi_slopes is not None,
-    "bias": lambda spec: spec.bias is not None,
-    "mask": lambda spec: spec.mask is not None,
-    "sinks": lambda spec: spec.sinks is not None,
-    "scale": lambda spec: spec.scale is not None,
-    "varlen": lambda spec: spec.documents is not None,
-    "paged": lambda spec: spec.key_positions is not None,
-    "sparse": lambda spec: any(x is not None for x in (spec.kept_keys, spec.kept_queries, spec.buckets)),
-    "dropout": lambda spec: spec.keep is not None,
-}
-_HIDING: Claims = frozenset({"causal", "strict_causal", "window", "bias", "mask", "varlen", "paged", "sparse"})
-FEATURES: tuple[str, ...] = tuple(_FIELDS)
-EVERY_CLAIM: Claims = frozenset(FEATURES) | {
-    "gqa", "cross", "dv", "lse", "backward", "empty_rows", "ragged", "deterministic", "batch_invariant", "nan_safe",
-    "ieee", "zero_length",
-}  # fmt: skip
 
 
 def claimed_features(spec: AttentionSpec) -> tuple[str, ...]:
-    """The features that a spec uses, in the claims' vocabulary."""
-    return tuple(feature for feature in FEATURES if _PRESENT[feature](spec))
+    """The features that a spec has, in the claims' vocabulary."""
+    return tuple(row.name for row in used(spec))

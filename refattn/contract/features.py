@@ -1,0 +1,127 @@
+"""The features of a spec, a row each, and what else a kernel may claim: the one table of both.
+
+The vocabulary of claims, the specs that regimes draw, the pairs of features that are tried and what properties of
+visibility hide keys by follow from it. A new feature is a row here, its field in refattn.contract.spec, its predicate
+in refattn.contract.visibility if it hides keys, and how to draw it in refattn.inputs.regimes.specs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from refattn.contract.spec import AttentionSpec
+
+Axes = str | tuple[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Feature:
+    """Something that a spec may ask for.
+
+    name       the claim of a kernel that can do it
+    summary    what it is, in a line
+    fields     the fields of AttentionSpec that say it; a spec has the feature where one of them is not at its default.
+               Each with the axes of its array, out of b (batch), h (heads), q (queries) and k (keys): "" if it is no
+               array, two if it is a pair for queries and for keys
+    hides      "always" if it can make a key invisible whatever its values; "-inf" if just an entry of minus infinity
+               does; None if no key ever gets invisible by it
+    refines    the feature of which it is a kind of its own: a spec that has this one is not said to have that one
+    excludes   features that no spec can have beside it
+    gradient   the gradient that a backward pass returns for its field besides dq, dk and dv
+    """
+
+    name: str
+    summary: str
+    fields: Mapping[str, Axes]
+    hides: Literal["always", "-inf"] | None = None
+    refines: str | None = None
+    excludes: tuple[str, ...] = ()
+    gradient: str | None = None
+
+    @property
+    def pairwise(self) -> bool:
+        """True if it has an array with an entry for each query and key."""
+        return "bhqk" in self.fields.values()
+
+    def hides_in(self, spec: AttentionSpec) -> bool:
+        """True if a spec that has the feature can make a key invisible by it."""
+        if self.hides == "-inf":
+            return any(bool(np.isneginf(getattr(spec, field)).any()) for field in self.fields)
+        return self.hides == "always"
+
+
+# Cases are drawn in this order: another one makes other cases of the same seeds.
+TABLE: tuple[Feature, ...] = (
+    Feature("causal", "a causal mask", {"causal": ""}, "always"),
+    Feature("strict_causal", "a causal mask without the diagonal", {"strict": ""}, "always", refines="causal"),
+    Feature("window", "a sliding window", {"window": ""}, "always"),
+    Feature("softcap", "soft-capped scores", {"softcap": ""}),
+    Feature("alibi", "ALiBi slopes", {"alibi_slopes": "bh"}),
+    Feature("bias", "an additive bias", {"bias": "bhqk"}, "-inf", gradient="dbias"),
+    Feature("mask", "a boolean mask", {"mask": "bhqk"}, "always"),
+    Feature("sinks", "attention sinks", {"sinks": "h"}, gradient="dsinks"),
+    Feature("scale", "a given scale", {"scale": ""}),
+    Feature("varlen", "documents packed in one sequence", {"documents": ("bq", "bk")}, "always"),
+    Feature("paged", "keys stored in any order", {"key_positions": "bk"}, "always", excludes=("varlen",)),
+    Feature(
+        "sparse",
+        "kept keys and queries, hash buckets",
+        {"kept_keys": "bhk", "kept_queries": "bhq", "buckets": ("bhq", "bhk")},
+        "always",
+    ),
+    Feature("dropout", "a given dropout mask", {"dropout": "", "keep": "bhqk"}),
+)
+# Fields of a spec that no claim is about: how its features are to be read, and some rows of a longer problem.
+UNCLAIMED: Mapping[str, Axes] = {"alignment": "", "empty_rows": "", "query_positions": "bq"}
+
+OTHER_CLAIMS: Mapping[str, str] = {
+    "gqa": "fewer key-value heads than query heads",
+    "cross": "another number of keys than of queries",
+    "dv": "another head dimension of V than of Q and K",
+    "lse": "returns the log-sum-exp",
+    "backward": "gradients",
+    "empty_rows": "rows that see no key give what the spec says",
+    "ragged": "any length, not only multiples of a tile",
+    "deterministic": "the same call gives the same bits",
+    "batch_invariant": "the rest of the batch changes no bit",
+    "nan_safe": "NaN and inf in invisible slots reach no output",
+    "ieee": "visible infinities are handled as IEEE arithmetic reads",
+    "zero_length": "no keys, or no queries",
+}
+# What each claim of a kernel says, in a line.
+CLAIMS: Mapping[str, str] = {row.name: row.summary for row in TABLE} | dict(OTHER_CLAIMS)
+FEATURES: tuple[str, ...] = tuple(row.name for row in TABLE)
+HIDING: tuple[str, ...] = tuple(row.name for row in TABLE if row.hides is not None)
+PAIRWISE: tuple[str, ...] = tuple(row.name for row in TABLE if row.pairwise)
+# The field of each gradient of a spec's array, in the order in which a backward pass returns them after dq, dk and dv.
+GRADIENTS: Mapping[str, str] = {row.gradient: field for row in TABLE if row.gradient for field in row.fields}
+
+
+def used(spec: AttentionSpec) -> tuple[Feature, ...]:
+    """The features that a spec has, in the table's order."""
+    fields = spec.features().keys()
+    found = [row for row in TABLE if fields & row.fields.keys()]
+    refined = {row.refines for row in found}
+    return tuple(row for row in found if row.name not in refined)
+
+
+def hides(spec: AttentionSpec) -> bool:
+    """True if the spec can make a key invisible."""
+    return any(row.hides_in(spec) for row in used(spec))
+
+
+def compatible(names: Iterable[str]) -> bool:
+    """True if a spec can have all of the features, each in its own right."""
+    wanted = set(names)
+    return not any(row.name in wanted and wanted & {row.refines, *row.excludes} for row in TABLE)
+
+
+def described() -> list[tuple[str, str, str, str]]:
+    """Each claim with what it says, the fields of a spec that ask for it, and what hides keys: for people to read."""
+    words = {"always": "yes", "-inf": "where it is -inf", None: ""}
+    rows = [(row.name, row.summary, ", ".join(row.fields), words[row.hides]) for row in TABLE]
+    return rows + [(name, summary, "", "") for name, summary in OTHER_CLAIMS.items()]

@@ -11,6 +11,7 @@ from refattn.adapters.flash_attn import FlashAttn, VarLen
 from refattn.adapters.jax_attention import JaxAttention
 from refattn.adapters.memory import LAYOUTS
 from refattn.adapters.native import Backward, Decode, Native
+from refattn.adapters.plain import Plain, is_plain
 from refattn.adapters.sdpa import SDPA
 from refattn.adapters.session import CallFailure, Outcome
 from refattn.adapters.softmax import Softmax
@@ -30,9 +31,8 @@ __all__ = [
     "register",
 ]
 
-_ADAPTERS: dict[str, type[Adapter]] = {
-    adapter.name: adapter for adapter in (Native, Decode, Backward, SDPA, FlashAttn, VarLen, JaxAttention, Softmax)
-}
+_OWN = (Native, Plain, Decode, Backward, SDPA, FlashAttn, VarLen, JaxAttention, Softmax)
+_ADAPTERS: dict[str, type[Adapter]] = {adapter.name: adapter for adapter in _OWN}
 
 
 def names() -> tuple[str, ...]:
@@ -63,12 +63,15 @@ def register(adapter: type[Adapter]) -> type[Adapter]:
 def guess(target: str, kernel: Callable[..., Any]) -> str:
     """The name of the convention that a kernel seems to follow; "native" when nothing says otherwise.
 
-    An attribute `refattn_call` of the kernel decides; then its name, as in the string `target` that the user gave; then
-    the names of its parameters.
+    An attribute `refattn_call` of the kernel decides; then a parameter `spec`; then the kernel's name, as in the string
+    `target` that the user gave; then the names of its parameters.
     """
     declared = getattr(kernel, "refattn_call", None)
     if declared is not None:
         return get(declared).name
+    parameters = _parameters(kernel)
+    if "spec" in parameters:
+        return "backward" if "do" in parameters else "native"
     path = target.lower()
     function = path.replace(":", ".").rpartition(".")[2] or str(getattr(kernel, "__name__", "")).lower()
     if function.endswith(("softmax", "logsumexp")):
@@ -81,16 +84,6 @@ def guess(target: str, kernel: Callable[..., Any]) -> str:
         return "flash_attn"
     if path.startswith("jax.") and "attention" in function:
         return "jax"
-    return _by_parameters(kernel)
-
-
-def _by_parameters(kernel: Callable[..., Any]) -> str:
-    try:
-        parameters = list(inspect.signature(kernel).parameters)
-    except (TypeError, ValueError):
-        return "native"
-    if "spec" in parameters:
-        return "backward" if "do" in parameters else "native"
     for name, marks in (
         ("varlen", {"cu_seqlens_q"}),
         ("sdpa", {"attn_mask", "is_causal"}),
@@ -99,4 +92,14 @@ def _by_parameters(kernel: Callable[..., Any]) -> str:
     ):
         if marks <= set(parameters):
             return name
-    return "softmax" if parameters and set(parameters[1:2]) & {"dim", "axis"} else "native"
+    if set(parameters[1:2]) & {"dim", "axis"}:
+        return "softmax"
+    return "plain" if is_plain(kernel) else "native"
+
+
+def _parameters(kernel: Callable[..., Any]) -> list[str]:
+    """The names of the kernel's parameters; none if it has no signature to look at."""
+    try:
+        return list(inspect.signature(kernel).parameters)
+    except (TypeError, ValueError):
+        return []

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from refattn.adapters.libraries import Library, library
 from refattn.adapters.memory import Layout
+from refattn.adapters.origin import other_libraries
 from refattn.adapters.session import CallFailure, Outcome, Session
 from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.block_scales import BlockScales
@@ -140,9 +141,21 @@ class Adapter(ABC):
         if output is None:
             output = self.arithmetic(kernel, case.format, case.spec, case.shape).output.format
         session = Session(self.library(kernel), case.format, layout)
-        with session.library.recording(want_gradients):
-            self.exchange(kernel, case, session, output, want_lse, want_gradients)
+        try:
+            with session.library.recording(want_gradients):
+                self.exchange(kernel, case, session, output, want_lse, want_gradients)
+        except CallFailure as failure:
+            raise CallFailure(failure.kind, failure.message + self._advice(kernel, failure)) from failure
         return session.finish()
+
+    def _advice(self, kernel: Kernel, failure: CallFailure) -> str:
+        """What to do about a failure that another library or another convention would explain; empty if none would."""
+        others = other_libraries(kernel) if failure.kind in ("raised", "type") else []
+        if others and self.library(kernel).name == "numpy" and not hasattr(kernel, "refattn_library"):
+            return f": it was given NumPy arrays; if it takes {others[0]}'s, give it refattn_library = {others[0]!r}"
+        if failure.kind == "signature":
+            return f": the {self.name} convention calls {self.summary}; `refattn explain kernels` shows the others"
+        return ""
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
         """Why the convention cannot express the case, in one sentence; None if it can."""

@@ -49,6 +49,11 @@ class Native(Adapter):
             return "the kernel has no attribute backward: expected backward(q, k, v, do, *, spec, dlse=None)"
         return general
 
+    def keywords(self, kernel: Kernel, case: AttentionCase) -> dict[str, Any]:
+        """What the kernel is given beside q, k and v."""
+        del kernel
+        return {"spec": case.spec}
+
     def exchange(
         self,
         kernel: Kernel,
@@ -68,7 +73,7 @@ class Native(Adapter):
         approximation = self.approximation(kernel)
         method = None if approximation is None else getattr(kernel, "scales", None)
         names = ("out", "lse") if approximation is None or method is not None else ("out", "scales")
-        returned = session.invoke(kernel, *given.values(), spec=case.spec)
+        returned = session.invoke(kernel, *given.values(), **self.keywords(kernel, case))
         results = receive_outputs(session, case, returned, output, want_lse=want_lse, names=names)
         if approximation is not None:
             scales = results.get("scales") if method is None else _scales(session, method, given, case)

@@ -8,6 +8,7 @@ import inspect
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from refattn.adapters.base import Adapter, Kernel, Quantity
+from refattn.adapters.origin import library_named
 from refattn.adapters.sdpa import flushes
 from refattn.adapters.session import Session
 from refattn.contract.arithmetic import Arithmetic
@@ -41,9 +42,9 @@ class Softmax(Adapter):
         return "log_softmax" if "logsoftmax" in text else "softmax"
 
     def library_name(self, kernel: Kernel) -> str:
-        """The library in whose module the kernel was defined."""
+        """The library in whose module the kernel was defined, or that its code names."""
         root = _module(kernel).partition(".")[0]
-        return root if root in ("torch", "jax") else "numpy"
+        return root if root in ("torch", "jax") else library_named(kernel) or "numpy"
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
         """Any length, and repeatable."""

@@ -70,7 +70,7 @@ def applicable(adapter: Adapter, kernel: Callable[..., Any]) -> tuple[Property, 
 
 def check(
     kernel: Callable[..., Any],
-    call: str = "native",
+    call: str | None = None,
     dtypes: Iterable[Any] = ("bfloat16",),
     claims: Iterable[str] | None = None,
     profile: str = "quick",
@@ -88,12 +88,12 @@ def check(
 ) -> Report:
     """Examine every property that the kernel's claims make applicable, cheap and sharp ones first.
 
-    call is the calling convention (refattn.adapters); dtypes are the input formats; claims replaces what the convention
-    usually claims; arithmetic replaces the contract usual for the convention, for every format; only keeps the
-    properties whose name matches the pattern; time_limit is in seconds per call of the kernel; xfails is a file of
-    expected failures; fail_fast stops at the first failure; largest is for kernels that are slow, interpreted ones for
-    instance: no sequence is longer, and the report says what was left out for that. The same seed gives the same
-    inputs.
+    call is the calling convention (refattn.adapters); None guesses it from the kernel. dtypes are the input formats;
+    claims replaces what the convention usually claims; arithmetic replaces the contract usual for the convention, for
+    every format; only keeps the properties whose name matches the pattern; time_limit is in seconds per call of the
+    kernel; xfails is a file of expected failures; fail_fast stops at the first failure; largest is for kernels that are
+    slow, interpreted ones for instance: no sequence is longer, and the report says what was left out for that. The same
+    seed gives the same inputs.
 
     Raises InvalidValue or InvalidType for arguments that cannot be used; whatever the kernel does is reported instead.
     """
@@ -102,6 +102,7 @@ def check(
     if arithmetic is not None and not isinstance(arithmetic, Arithmetic):
         raise InvalidType(f"arithmetic is {type(arithmetic).__name__}: expected an Arithmetic or None")
     _check_seed(seed)
+    call = adapters.guess("", kernel) if call is None else call
     adapter = adapters.get(call, library)
     wanted = _formats(dtypes, adapter.formats(kernel))
     whole = _profile(profile)

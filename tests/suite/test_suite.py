@@ -107,7 +107,7 @@ SENTENCES = {
 
 @pytest.mark.parametrize("kernel", SENTENCES, ids=lambda kernel: kernel.__name__)
 def test_what_a_kernel_does_wrong_is_said_in_one_sentence_and_the_run_goes_on(kernel: Any) -> None:
-    report = check(kernel, only="values/*", claims=(*CLAIMS, "mask"))
+    report = check(kernel, call="native", only="values/*", claims=(*CLAIMS, "mask"))
     assert [finding.property for finding in report.findings] == [p.name for p in ALL if p.name.startswith("values/")]
     errors = [finding for finding in report.findings if finding.verdict is Verdict.ERROR]
     assert errors

@@ -26,7 +26,7 @@ def accepted(mutant: Any) -> bool:
     import refattn_interpreter as interpreter
     from refattn import adapters, oracle
     from tests.mutants.samples import sample, softmax_sample
-    from tests.support.gpu.small import KERNELS
+    from tests.support.gpu.small_tiles import KERNELS
 
     kernel, call = KERNELS[mutant.kernel]
     adapter = adapters.get(call)

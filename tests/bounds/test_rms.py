@@ -15,7 +15,7 @@ from refattn.inputs.cases import AttentionCase
 from refattn.models import TiledAttention
 from refattn.numbers import formats
 from refattn.suite.comparison import compare
-from tests.support.bounded import arithmetics, judged, kernel_of
+from tests.support.kernels_by_arithmetic import arithmetics, judged, kernel_of
 
 SPREADS = (0.3, 1.0, 4.0, 16.0)
 

@@ -14,7 +14,7 @@ from refattn.contract.scores import blocks, scale_of
 from refattn.contract.spec import AttentionSpec
 from refattn.models.kernel import Problem, Tile, TiledKernel
 from refattn.numbers import formats
-from tests.support.bounded import arithmetics, kernel_of
+from tests.support.kernels_by_arithmetic import arithmetics, kernel_of
 
 KEYS, D = 64, 4
 DISTANCES = {"bias": np.linspace(-4.0, 4.0, KEYS)[None, None, None, :], "alibi_slopes": np.array([0.3])}

@@ -21,8 +21,8 @@ from refattn.contract.visibility import Visibility, visible
 from refattn.models import tiled_attention
 from refattn.oracle.exact import definition
 from refattn.oracle.float64 import forward as oracle_float64
-from tests.support.model_problems import SPECS, float64, inputs
-from tests.support.oracle_cases import Problem, backward_problems, problems
+from tests.support.attention_problems import SPECS, float64, inputs
+from tests.support.hard_problems import Problem, backward_problems, problems
 
 ROWS = [5, 0, 3]
 

@@ -13,7 +13,7 @@ from refattn.contract.features import hides
 from refattn.contract.scores import Block, add_to_bias, blocks, dropout_keep, scale_of, scores_of
 from refattn.contract.spec import AttentionSpec, Shape, problem_shape
 from refattn.contract.visibility import Visibility
-from tests.support.model_problems import KEYS, QUERIES, SPECS
+from tests.support.attention_problems import KEYS, QUERIES, SPECS
 
 SHAPE = Shape(2, 4, 2, QUERIES, KEYS, 3, 5)
 SIZES = (1, KEYS, 4 * KEYS, 10**6)

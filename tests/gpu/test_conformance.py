@@ -22,7 +22,7 @@ from tests.support.extras import skip_without
 skip_without("torch", "triton")
 
 import refattn_interpreter as interpreter
-from tests.support.gpu.small import KERNELS, LARGEST
+from tests.support.gpu.small_tiles import KERNELS, LARGEST
 
 PROFILE = os.environ.get("REFATTN_TEST_PROFILE")
 FORMATS = ("bf16", "fp16", "fp32") if PROFILE in ("ci", "deep") else ("bf16",)

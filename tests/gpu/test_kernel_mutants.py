@@ -16,7 +16,7 @@ skip_without("torch", "triton")
 
 import refattn_interpreter as interpreter
 from tests.support.gpu.kernel_mutants import MUTANTS, Mutant, planted
-from tests.support.gpu.small import KERNELS, LARGEST
+from tests.support.gpu.small_tiles import KERNELS, LARGEST
 
 
 def test_there_are_enough_and_no_two_are_alike() -> None:

@@ -19,7 +19,7 @@ skip_without("transformers", "safetensors", "matplotlib")
 from refattn.learned import cli, language_models, showing, text
 from refattn.learned.methods import METHODS
 from refattn.learned.training import learning
-from tests.support.learned_models import WINDOW, Letters, language, text_file
+from tests.support.language_models import WINDOW, Letters, language, text_file
 
 SMALL = ("--window", str(WINDOW), "--train", "6", "--test", "4", "--batch", "2")
 PNGS = ("attention", "certificate", "entropy", "perplexity")

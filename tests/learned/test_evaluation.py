@@ -15,7 +15,7 @@ skip_without("transformers")
 from refattn.learned.evaluation import Cost, evaluate, parts
 from refattn.learned.methods import build
 from refattn.learned.replacement import layers
-from tests.support.learned_models import WINDOW, tiny, tokens
+from tests.support.language_models import WINDOW, tiny, tokens
 
 # Windows of 5 tokens, of which 4 are predicted, in whole numbers of nats.
 EXACT = torch.tensor([[1, 3, 2, 2], [3, 1, 4, 0]], dtype=torch.float64)

@@ -24,7 +24,7 @@ from transformers import DynamicCache
 from refattn.learned.methods import METHODS, Exact, build
 from refattn.learned.replacement import attend, attending, layers
 from refattn.learned.rows import Rows, rows_of_call
-from tests.support.learned_models import CONFIGURATIONS, WINDOW, tiny, tokens
+from tests.support.language_models import CONFIGURATIONS, WINDOW, tiny, tokens
 
 UNIT = 2.0**-53
 BLOCKS = BlockScales(3, WINDOW)

@@ -18,7 +18,7 @@ from refattn.learned.experiment import Experiment, Setting
 from refattn.learned.methods import original
 from refattn.learned.text import Windows
 from refattn.learned.training import Plan, Trainee
-from tests.support.learned_models import WINDOW, language, tokens
+from tests.support.language_models import WINDOW, language, tokens
 
 SCALES = Plan("scales", observed=4, steps=6, batch=2, rate=0.03, seed=0)
 LOSS = Plan("lm", observed=4, steps=6, batch=2, rate=0.03, seed=0)

@@ -18,8 +18,8 @@ from refattn.errors import InvalidValue
 from refattn.models import Problem, Tile, TiledAttention, TiledBackward, attention_backward, tiled_attention
 from refattn.models.backward import Upstream
 from refattn.oracle.exact import definition
-from tests.support.model_bounds import distance, gradient_bounds
-from tests.support.model_problems import KEYS, QUERIES, SPECS, float64, inputs
+from tests.support.attention_problems import KEYS, QUERIES, SPECS, float64, inputs
+from tests.support.hand_derived_bounds import distance, gradient_bounds
 
 
 def shares(

@@ -15,7 +15,7 @@ from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.spec import SoftmaxSpec
 from refattn.numbers import formats
 from refattn.oracle.exact import definition
-from tests.support.model_bounds import distance, gamma
+from tests.support.hand_derived_bounds import distance, gamma
 
 SHIFTED = (models.safe_softmax, models.online_softmax, models.tiled_softmax)
 DTYPES = (ml_dtypes.bfloat16, np.float16, np.float32, np.float64)

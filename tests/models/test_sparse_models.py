@@ -14,8 +14,8 @@ from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidValue
 from refattn.models import TiledAttention, hash_sparse_attention, qk_sparse_attention
 from refattn.oracle.exact import definition
-from tests.support.model_bounds import attention_bounds, distance
-from tests.support.model_problems import float64, inputs
+from tests.support.attention_problems import float64, inputs
+from tests.support.hand_derived_bounds import attention_bounds, distance
 
 QUERIES, KEYS = 6, 8
 

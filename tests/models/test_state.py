@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from refattn.contract.arithmetic import Arithmetic
 from refattn.models import State
-from tests.support.model_bounds import gamma
+from tests.support.hand_derived_bounds import gamma
 
 FP32 = Arithmetic.flash("fp32")
 SEEDS = st.integers(0, 2**32 - 1)

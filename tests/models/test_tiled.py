@@ -20,8 +20,8 @@ from refattn.models import TiledAttention, tiled_attention
 from refattn.models.exp2 import MAX_RELATIVE_ERROR
 from refattn.numbers import formats
 from refattn.oracle.exact import definition
-from tests.support.model_problems import KEYS, QUERIES, SPECS, inputs
-from tests.support.tiled_judgement import judged
+from tests.support.attention_problems import KEYS, QUERIES, SPECS, inputs
+from tests.support.tiled_distance import judged
 
 KERNELS = {
     "default": TiledAttention(),

@@ -11,7 +11,7 @@ import pytest
 
 from refattn.models import Problem, State, Tile, TiledAttention, tiled_attention
 from refattn.numbers import formats
-from tests.support.tiled_judgement import judged
+from tests.support.tiled_distance import judged
 
 
 class TopLeft(TiledAttention):

@@ -12,7 +12,7 @@ from refattn.errors import MissingExtra
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.exact import ball, ball_gradients, definition
 from tests.support.extras import needed
-from tests.support.oracle_cases import Problem, backward_problems, problems, softmax_rows
+from tests.support.hard_problems import Problem, backward_problems, problems, softmax_rows
 
 flint = needed("flint")
 

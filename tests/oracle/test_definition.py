@@ -12,7 +12,7 @@ from mpmath import mp, mpf
 from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.oracle.exact import definition
 from refattn.oracle.specials.forward import split
-from tests.support.oracle_cases import Problem, problems
+from tests.support.hard_problems import Problem, problems
 
 BITS = 200
 # What two evaluations at BITS may differ by, relative to the largest |v| or to 1: each errs by at most 2**-BITS.

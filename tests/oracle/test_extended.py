@@ -15,7 +15,7 @@ from refattn import oracle
 from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.numbers import formats
 from tests.support.extras import skip_without
-from tests.support.oracle_cases import backward_problems, problems
+from tests.support.hard_problems import backward_problems, problems
 
 skip_without("numba", "threadpoolctl", "flint")
 

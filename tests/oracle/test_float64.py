@@ -19,7 +19,7 @@ from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.exact import definition
 from refattn.oracle.float64 import forward as float64
 from refattn.oracle.truth import AttentionTruth
-from tests.support.oracle_cases import Problem, problems, softmax_rows
+from tests.support.hard_problems import Problem, problems, softmax_rows
 
 U = 2.0**-53
 KINDS = ("softmax", "log_softmax", "logsumexp")

@@ -15,8 +15,8 @@ from refattn.contract.spec import AttentionSpec, problem_shape
 from refattn.oracle.exact import definition
 from refattn.oracle.float64 import gradients as float64_gradients
 from refattn.oracle.truth import GradientTruth
-from tests.support.model_problems import SPECS, float64, inputs
-from tests.support.oracle_cases import backward_problems
+from tests.support.attention_problems import SPECS, float64, inputs
+from tests.support.hard_problems import backward_problems
 
 U = 2.0**-53
 NAMES = ("dq", "dk", "dv", "dbias", "dsinks")

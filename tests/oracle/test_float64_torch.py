@@ -22,9 +22,9 @@ from refattn.oracle.float64 import gradients as float64_gradients
 from refattn.oracle.float64 import platform
 from refattn.oracle.magnitudes import some_values
 from refattn.oracle.specials.backward import Inputs, split_backward
+from tests.support.attention_problems import SPECS, float64, inputs
 from tests.support.extras import needed
-from tests.support.model_problems import SPECS, float64, inputs
-from tests.support.oracle_cases import Problem, backward_problems, problems, softmax_rows
+from tests.support.hard_problems import Problem, backward_problems, problems, softmax_rows
 
 torch = needed("torch")
 

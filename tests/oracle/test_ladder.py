@@ -21,7 +21,7 @@ from refattn.oracle.exact import ball, definition
 from refattn.oracle.exact.dyadic import Dyadic, round_nearest
 from refattn.oracle.magnitudes import gradient_sizes, largest_values, some_values
 from tests.support.extras import skip_without
-from tests.support.oracle_cases import Problem, backward_problems, problems, softmax_rows
+from tests.support.hard_problems import Problem, backward_problems, problems, softmax_rows
 
 # A definition to this many bits is exact to the comparisons below: scores have at most 1000 bits before the point, and
 # enclosures tell two numbers apart to 2**-1074.

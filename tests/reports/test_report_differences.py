@@ -11,7 +11,7 @@ import pytest
 
 from refattn.reports import json as report_json
 from tests.benchmarks.report_differences import differences, main
-from tests.support.report_cases import full_report
+from tests.support.sample_reports import full_report
 
 BEFORE: dict[str, Any] = json.loads(report_json.render(full_report()))
 

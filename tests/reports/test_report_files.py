@@ -16,7 +16,7 @@ import pytest
 from refattn.errors import InvalidValue
 from refattn.reports import files, json, junit, schema
 from refattn.suite.findings import Worst
-from tests.support.report_cases import INF, REPLAY, attention_case, full_report, good_report, softmax_case
+from tests.support.sample_reports import INF, REPLAY, attention_case, full_report, good_report, softmax_case
 
 
 def same(first: Any, second: Any) -> bool:

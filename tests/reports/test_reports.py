@@ -10,7 +10,7 @@ from rich.console import Console
 from refattn.reports import terminal
 from refattn.reports.progress import LiveProgress
 from refattn.suite.findings import Finding, Report, Verdict
-from tests.support.report_cases import INF, NAN, REPLAY, full_report, good_report
+from tests.support.sample_reports import INF, NAN, REPLAY, full_report, good_report
 
 
 def printed(report: Report, width: int = 160, quiet: bool = False, colour: bool = False) -> str:

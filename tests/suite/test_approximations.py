@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import tests.support.faulty_approximations as faulty
+import tests.support.faulty_block_scales as faulty
 from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidType, InvalidValue
 from refattn.inputs import replay
@@ -15,7 +15,7 @@ from refattn.models import TiledAttention
 from refattn.suite import checking
 from refattn.suite.findings import Report, Verdict
 from refattn.suite.properties import ALL, PROFILES
-from tests.support.faulty import SMALL
+from tests.support.faults_by_property import SMALL
 
 HONEST = {
     "uncorrected": faulty.uncorrected,

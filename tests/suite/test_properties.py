@@ -12,7 +12,7 @@ from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.suite import checking
 from refattn.suite.findings import Finding, Verdict
 from refattn.suite.properties import ALL, PROFILES, Property
-from tests.support.faulty import FAULTS, SMALL, Fault, examined
+from tests.support.faults_by_property import FAULTS, SMALL, Fault, examined
 
 BY_NAME = {prop.name: prop for prop in ALL}
 EXACT = [prop.name for prop in ALL if not prop.name.startswith("statistics/")]

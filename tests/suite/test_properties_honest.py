@@ -6,7 +6,7 @@ import pytest
 
 from refattn.suite.findings import Verdict
 from refattn.suite.properties import ALL, PROFILES
-from tests.support.faulty import FAULTS, SMALL, examined
+from tests.support.faults_by_property import FAULTS, SMALL, examined
 
 EXACT = [prop.name for prop in ALL if not prop.name.startswith("statistics/")]
 

@@ -16,7 +16,7 @@ from refattn.suite.base import NOTHING
 from refattn.suite.findings import Verdict
 from refattn.suite.properties import PROFILES, Context, Observation
 from refattn.suite.search import by_cases, by_search, in_turn
-from tests.support.faulty import FAULTS
+from tests.support.faults_by_property import FAULTS
 
 
 class Subject:

@@ -20,7 +20,7 @@ from refattn.suite.patterns import PATTERNS, Pattern, softmax_case
 from refattn.suite.properties import ALL, PROFILES
 from refattn.suite.properties import statistics as tests_of_errors
 from refattn.suite.properties.statistics import CONFIRMATIONS, Sample, biased, outlier, too_large
-from tests.support.faulty import FAULTS, wrapped
+from tests.support.faults_by_property import FAULTS, wrapped
 
 # One of the three gradients' stands for them all.
 NAMES = [prop.name for prop in ALL if prop.name.startswith("statistics/") and prop.name[-2:] not in ("dq", "dk")]

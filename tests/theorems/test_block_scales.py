@@ -20,7 +20,7 @@ from refattn.bounds.theorems.block_scales import (
 )
 from refattn.contract.arithmetic import Stage
 from refattn.numbers import formats
-from tests.support.evaluation import EVALUATION
+from tests.support.float64_evaluation import EVALUATION
 
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "2000"))
 

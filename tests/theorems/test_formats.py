@@ -13,7 +13,7 @@ from refattn.bounds.stages import underflow_unit
 from refattn.bounds.theorems import formats as constants
 from refattn.contract.arithmetic import Stage
 from refattn.numbers.formats import ALL, Array, Format, bf16, e4m3, e5m2, fp16, fp32
-from tests.support.evaluation import EVALUATION
+from tests.support.float64_evaluation import EVALUATION
 
 NARROW = [e4m3, e5m2, bf16, fp16]
 STAGES = [Stage(f, rounding) for f in NARROW for rounding in ("nearest", "truncate")]

@@ -24,8 +24,8 @@ from refattn.models import TiledBackward
 from refattn.models.rounding import Rounder
 from refattn.numbers import formats
 from refattn.suite.comparison import compare
-from tests.bounds.test_bounds_backward import normal
-from tests.support.bounded import kernel_of
+from tests.bounds.test_backward import normal
+from tests.support.kernels_by_arithmetic import kernel_of
 from tests.support.worst_gradient_roundings import Nudge, Target, Worst, by_format, by_model
 
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "3000"))

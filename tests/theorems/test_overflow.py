@@ -22,7 +22,7 @@ from refattn.contract.arithmetic import Arithmetic
 from refattn.models.tiled import TiledAttention
 from refattn.numbers import formats
 from refattn.numbers.formats import ALL, Array, Format, bf16, e4m3, e5m2, fp16
-from tests.support.evaluation import EVALUATION
+from tests.support.float64_evaluation import EVALUATION
 
 NARROW = [e4m3, e5m2, bf16, fp16]
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "3000"))

@@ -11,7 +11,7 @@ import mpmath
 import pytest
 
 from refattn.numbers.roundoff import compound, growth, log_error, log_growth, rounded
-from tests.support.evaluation import EVALUATION
+from tests.support.float64_evaluation import EVALUATION
 
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "3000"))
 # What the worst example known reaches of each bound.

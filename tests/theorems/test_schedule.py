@@ -18,8 +18,8 @@ from refattn.contract.arithmetic import Arithmetic
 from refattn.models.rounding import Stages
 from refattn.models.softmax import tiled_row, whole_row
 from refattn.numbers.roundoff import growth
-from tests.support.evaluation import EVALUATION
-from tests.support.schedules import Adversary, Key, Partial, Units, any_tree, tiled
+from tests.support.erring_schedules import Adversary, Key, Partial, Units, any_tree, tiled
+from tests.support.float64_evaluation import EVALUATION
 
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "3000"))
 

@@ -17,8 +17,8 @@ from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.spec import AttentionSpec
 from refattn.models import Stages, TiledAttention, combine
 from refattn.numbers import formats
-from tests.support.combinations import Part, Result, Units, Way, bound, combined, exact, log_sum_exp
-from tests.support.evaluation import EVALUATION
+from tests.support.float64_evaluation import EVALUATION
+from tests.support.split_combinations import Part, Result, Units, Way, bound, combined, exact, log_sum_exp
 
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "2000"))
 

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 # Whoever uses a kernel must have imported it before it is changed, and not keep the changed one.
-import tests.support.gpu.small  # noqa: F401
+import tests.support.gpu.small_tiles  # noqa: F401
 
 
 @dataclass(frozen=True)
 class Mutant:
     """In a module of refattn_gpu the text `old`, which is there `times` times, is replaced by `new`.
 
-    kernel    that of tests/support/gpu/small.py whose `property` must fail in `format`
+    kernel    that of tests/support/gpu/small_tiles.py whose `property` must fail in `format`
     features  those of ordinary inputs that show the fault, if any do: what a peer's test would use
     """
 

@@ -18,7 +18,7 @@ from refattn.models.kernel import Tile
 from refattn.oracle.enclosure import Enclosure
 from refattn.suite.certificates import block_outputs, block_scaled
 from refattn.suite.comparison import Comparison, compare
-from tests.support.bounded import arithmetics, kernel_of
+from tests.support.kernels_by_arithmetic import arithmetics, kernel_of
 from tests.support.worst_roundings import Row, by_unit
 
 DTYPES = ("bf16", "fp16", "fp32")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-import tests.support.faulty_approximations as approximate
+import tests.support.faulty_block_scales as approximate
 from refattn import models
 from refattn.contract.arithmetic import Arithmetic, Stage
 from refattn.models import TiledAttention, TiledBackward, TiledKernel

@@ -18,8 +18,8 @@ from refattn.errors import InvalidValue
 from refattn.inputs.cases import AttentionCase
 from refattn.inputs.strategies import attention_cases
 from refattn.numbers import formats
-from tests.support.bounded import arithmetics, judged_gradients, kernel_of
-from tests.support.model_problems import SPECS, float64, inputs
+from tests.support.attention_problems import SPECS, float64, inputs
+from tests.support.kernels_by_arithmetic import arithmetics, judged_gradients, kernel_of
 
 NAMES = tuple(name for name, arithmetic in arithmetics("bf16").items() if arithmetic.cast == "before")
 GRADIENTS = ("dq", "dk", "dv", "dbias", "dsinks")

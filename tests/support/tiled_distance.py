@@ -9,8 +9,8 @@ import numpy as np
 
 from refattn.models import TiledAttention
 from refattn.oracle.exact import definition
-from tests.support.model_bounds import attention_bounds, distance
-from tests.support.model_problems import SPECS, float64, inputs
+from tests.support.attention_problems import SPECS, float64, inputs
+from tests.support.hand_derived_bounds import attention_bounds, distance
 
 
 def excess(actual: Any, exact: Any, bound: Any) -> float:

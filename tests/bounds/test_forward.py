@@ -24,7 +24,7 @@ from refattn.inputs.strategies import attention_cases
 from refattn.models.rounding import Rounder
 from refattn.numbers import formats
 from refattn.numbers.roundoff import compound
-from tests.support.bounded import arithmetics, judged, kernel_of
+from tests.support.kernels_by_arithmetic import arithmetics, judged, kernel_of
 from tests.support.worst_roundings import Nudge, Row, by_format, by_unit
 
 NAMES = tuple(arithmetics("bf16"))

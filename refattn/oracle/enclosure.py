@@ -15,7 +15,8 @@ from refattn.numbers.formats import Format
 
 Array = NDArray[np.float64]
 
-# Sums of a few float64 numbers are multiples of 2**-1074 below 2**1030: beyond 2**+-FAR only the sign matters.
+# A sum of a few float64 numbers is a multiple of 2**-1074 below 2**1030: of a number beyond 2**+-FAR only the sign
+# matters.
 FAR = 1100
 
 
@@ -101,7 +102,7 @@ def _fraction(x: mpf) -> Fraction:
 
 
 def _two_sum(high: Array, low: Array, shift: Array) -> tuple[Array, Array]:
-    """High + low + shift as head and tail, the tail pushed outwards by its own rounding error."""
+    """high + low + shift as head and tail, the tail pushed outwards by its own rounding error."""
     with np.errstate(invalid="ignore", over="ignore"):
         small = low + shift
         small = np.where(

@@ -33,13 +33,13 @@ def attention_inputs(q: Any, k: Any, v: Any, spec: Any) -> tuple[Any, Any, Any, 
 def upstream_inputs(do: Any, dlse: Any, shape: Shape, q: Any) -> tuple[Any, Any]:
     """do (B, H, Nq, Dv) and dlse (B, H, Nq) in float64, beside q. Raises InvalidType or InvalidValue, naming them."""
     rows = (shape.batch, shape.heads, shape.queries)
-    found = beside("do", do, q)
-    _expect("do", found, (*rows, shape.d_v))
+    upstream = beside("do", do, q)
+    _expect("do", upstream, (*rows, shape.d_v))
     if dlse is None:
-        return found, None
+        return upstream, None
     direct = beside("dlse", dlse, q)
     _expect("dlse", direct, rows)
-    return found, direct
+    return upstream, direct
 
 
 def softmax_input(x: Any, axis: Any, spec: Any) -> tuple[Any, SoftmaxSpec]:
@@ -53,10 +53,10 @@ def softmax_input(x: Any, axis: Any, spec: Any) -> tuple[Any, SoftmaxSpec]:
         raise InvalidType(f"spec is {type(spec).__name__}: expected a SoftmaxSpec")
     elif axis != -1 and axis != spec.axis:
         raise InvalidValue(f"axis is {axis!r} and spec.axis is {spec.axis}: expected just one of them to be given")
-    found = where_they_are("x", [x])[0]
-    if not -found.ndim <= spec.axis < found.ndim:
-        raise InvalidValue(f"axis is {spec.axis}: expected an axis of x, which has shape {tuple(found.shape)}")
-    return found, spec
+    array = where_they_are("x", [x])[0]
+    if not -array.ndim <= spec.axis < array.ndim:
+        raise InvalidValue(f"axis is {spec.axis}: expected an axis of x, which has shape {tuple(array.shape)}")
+    return array, spec
 
 
 def tolerance(rtol: Any) -> float | None:
@@ -70,9 +70,9 @@ def tolerance(rtol: Any) -> float | None:
     return float(rtol)
 
 
-def refuse_specials(found: bool, names: str) -> None:
-    """Raise InvalidValue if a finite truth was required and there is none."""
-    if found:
+def refuse_specials(present: bool, names: str) -> None:
+    """Raise InvalidValue if NaN or infinities are `present` that require_finite forbids."""
+    if present:
         raise InvalidValue(
             f"{names} holds a visible NaN or infinity: expected finite numbers, as require_finite is True"
         )

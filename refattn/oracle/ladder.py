@@ -1,8 +1,8 @@
 """Climbing the rungs: float64 first, then more bits, row by row, until every radius is small enough.
 
-The rungs above float64 are slices of float64, where there is work enough and Numba is installed, and Arb's where
-python-flint is, or else the definition. What makes a rung be left out is logged. torch tensors stay where they are in
-float64, and go to NumPy for the rungs above; what comes out is NumPy's.
+Above float64 come slices of float64 (if there is enough work and Numba is installed), then Arb (if python-flint is
+installed) or else the definition. The log says why a rung is left out. torch tensors stay on their device in float64
+and go to NumPy for the rungs above; results are NumPy's.
 """
 
 from __future__ import annotations
@@ -17,12 +17,10 @@ from refattn.contract.visibility import Bools
 from refattn.numbers import formats
 from refattn.numbers.arrays import to_numpy
 from refattn.numbers.formats import Array
-from refattn.oracle import rungs
+from refattn.oracle import float64, rungs
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.exact.definition import PLAIN_ATTENTION
 from refattn.oracle.exact.dyadic import round_intervals
-from refattn.oracle.float64 import forward as float64
-from refattn.oracle.float64 import gradients as float64_gradients
 from refattn.oracle.inputs import attention_inputs, refuse_specials, softmax_input, tolerance, upstream_inputs
 from refattn.oracle.magnitudes import gradient_sizes, largest_values, some_values
 from refattn.oracle.specials.backward import Inputs, split_backward
@@ -57,7 +55,7 @@ def attention(
     for rtol of at least 2**-100 (or 2**-1074, the smallest float64 number). A result beyond float64's range has an
     infinite radius. Visible NaN and infinities give what refattn.oracle.specials.forward says, unless `require_finite`.
     Raises InvalidType or InvalidValue, naming the argument, and PlatformError where a library or a device does not
-    compute as refattn.oracle.float64.platform takes for granted.
+    compute as refattn.oracle.float64.platform assumes.
     """
     q, k, v, shape = attention_inputs(q, k, v, spec)
     limit = tolerance(rtol)
@@ -71,8 +69,8 @@ def correctly_rounded(
 ) -> RoundedTruth:
     """The exact output rounded to nearest in `format` (ties to even), climbing until every rounding is decided (Ziv).
 
-    Where the exact value lies within 2**-1000 of itself of a midpoint of the format it is taken for a tie, which no
-    enclosure can decide: `decided` is False there, and `out` even. Raises InvalidType or InvalidValue as `attention`.
+    An exact value within a relative 2**-1000 of a midpoint of the format is taken for a tie, which no enclosure can
+    decide: `decided` is False there, and `out` even. Raises InvalidType or InvalidValue as `attention` does.
     """
     target = formats.get(format)
     q, k, v, shape = attention_inputs(q, k, v, spec)
@@ -86,17 +84,17 @@ def correctly_rounded(
     if pending.any():
         finer = rungs.attention(q, k, v, special.spec, shape, np.asarray(pending.any(axis=-1)), None)
         if finer is not None:
-            found, sure = finer.out.correctly_rounded(target)
+            rounded, sure = finer.out.correctly_rounded(target)
             sure &= pending
-            values = np.where(sure, found, values)
+            values = np.where(sure, rounded, values)
             decided, pending = decided | sure, pending & ~sure
             counts["slices"] = int(sure.sum())
     for bits in ZIV_PRECISIONS:
         if not pending.any():
             break
         low, high = rungs.exact().attention_ends(q, k, v, special.spec, shape, bits=bits, wanted=pending.any(axis=-1))
-        found, sure, tie = round_intervals(low, high, target)
-        values = np.where(pending, found, values)
+        rounded, sure, tie = round_intervals(low, high, target)
+        values = np.where(pending, rounded, values)
         decided |= pending & sure
         counts["more bits"] = counts.get("more bits", 0) + int((pending & sure).sum())
         pending &= ~(sure | tie)
@@ -107,7 +105,7 @@ def correctly_rounded(
 def softmax(
     x: Any, axis: int = -1, *, spec: SoftmaxSpec | None = None, rtol: float | None = None, require_finite: bool = False
 ) -> Enclosure:
-    """The exact softmax of an array along `axis`, or what `spec` says (softmax, log_softmax, logsumexp; its own axis).
+    """The exact softmax of an array along `axis`, or the function and the axis of `spec`.
 
     With rtol None a softmax's radius is at most 2**-30 of itself or 2**-1000, a logarithm's 2**-30 max(1, |mid|);
     otherwise every radius is at most rtol |mid| or 2**-1074. Raises InvalidType or InvalidValue, naming the argument.
@@ -148,14 +146,14 @@ def attention_backward(
     special = split_backward(Inputs(q, k, v, do, dlse, spec), shape)
     refuse_specials(require_finite and special.nan is not None, "q, k, v, do, dlse or spec")
     q, k, v, do, dlse, spec = special.inputs
-    found = float64_gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+    truth = float64.attention_backward(q, k, v, do, spec, shape, dlse)
     q, k, v, do, dlse, spec = special.inputs.in_numpy()
     sizes = gradient_sizes(q, k, v, do, dlse, spec, shape)
     finer: GradientTruth | None = None
     for bits in (None, *PRECISIONS):
         parts: list[Enclosure | None] = []
         pending = False
-        for name, part, size in zip(found._fields, found, sizes, strict=True):
+        for name, part, size in zip(truth._fields, truth, sizes, strict=True):
             if part is None or size is None:
                 parts.append(None)
                 continue
@@ -164,7 +162,7 @@ def attention_backward(
             settled = special.settled(name)
             pending |= bool((fails if settled is None else fails & ~settled).any())
             parts.append(exact)
-        found = _gradients(parts)
+        truth = _gradients(parts)
         if not pending:
             break
         if bits is None:
@@ -172,18 +170,18 @@ def attention_backward(
         else:
             finer = rungs.exact_gradients().attention_backward(q, k, v, do, spec, shape, dlse, bits=bits)
         if finer is not None:
-            found = _gradients([_narrower(a, b) for a, b in zip(found, finer, strict=True)])
-    return special.over(found)
+            truth = _gradients([_narrower(a, b) for a, b in zip(truth, finer, strict=True)])
+    return special.over(truth)
 
 
 def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTruth:
-    """The truth of a finite problem, but for the elements that are known already."""
-    found = float64.attention(special.q, special.k, special.v, special.spec, shape)
+    """The truth of a finite problem; elements that `special` settles may stay wide."""
+    truth = float64.attention(special.q, special.k, special.v, special.spec, shape)
     q, k, v = (to_numpy(array) for array in (special.q, special.k, special.v))
     for bits in (None, *PRECISIONS):
-        out, rows = _unsettled(found.out, special, shape, rtol)
-        lse = ~_small(found.lse, rtol, np.ones(()))
-        found = AttentionTruth(out, found.lse)
+        out, rows = _unsettled(truth.out, special, shape, rtol)
+        lse = ~_small(truth.lse, rtol, np.ones(()))
+        truth = AttentionTruth(out, truth.lse)
         rows |= lse if special.lse is None else lse & ~special.lse.mask
         if not rows.any():
             break
@@ -193,8 +191,8 @@ def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTrut
         else:
             finer = rungs.exact().attention(q, k, v, special.spec, shape, bits=bits, wanted=rows)
         if finer is not None:
-            found = AttentionTruth(_narrowed(found.out, finer.out), _narrowed(found.lse, finer.lse))
-    return found
+            truth = AttentionTruth(_narrowed(truth.out, finer.out), _narrowed(truth.lse, finer.lse))
+    return truth
 
 
 def _unsettled(out: Enclosure, special: Specials, shape: Shape, rtol: float | None) -> tuple[Enclosure, Bools]:
@@ -217,11 +215,11 @@ def _unsettled(out: Enclosure, special: Specials, shape: Shape, rtol: float | No
 def _softmax(x: Any, spec: SoftmaxSpec, rtol: float | None, require_finite: bool) -> Enclosure:
     plain, known = split_softmax(x, spec)
     refuse_specials(require_finite and known is not None, "x")
-    found = float64.softmax(plain, spec)
+    enclosure = float64.softmax(plain, spec)
     plain = to_numpy(plain)
     size = np.array(NEGLIGIBLE / DEFAULT_RTOL if spec.kind == "softmax" else 1.0)
     for bits in (None, *PRECISIONS):
-        fails = ~_small(found, rtol, size)
+        fails = ~_small(enclosure, rtol, size)
         if known is not None:
             fails &= ~known.mask
         if not fails.any():
@@ -233,40 +231,40 @@ def _softmax(x: Any, spec: SoftmaxSpec, rtol: float | None, require_finite: bool
         else:
             finer = rungs.exact().softmax(plain, spec, bits=bits, wanted=rows)
         if finer is not None:
-            found = _narrowed(found, finer)
-    return found if known is None else known.over(found)
+            enclosure = _narrowed(enclosure, finer)
+    return enclosure if known is None else known.over(enclosure)
 
 
-def _small(found: Enclosure, rtol: float | None, size: Array) -> Bools:
+def _small(enclosure: Enclosure, rtol: float | None, size: Array) -> Bools:
     """True where the radius is small enough: against mid, or, where rtol is None, against `size` too."""
     with np.errstate(invalid="ignore", over="ignore"):
-        limit = np.maximum((DEFAULT_RTOL if rtol is None else rtol) * np.abs(found.mid), SMALLEST)
+        limit = np.maximum((DEFAULT_RTOL if rtol is None else rtol) * np.abs(enclosure.mid), SMALLEST)
         if rtol is None:
             limit = np.maximum(limit, DEFAULT_RTOL * np.where(np.isfinite(size), size, 0.0))
-        return np.asarray((found.rad == 0.0) | (np.isfinite(found.rad) & (found.rad <= limit)))
+        return np.asarray((enclosure.rad == 0.0) | (np.isfinite(enclosure.rad) & (enclosure.rad <= limit)))
 
 
-def _zero_where(found: Enclosure, zero: Bools) -> Enclosure:
-    """`found`, with exact zeros where everything that is added up is 0."""
+def _zero_where(enclosure: Enclosure, zero: Bools) -> Enclosure:
+    """`enclosure`, with exact zeros where every term of the sum is 0."""
     if not zero.any():
-        return found
-    mid, rad, low = (np.where(zero, 0.0, part) for part in (found.mid, found.rad, found.tail()))
+        return enclosure
+    mid, rad, low = (np.where(zero, 0.0, part) for part in (enclosure.mid, enclosure.rad, enclosure.tail()))
     return Enclosure(mid, rad, low)
 
 
-def _narrowed(found: Enclosure, finer: Enclosure) -> Enclosure:
+def _narrowed(coarse: Enclosure, finer: Enclosure) -> Enclosure:
     """The narrower of two enclosures, element by element; where neither knows anything, mid is 0."""
-    better = finer.rad < found.rad
+    better = finer.rad < coarse.rad
     mid, rad, low = (
         np.where(better, new, old)
-        for new, old in ((finer.mid, found.mid), (finer.rad, found.rad), (finer.tail(), found.tail()))
+        for new, old in ((finer.mid, coarse.mid), (finer.rad, coarse.rad), (finer.tail(), coarse.tail()))
     )
     unknown = np.isinf(rad)
     return Enclosure(np.where(unknown, 0.0, mid), rad, np.where(unknown, 0.0, low))
 
 
-def _narrower(found: Enclosure | None, finer: Enclosure | None) -> Enclosure | None:
-    return None if found is None or finer is None else _narrowed(found, finer)
+def _narrower(coarse: Enclosure | None, finer: Enclosure | None) -> Enclosure | None:
+    return None if coarse is None or finer is None else _narrowed(coarse, finer)
 
 
 def _gradients(parts: list[Enclosure | None]) -> GradientTruth:

@@ -15,9 +15,9 @@ from refattn.oracle.truth import AttentionTruth, GradientTruth
 
 logger = logging.getLogger("refattn.oracle")
 
-# Pairs of a query and a key from which on the slices' compiled loops are loaded: Arb takes a second for so many.
+# Fewest pairs of a query and a key for which the compiled loops of slices are loaded: Arb takes a second for so many.
 WORTHWHILE = 1 << 17
-# The slices reach no smaller radius, relative to what an output averages.
+# Slices reach no smaller radius, relative to the values that an output averages.
 SMALLEST_RTOL = 2.0**-98
 NEEDED = ("numba", "threadpoolctl")
 
@@ -38,13 +38,13 @@ def attention(
     """Output and log-sum-exp of the queries `wanted` (B, H, Nq) by slices; None where those are not used."""
     if not _used(int(wanted.sum()) * shape.keys, rtol):
         return None
-    from refattn.oracle.extended import forward as extended
+    from refattn.oracle.extended import forward
 
-    why = extended.obstacle(q, k, v, spec)
+    why = forward.obstacle(q, k, v, spec)
     if why is not None:
         logger.info("slices are left out: %s", why)
         return None
-    return extended.attention(q, k, v, spec, shape, wanted=wanted)
+    return forward.attention(q, k, v, spec, shape, wanted=wanted)
 
 
 def attention_backward(
@@ -60,27 +60,26 @@ def attention_backward(
     """Gradients by slices; None where those are not used."""
     if not _used(shape.batch * shape.heads * shape.queries * shape.keys, rtol):
         return None
-    from refattn.oracle.extended import forward as extended
-    from refattn.oracle.extended import gradients as extended_gradients
+    from refattn.oracle.extended import forward, gradients
 
-    why = extended.obstacle(q, k, v, spec, do=do, dlse=dlse)
+    why = forward.obstacle(q, k, v, spec, do=do, dlse=dlse)
     if why is not None:
         logger.info("slices are left out: %s", why)
         return None
-    return extended_gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+    return gradients.attention_backward(q, k, v, do, spec, shape, dlse)
 
 
 def softmax(x: Array, spec: SoftmaxSpec, wanted: Bools, rtol: float | None) -> Enclosure | None:
     """softmax, log_softmax or logsumexp by slices; None where those are not used."""
     if not _used(int(wanted.sum()) * x.shape[spec.axis], rtol):
         return None
-    from refattn.oracle.extended import softmax as extended_softmax
+    from refattn.oracle.extended.softmax import extended_softmax
 
-    return extended_softmax.softmax(x, spec)
+    return extended_softmax(x, spec)
 
 
 def _used(work: int, rtol: float | None) -> bool:
-    """True if slices pay and reach what is wanted; what is missing is logged."""
+    """True if slices pay and reach the tolerance; a missing package is logged."""
     if work < WORTHWHILE or (rtol is not None and rtol < SMALLEST_RTOL):
         return False
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]

@@ -18,7 +18,7 @@ import numpy as np
 
 from refattn import oracle
 from refattn.contract.spec import AttentionSpec, problem_shape
-from refattn.oracle.float64 import forward as float64
+from refattn.oracle import float64
 
 
 def plain(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> np.ndarray:

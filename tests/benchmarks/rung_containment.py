@@ -20,7 +20,7 @@ from refattn.contract.spec import AttentionSpec, problem_shape
 from refattn.numbers import formats
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.exact import ball
-from refattn.oracle.extended import forward as extended
+from refattn.oracle.extended import forward
 
 BITS = 300
 ROWS = 32
@@ -146,10 +146,10 @@ def judge_one(kind: Callable[..., Tensors], generator: np.random.Generator, coun
     q, k, v = kind(generator, n, d)
     spec = features(generator, n)
     shape = problem_shape(q, k, v, spec)
-    obstacle = extended.obstacle(q, k, v, spec)
+    obstacle = forward.obstacle(q, k, v, spec)
     if obstacle:
         raise SystemExit(f"{kind.__name__}: {obstacle}")
-    found = extended.attention(q, k, v, spec, shape)
+    found = forward.attention(q, k, v, spec, shape)
     exact = ball.attention_balls(q, k, v, spec, shape, bits=BITS, wanted=np.ones(q.shape[:3], np.bool_))
     for ours, theirs in zip((found.out, found.lse), exact, strict=True):
         count.add(ours, theirs)

@@ -13,14 +13,12 @@ from hypothesis import strategies as st
 
 import refattn as ra
 from refattn import bounds, oracle
-from refattn.bounds import forward
 from refattn.contract import scores
 from refattn.contract.rows import select_rows
 from refattn.contract.spec import AttentionSpec, problem_shape
 from refattn.contract.visibility import Visibility, visible
 from refattn.models import tiled_attention
 from refattn.oracle.exact import definition
-from refattn.oracle.float64 import forward as oracle_float64
 from tests.support.attention_problems import SPECS, float64, inputs
 from tests.support.hard_problems import Problem, backward_problems, problems
 
@@ -92,8 +90,8 @@ def test_some_rows_of_some_rows_are_rows(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_truth_and_bounds_of_some_rows_are_those_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit where a block holds one row; larger blocks charge a row with what the others of its block see."""
-    for module in (oracle_float64, forward):
-        monkeypatch.setattr(module, "blocks", partial(scores.blocks, entries=1))
+    for module in ("refattn.oracle.float64.forward", "refattn.bounds.forward"):
+        monkeypatch.setattr(f"{module}.blocks", partial(scores.blocks, entries=1))
     q, k, v, *_ = (float64(x) for x in inputs(batch=2))
     few, spec = select_rows(q, k, v, SPECS[name], ROWS)
     whole, part = oracle.attention(q, k, v, SPECS[name]), oracle.attention(few, k, v, spec)

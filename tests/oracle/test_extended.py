@@ -22,10 +22,8 @@ skip_without("numba", "threadpoolctl", "flint")
 from refattn.oracle import rungs
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.exact import ball, ball_gradients
-from refattn.oracle.extended import forward as extended
-from refattn.oracle.extended import gradients as extended_gradients
-from refattn.oracle.extended import loops, slices, weighted_sums, words
-from refattn.oracle.extended import softmax as extended_softmax
+from refattn.oracle.extended import forward, gradients, loops, slices, weighted_sums, words
+from refattn.oracle.extended.softmax import extended_softmax
 from tests.benchmarks import rung_containment
 
 BITS = 600
@@ -58,10 +56,10 @@ def heads(n: int, d: int, seed: int = 0, format: Any = None) -> list[np.ndarray]
 @given(problems())
 def test_attention_contains_arb(problem: Any) -> None:
     q, k, v, spec = problem
-    if extended.obstacle(q, k, v, spec):
+    if forward.obstacle(q, k, v, spec):
         return
     shape = problem_shape(q, k, v, spec)
-    found, exact = extended.attention(q, k, v, spec, shape), ball.attention(q, k, v, spec, shape, bits=BITS)
+    found, exact = forward.attention(q, k, v, spec, shape), ball.attention(q, k, v, spec, shape, bits=BITS)
     assert meets(found.out, exact.out)
     assert meets(found.lse, exact.lse)
 
@@ -70,10 +68,10 @@ def test_attention_contains_arb(problem: Any) -> None:
 @given(backward_problems())
 def test_gradients_contain_arb(backward: Any) -> None:
     (q, k, v, spec), do, dlse = backward
-    if extended.obstacle(q, k, v, spec, do=do, dlse=dlse):
+    if forward.obstacle(q, k, v, spec, do=do, dlse=dlse):
         return
     shape = problem_shape(q, k, v, spec)
-    found = extended_gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+    found = gradients.attention_backward(q, k, v, do, spec, shape, dlse)
     exact = ball_gradients.attention_backward(q, k, v, do, spec, shape, dlse, bits=BITS)
     for name, part, wanted in zip(found._fields, found, exact, strict=True):
         assert (part is None) == (wanted is None)
@@ -90,7 +88,7 @@ def test_softmax_contains_arb(kind: Any, empty_rows: Any, size: float) -> None:
     x[3] = -np.inf
     x[4] = np.round(x[4])
     spec = SoftmaxSpec(kind=kind, empty_rows=empty_rows)
-    assert meets(extended_softmax.softmax(x, spec), ball.softmax(x, spec, bits=BITS))
+    assert meets(extended_softmax(x, spec), ball.softmax(x, spec, bits=BITS))
 
 
 SPECS = {
@@ -108,7 +106,7 @@ SPECS = {
 def test_a_hundred_bits_of_what_is_averaged_are_certified(name: str, format: Any) -> None:
     q, k, v, _ = heads(700, 64, format=format)
     shape = problem_shape(q, k, v, SPECS[name])
-    found = extended.attention(q, k, v, SPECS[name], shape)
+    found = forward.attention(q, k, v, SPECS[name], shape)
     size = np.abs(v).mean() / (1.0 - SPECS[name].dropout)
     assert found.out.rad.max() <= 2.0**-99 * size
     assert found.lse.rad.max() <= 2.0**-99 * (1.0 + np.abs(found.lse.mid).max())
@@ -122,7 +120,7 @@ def test_a_hundred_bits_of_what_is_averaged_are_certified(name: str, format: Any
 def test_gradients_have_ninety_bits_and_most_of_them_ninety_six() -> None:
     q, k, v, do = heads(300, 32)
     spec = AttentionSpec(causal=True, sinks=np.array([0.1]), bias=np.zeros((300, 300)))
-    found = extended_gradients.attention_backward(q, k, v, do, spec, problem_shape(q, k, v, spec))
+    found = gradients.attention_backward(q, k, v, do, spec, problem_shape(q, k, v, spec))
     for name, part in zip(found._fields, found, strict=True):
         assert part is not None
         # A sink's gradient adds up terms of every query, which cancel.
@@ -214,17 +212,17 @@ def without_a_part(weights: Any, values: Any, keys: Any, **keywords: Any) -> Any
     ("name", "fault"), [("levels", without_lower_levels), ("sums_over_keys", without_a_part)], ids=["levels", "words"]
 )
 def test_a_forgotten_part_is_not_contained(name: str, fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extended, name, fault)
+    monkeypatch.setattr(forward, name, fault)
     q, k, v, _ = heads(64, 16)
     shape = problem_shape(q, k, v, PLAIN)
-    found = extended.attention(q, k, v, PLAIN, shape)
+    found = forward.attention(q, k, v, PLAIN, shape)
     assert not meets(found.out, ball.attention(q, k, v, PLAIN, shape, bits=BITS).out)
 
 
 def test_every_kind_of_input_is_contained_and_a_forgotten_part_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = rung_containment.contained(1, 0)
     assert all(count.elements and not count.outside for count in counts.values())
-    monkeypatch.setattr(extended, "levels", without_lower_levels)
+    monkeypatch.setattr(forward, "levels", without_lower_levels)
     assert sum(count.outside for count in rung_containment.contained(1, 0).values())
 
 
@@ -272,7 +270,7 @@ def test_what_slices_cannot_take_is_said_and_taken_by_the_next_rung(
     change: Any, sentence: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     q, k, v, spec = change(*heads(2, 4)[:3])
-    why = extended.obstacle(q, k, v, spec)
+    why = forward.obstacle(q, k, v, spec)
     assert why is not None
     assert why.startswith(sentence)
     with caplog.at_level(logging.INFO, "refattn.oracle"), pytest.MonkeyPatch.context() as patch:
@@ -296,7 +294,7 @@ def test_a_missing_library_is_named_with_its_remedy(
 def test_scores_beyond_the_words_are_left_to_the_next_rung() -> None:
     q, k, v, _ = heads(3, 4)
     shape = problem_shape(q, k, v, PLAIN)
-    found = extended.attention(q * 2.0**10, k * 2.0**10, v, PLAIN, shape)
+    found = forward.attention(q * 2.0**10, k * 2.0**10, v, PLAIN, shape)
     assert np.isinf(found.out.rad).all()
     assert np.isinf(found.lse.rad).all()
 

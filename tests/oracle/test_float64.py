@@ -17,7 +17,7 @@ from refattn.contract import scores
 from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.exact import definition
-from refattn.oracle.float64 import forward as float64
+from refattn.oracle.float64 import forward
 from refattn.oracle.truth import AttentionTruth
 from tests.support.hard_problems import Problem, problems, softmax_rows
 
@@ -26,7 +26,7 @@ KINDS = ("softmax", "log_softmax", "logsumexp")
 
 
 def rung(q: Any, k: Any, v: Any, spec: AttentionSpec) -> AttentionTruth:
-    return float64.attention(q, k, v, spec, problem_shape(q, k, v, spec))
+    return forward.attention(q, k, v, spec, problem_shape(q, k, v, spec))
 
 
 def sequence(*values: float) -> Any:
@@ -54,7 +54,7 @@ def test_output_and_log_sum_exp_contain_the_definition(problem: Problem) -> None
 @pytest.mark.parametrize("empty_rows", ["zero", "nan"])
 def test_softmax_contains_the_definition(kind: Any, empty_rows: Any, x: Any) -> None:
     spec = SoftmaxSpec(axis=0, kind=kind, empty_rows=empty_rows)
-    assert float64.softmax(x.T, spec).contains(definition.softmax(x.T, spec)).all()
+    assert forward.softmax(x.T, spec).contains(definition.softmax(x.T, spec)).all()
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_radius_is_what_the_roundings_explain(keys: int, causal: bool) -> No
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_radius_of_a_softmax_is_what_the_roundings_explain(kind: Any) -> None:
     x = np.random.default_rng(0).standard_normal((5, 40)) * 3
-    found = float64.softmax(x, SoftmaxSpec(kind=kind))
+    found = forward.softmax(x, SoftmaxSpec(kind=kind))
     reach = np.ptp(x, axis=1).max()
     roundings = 60 + 2 * 40 + 4 * reach + 4 * math.log(41)
     size = np.abs(found.mid) if kind == "softmax" else 1 + np.abs(found.mid)
@@ -124,7 +124,7 @@ def test_empty_rows_are_exact() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("empty_rows", "value"), [("zero", 0.0), ("nan", math.nan)])
 def test_softmax_rows_of_nothing_are_exact(kind: Any, empty_rows: Any, value: float) -> None:
-    found = float64.softmax(np.full((2, 3), -np.inf), SoftmaxSpec(kind=kind, empty_rows=empty_rows))
+    found = forward.softmax(np.full((2, 3), -np.inf), SoftmaxSpec(kind=kind, empty_rows=empty_rows))
     wanted = -math.inf if kind == "logsumexp" or (kind, empty_rows) == ("log_softmax", "zero") else value
     np.testing.assert_array_equal(found.mid, np.full(found.shape, wanted))
     assert not found.rad.any()
@@ -139,7 +139,7 @@ def test_nothing_is_claimed_of_what_overflows() -> None:
     x = np.array([1.7e308, -1.7e308])
     for kind in KINDS:
         spec = SoftmaxSpec(kind=kind)
-        assert float64.softmax(x, spec).contains(definition.softmax(x, spec)).all()
+        assert forward.softmax(x, spec).contains(definition.softmax(x, spec)).all()
 
 
 # Blocks
@@ -163,7 +163,7 @@ FEATURES = AttentionSpec(
 def test_blocks_of_any_size_give_the_whole(entries: int, spec: AttentionSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     q, k, v = normal(33, 50)
     whole = rung(q, k, v, spec)
-    monkeypatch.setattr(float64, "blocks", partial(scores.blocks, entries=entries))
+    monkeypatch.setattr(forward, "blocks", partial(scores.blocks, entries=entries))
     parts = rung(q, k, v, spec)
     for one, other in zip(whole, parts, strict=True):
         assert (np.abs(one.mid - other.mid) <= one.rad + other.rad).all()
@@ -172,7 +172,7 @@ def test_blocks_of_any_size_give_the_whole(entries: int, spec: AttentionSpec, mo
 
 
 def test_memory_grows_with_the_lengths_and_not_with_their_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(float64, "blocks", partial(scores.blocks, entries=1 << 14))
+    monkeypatch.setattr(forward, "blocks", partial(scores.blocks, entries=1 << 14))
     n = 2048
     q, k, v = normal(n, n, d=4)
     tracemalloc.start()
@@ -232,7 +232,7 @@ def test_a_wrong_rung_does_not_contain_the_definition(name: str, monkeypatch: py
     problem = (*normal(3, 5, d=3), spec)
     out, lse = definition.attention(*problem)
     assert rung(*problem).out.contains(out).all()
-    monkeypatch.setattr(float64, attribute, fault)
+    monkeypatch.setattr(forward, attribute, fault)
     wrong = rung(*problem)
     assert not wrong.out.contains(out).all()
     if attribute != "dropout_keep":

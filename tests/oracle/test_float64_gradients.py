@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from refattn.contract import scores
 from refattn.contract.spec import AttentionSpec, problem_shape
 from refattn.oracle.exact import definition
-from refattn.oracle.float64 import gradients as float64_gradients
+from refattn.oracle.float64 import gradients
 from refattn.oracle.truth import GradientTruth
 from tests.support.attention_problems import SPECS, float64, inputs
 from tests.support.hard_problems import backward_problems
@@ -23,7 +23,7 @@ NAMES = ("dq", "dk", "dv", "dbias", "dsinks")
 
 
 def rung(q: Any, k: Any, v: Any, do: Any, spec: AttentionSpec, dlse: Any = None) -> GradientTruth:
-    return float64_gradients.attention_backward(q, k, v, do, spec, problem_shape(q, k, v, spec), dlse)
+    return gradients.attention_backward(q, k, v, do, spec, problem_shape(q, k, v, spec), dlse)
 
 
 def assert_contains(found: GradientTruth, wanted: Any) -> None:
@@ -78,7 +78,7 @@ def test_every_feature_in_blocks_of_any_size_gives_the_whole(
 ) -> None:
     q, k, v, do, dlse = (float64(x) for x in inputs())
     whole = rung(q, k, v, do, SPECS[name], dlse)
-    monkeypatch.setattr(float64_gradients, "blocks", partial(scores.blocks, entries=entries))
+    monkeypatch.setattr(gradients, "blocks", partial(scores.blocks, entries=entries))
     parts = rung(q, k, v, do, SPECS[name], dlse)
     for one, other in zip(whole, parts, strict=True):
         assert (one is None) == (other is None)
@@ -134,7 +134,7 @@ def _without_dlse(problem: Any) -> GradientTruth:
 
 
 def _without_softcap_slope(problem: Any) -> GradientTruth:
-    class Wrong(float64_gradients._Backward):
+    class Wrong(gradients._Backward):
         def _through_softcap(self, slope: Any, *arguments: Any) -> Any:
             del arguments
             return slope

@@ -16,8 +16,7 @@ from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.errors import PlatformError
 from refattn.numbers.arrays import namespace
 from refattn.oracle.exact import definition
-from refattn.oracle.float64 import forward as float64
-from refattn.oracle.float64 import platform
+from refattn.oracle.float64 import forward, platform
 from tests.support.extras import skip_without
 
 FUNCTIONS = ("exp", "log", "tanh", "expm1", "log1p")
@@ -194,18 +193,18 @@ def test_the_radius_still_contains_the_definition_under_a_bad_exp(
         return found
 
     given = [library.asarray(x) for x in (q, k, v)]
-    good = float64.attention(*given, spec, problem_shape(q, k, v, spec))
+    good = forward.attention(*given, spec, problem_shape(q, k, v, spec))
     monkeypatch.setattr(library, "exp", exp)
     platform._examined.cache_clear()
-    bad = float64.attention(*given, spec, problem_shape(q, k, v, spec))
+    bad = forward.attention(*given, spec, problem_shape(q, k, v, spec))
     assert bad.out.contains(exact).all()
     assert bad.lse.contains(lse).all()
     assert (bad.out.rad > 10 * good.out.rad).all()
     weights = definition.softmax(q, SoftmaxSpec())
-    assert float64.softmax(given[0], SoftmaxSpec()).contains(weights).all()
-    monkeypatch.setattr(float64, "function_error", lambda array: platform.FUNCTION_ULPS * platform.ULP)
-    assert not float64.attention(*given, spec, problem_shape(q, k, v, spec)).out.contains(exact).all()
-    assert not float64.softmax(given[0], SoftmaxSpec()).contains(weights).all()
+    assert forward.softmax(given[0], SoftmaxSpec()).contains(weights).all()
+    monkeypatch.setattr(forward, "function_error", lambda array: platform.FUNCTION_ULPS * platform.ULP)
+    assert not forward.attention(*given, spec, problem_shape(q, k, v, spec)).out.contains(exact).all()
+    assert not forward.softmax(given[0], SoftmaxSpec()).contains(weights).all()
 
 
 @pytest.mark.parametrize(

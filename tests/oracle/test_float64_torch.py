@@ -17,9 +17,7 @@ from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.contract.visibility import Visibility
 from refattn.numbers import arrays
 from refattn.oracle.exact import ball, definition
-from refattn.oracle.float64 import forward as rung
-from refattn.oracle.float64 import gradients as float64_gradients
-from refattn.oracle.float64 import platform
+from refattn.oracle.float64 import forward, gradients, platform
 from refattn.oracle.magnitudes import some_values
 from refattn.oracle.specials.backward import Inputs, split_backward
 from tests.support.attention_problems import SPECS, float64, inputs
@@ -42,7 +40,7 @@ def tensors(*given_: Any, device: str = "cpu") -> list[Any]:
 @given(problems())
 def test_output_and_log_sum_exp_contain_the_definition(problem: Problem) -> None:
     q, k, v, spec = problem
-    found = rung.attention(*tensors(q, k, v), spec, problem_shape(q, k, v, spec))
+    found = forward.attention(*tensors(q, k, v), spec, problem_shape(q, k, v, spec))
     out, lse = definition.attention(q, k, v, spec)
     assert found.out.contains(out).all()
     assert found.lse.contains(lse).all()
@@ -55,7 +53,7 @@ def test_gradients_contain_the_definition(backward: Any) -> None:
     (q, k, v, spec), do, dlse = backward
     *given_, upstream = tensors(q, k, v, do, dlse)
     shape = problem_shape(q, k, v, spec)
-    found = float64_gradients.attention_backward(*given_, spec, shape, upstream)
+    found = gradients.attention_backward(*given_, spec, shape, upstream)
     wanted = definition.attention_backward(q, k, v, do, spec, dlse)
     for name in GRADIENTS:
         enclosure, exact = getattr(found, name), getattr(wanted, name)
@@ -69,7 +67,7 @@ def test_gradients_contain_the_definition(backward: Any) -> None:
 @pytest.mark.parametrize("empty_rows", ["zero", "nan"])
 def test_softmax_contains_the_definition(kind: Any, empty_rows: Any, x: Any) -> None:
     spec = SoftmaxSpec(axis=0, kind=kind, empty_rows=empty_rows)
-    found = rung.softmax(torch.from_numpy(x.T.copy()), spec)
+    found = forward.softmax(torch.from_numpy(x.T.copy()), spec)
     assert found.contains(definition.softmax(x.T, spec)).all()
 
 
@@ -79,19 +77,19 @@ def test_softmax_contains_the_definition(kind: Any, empty_rows: Any, x: Any) -> 
 def test_every_feature_gives_what_numpy_gives_with_the_same_radius(
     name: str, entries: int, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (rung, float64_gradients):
+    for module in (forward, gradients):
         monkeypatch.setattr(module, "blocks", partial(scores.blocks, entries=entries))
     q, k, v, do, dlse = (float64(x) for x in inputs(batch=2))
     spec = SPECS[name]
     shape = problem_shape(q, k, v, spec)
     *given_, upstream = tensors(q, k, v, do, dlse, device=device)
     ours = (
-        *rung.attention(*given_[:3], spec, shape),
-        *float64_gradients.attention_backward(*given_, spec, shape, upstream),
+        *forward.attention(*given_[:3], spec, shape),
+        *gradients.attention_backward(*given_, spec, shape, upstream),
     )
     theirs = (
-        *rung.attention(q, k, v, spec, shape),
-        *float64_gradients.attention_backward(q, k, v, do, spec, shape, dlse),
+        *forward.attention(q, k, v, spec, shape),
+        *gradients.attention_backward(q, k, v, do, spec, shape, dlse),
     )
     for mine, other in zip(ours, theirs, strict=True):
         assert (mine is None) == (other is None)
@@ -103,7 +101,7 @@ def test_every_feature_gives_what_numpy_gives_with_the_same_radius(
         # What the radii allow for their own roundings.
         known = np.isfinite(other.rad)
         np.testing.assert_array_equal(np.isfinite(mine.rad), known)
-        assert (np.abs(mine.rad[known] - other.rad[known]) <= (rung.INFLATE - 1) * other.rad[known]).all()
+        assert (np.abs(mine.rad[known] - other.rad[known]) <= (forward.INFLATE - 1) * other.rad[known]).all()
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -131,9 +129,9 @@ def test_the_ladder_takes_tensors_of_every_format(dtype: str, device: str) -> No
     out, lse = definition.attention(*plain, spec)
     assert found.out.contains(out).all()
     assert found.lse.contains(lse).all()
-    gradients = oracle.attention_backward(q, k, v, torch.ones(q.shape, device=device), spec)
+    truth = oracle.attention_backward(q, k, v, torch.ones(q.shape, device=device), spec)
     wanted = definition.attention_backward(*plain, np.ones(q.shape), spec)
-    assert gradients.dk.contains(wanted.dk).all()
+    assert truth.dk.contains(wanted.dk).all()
     assert oracle.softmax(q).contains(definition.softmax(plain[0], SoftmaxSpec())).all()
     rounded = oracle.correctly_rounded(q, k, v, spec)
     np.testing.assert_array_equal(rounded.out, oracle.correctly_rounded(*plain, spec).out)
@@ -167,8 +165,8 @@ def test_nan_and_infinities_in_tensors_are_what_they_are_in_numpy() -> None:
 def test_tensors_stay_where_they_are_and_are_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ball, "available", lambda: False)
     seen = []
-    original = rung.attention
-    monkeypatch.setattr(rung, "attention", lambda q, *rest: (seen.append(q), original(q, *rest))[1])
+    original = forward.attention
+    monkeypatch.setattr("refattn.oracle.float64.attention", lambda q, *rest: (seen.append(q), original(q, *rest))[1])
     given_ = tensors(*(float64(x) for x in inputs()[:3]))
     before = [x.clone() for x in given_]
     oracle.attention(*given_, SPECS["softcap"])

@@ -142,7 +142,9 @@ def test_no_slope_is_further_off() -> None:
     judge("slope_radius", np.abs(error), slope_radius(gain, product, delta, words, height))
 
 
-def gradients(rng: np.random.Generator, shape: tuple[int, ...], share: Array, product: Array, slope: Array) -> Any:
+def score_gradients(
+    rng: np.random.Generator, shape: tuple[int, ...], share: Array, product: Array, slope: Array
+) -> Any:
     """Weights and elements of dS as computed, and exact ones of both, with errors that mostly add up."""
     weight, x = rng.random(shape), rng.uniform(-1, 1, shape)
     turn = np.where(rng.random(shape[:1] + (1,) * (len(shape) - 1)) < 0.7, 1.0, rng.uniform(-1, 1, shape))
@@ -153,7 +155,7 @@ def gradients(rng: np.random.Generator, shape: tuple[int, ...], share: Array, pr
 def test_no_element_of_ds_is_further_off() -> None:
     rng = np.random.default_rng(11)
     share, product, slope = (sizes(rng, 0.01) for _ in range(3))
-    weight, gradient, exact, x = gradients(rng, (CASES,), share, product, slope)
+    weight, gradient, exact, x = score_gradients(rng, (CASES,), share, product, slope)
     radius = score_gradient_radius(share, product, np.abs(gradient), weight, slope, 0.0)
     judge("score_gradient_radius", np.abs(gradient - exact * x), radius)
     assert (np.abs(exact * x) <= score_gradient_radius(share, product, 0.0, 0.0, slope, np.abs(exact * x))).all()
@@ -162,7 +164,7 @@ def test_no_element_of_ds_is_further_off() -> None:
 def test_no_query_gradient_is_further_off() -> None:
     rng = np.random.default_rng(12)
     share, product, slope, left_out = (sizes(rng, 0.01)[:, None] for _ in range(4))
-    _, gradient, exact, x = gradients(rng, (CASES, KEYS), share, product, slope)
+    _, gradient, exact, x = score_gradients(rng, (CASES, KEYS), share, product, slope)
     whole = exact.sum(axis=1, keepdims=True)
     gradient, exact = gradient / whole, exact / whole
     # Keys that all errors move the same way, and random ones.
@@ -258,8 +260,7 @@ def test_dropouts_factor_does_not_err_by_more_than_the_gradients_radius() -> Non
     """Where dLSE cancels D dP and hardly any weight is left, D has to have more than two words."""
     from refattn.contract.spec import AttentionSpec, problem_shape
     from refattn.oracle.exact import ball_gradients
-    from refattn.oracle.extended import forward as extended
-    from refattn.oracle.extended import gradients as extended_gradients
+    from refattn.oracle.extended import forward, gradients
 
     rng = np.random.default_rng(0)
     worst = 0.0
@@ -272,11 +273,11 @@ def test_dropouts_factor_does_not_err_by_more_than_the_gradients_radius() -> Non
             dropout=dropout, bias=np.zeros((1, 1, 1, 3)), keep=np.ones((1, 1, 1, 3), np.bool_), scale=1.0
         )
         shape = problem_shape(q, k, v, spec)
-        out = extended.attention(q, k, v, spec, shape).out.mid
+        out = forward.attention(q, k, v, spec, shape).out.mid
         with mp.workprec(300):
             whole = mp.fsum(mpf(x) for x in out.ravel().tolist()) - 4 * mpf(2) ** 30 / (1 - mpf(dropout))
         dlse = np.full((1, 1, 1), float(whole))
-        found = extended_gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+        found = gradients.attention_backward(q, k, v, do, spec, shape, dlse)
         exact = ball_gradients.attention_backward(q, k, v, do, spec, shape, dlse, bits=400)
         for part, wanted in ((found.dk, exact.dk), (found.dbias, exact.dbias)):
             assert part is not None

@@ -12,9 +12,7 @@ from tests.support.extras import skip_without
 
 skip_without("numba", "threadpoolctl")
 
-from refattn.oracle.extended import forward as extended
-from refattn.oracle.extended import gradients as extended_gradients
-from refattn.oracle.extended import loops, weighted_sums, words
+from refattn.oracle.extended import forward, gradients, loops, weighted_sums, words
 
 TIGHTNESS: dict[str, float] = {
     "add_words_error": 0.05,
@@ -68,7 +66,7 @@ def test_no_more_numbers_are_added_than_is_allowed_for() -> None:
             choices = range(weighted_sums.FEWEST_BITS, weighted_sums.PRODUCT_BITS - weighted_sums.FEWEST_BITS + 1)
             pairs = min((weighted_sums.pairs_of(bits, needed, wanted) for bits in choices), key=sum)
             most, first = max(most, 2 * sum(pairs)), max(first, 2 * pairs[0])
-    assert Fraction(extended.WORDS_ERROR) == 256 * U**3
+    assert Fraction(forward.WORDS_ERROR) == 256 * U**3
     assert (first + (most - first) * Fraction(1, 2**10)) * Fraction(302, 100) * 2 <= 256
 
 
@@ -78,15 +76,15 @@ def test_no_product_of_three_words_is_further_off() -> None:
     worst = Fraction(0)
     for size in [1.0, 2.0**-480, 2.0**-520] * 700:
         x, y = three_words(rng, size), three_words(rng, size)
-        found = extended.words_product(np.array([x]), np.array(y))[0]
+        found = forward.words_product(np.array([x]), np.array(y))[0]
         sizes = sum(abs(Fraction(a) * Fraction(b)) for a in x for b in y)
         error = abs(whole(tuple(found)) - whole(x) * whole(y))
         bound = 9 * (Fraction(62, 10) * U**3 * sizes + LOST * (1 + Fraction(1, 2**100)))
         assert error <= bound
         worst = max(worst, error / bound)
     assert worst >= TIGHTNESS["products_near"]
-    assert 9 * Fraction(62, 10) * U**3 <= Fraction(extended.WORDS_ERROR)
-    assert 9 * LOST * (1 + Fraction(1, 2**100)) <= Fraction(extended_gradients.UNDERFLOW)
+    assert 9 * Fraction(62, 10) * U**3 <= Fraction(forward.WORDS_ERROR)
+    assert 9 * LOST * (1 + Fraction(1, 2**100)) <= Fraction(gradients.UNDERFLOW)
 
 
 def test_no_score_is_further_off() -> None:
@@ -109,7 +107,7 @@ def test_no_score_is_further_off() -> None:
         assert error <= 128 * U**3 * (size - abs(whole(scale))) + 12 * LOST
         worst = max(worst, error / (64 * U**3 * size))
     assert worst >= TIGHTNESS["score_near"]
-    assert Fraction(extended.WORDS_ERROR) >= 2 * 64 * U**3
+    assert Fraction(forward.WORDS_ERROR) >= 2 * 64 * U**3
 
 
 def test_no_element_of_ds_is_further_off() -> None:
@@ -136,8 +134,8 @@ def test_no_element_of_ds_is_further_off() -> None:
         assert error <= 8 * U**2 * abs(exact) + words_part
         worst = max(worst, error / (8 * U**2 * abs(exact) + words_part))
     assert worst >= TIGHTNESS["gradient_product_near"]
-    assert Fraction(extended_gradients.GRADIENT_ERROR) >= 8 * U**2
-    assert Fraction(extended.WORDS_ERROR) >= 50 * U**3
+    assert Fraction(gradients.GRADIENT_ERROR) >= 8 * U**2
+    assert Fraction(forward.WORDS_ERROR) >= 50 * U**3
 
 
 def test_nothing_that_a_weight_is_multiplied_by_is_larger_than_is_stated() -> None:

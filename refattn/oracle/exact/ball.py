@@ -47,16 +47,16 @@ def arb_module() -> Any:
 class Rows:
     """Scores and weights of some queries of one head, as balls.
 
-    `keys` are the keys that at least one of them sees and `seen` (r, n) which; product[r, n] is scale * q . k, before
-    the softcap; weights[r] holds one ball a key, 0 where invisible; sink[r] is the sink's weight, None if there is
-    none; gain[r] is dropout's factors, None if there is no dropout.
+    `keys` are the keys that at least one of the queries sees, and `visible` (r, n) says which sees which; product[r, n]
+    is scale * q . k, before the softcap; weights[r] holds one ball a key, 0 where invisible; sink[r] is the sink's
+    weight, None if there is none; gain[r] is dropout's factors, None if there is no dropout.
     """
 
     batch: int
     head: int
     queries: NDArray[np.int64]
     keys: NDArray[np.int64]
-    seen: Bools
+    visible: Bools
     product: Any
     weights: list[list[Any]]
     sink: list[Any]
@@ -92,9 +92,9 @@ def _head(
 ) -> Rows:
     flint = arb_module()
     arb = flint.arb
-    seen = np.concatenate([_one(visibility.block(slice(i, i + 1)), place, shape) for i in queries])
-    keys = np.flatnonzero(seen.any(axis=0))
-    seen = seen[:, keys]
+    visible = np.concatenate([_one(visibility.block(slice(i, i + 1)), place, shape) for i in queries])
+    keys = np.flatnonzero(visible.any(axis=0))
+    visible = visible[:, keys]
     scale = 1 / arb(shape.d_qk).sqrt() if spec.scale is None else arb(float(spec.scale))
     product = matrix(q[place][queries]) * matrix(k[place[0], place[1] // shape.group][keys]).transpose() * scale
     cap = None if spec.softcap is None else arb(float(spec.softcap))
@@ -103,11 +103,11 @@ def _head(
         slope = arb(float(np.broadcast_to(spec.alibi_slopes, (shape.batch, shape.heads))[place]))
     sink = None if spec.sinks is None or np.isneginf(spec.sinks[place[1]]) else arb(float(spec.sinks[place[1]]))
     zero = arb(0)
-    found: list[tuple[list[Any], Any, Any]] = []
+    results: list[tuple[list[Any], Any, Any]] = []
     gains: list[list[Any]] = []
     for r, i in enumerate(queries):
         row = slice(int(i), int(i) + 1)
-        columns = np.flatnonzero(seen[r])
+        columns = np.flatnonzero(visible[r])
         logits = [product[r, int(n)] for n in columns]
         if cap is not None:
             logits = [cap * (x / cap).tanh() for x in logits]
@@ -121,13 +121,13 @@ def _head(
         whole = [zero] * len(keys)
         for n, weight in zip(columns, weights, strict=False):
             whole[int(n)] = weight
-        found.append((whole, None if sink is None else weights[-1], lse))
+        results.append((whole, None if sink is None else weights[-1], lse))
         if spec.keep is not None:
             gain = 1 / (1 - arb(float(spec.dropout)))
             gains.append([gain if keep else zero for keep in _one(block_of(spec.keep, row), place, shape)[0, keys]])
-    weights_of_rows, sinks, lses = (list(column) for column in zip(*found, strict=True))
-    kept = gains if spec.keep is not None else None
-    return Rows(*place, queries, keys, seen, product, weights_of_rows, sinks, lses, kept)
+    weights_by_row, sinks, lses = (list(column) for column in zip(*results, strict=True))
+    gain_by_row = gains if spec.keep is not None else None
+    return Rows(*place, queries, keys, visible, product, weights_by_row, sinks, lses, gain_by_row)
 
 
 def normalise(logits: Sequence[Any]) -> tuple[list[Any], Any]:
@@ -154,11 +154,11 @@ def attention_balls(
         for rows in heads(q, k, spec, shape, wanted):
             head = (rows.batch, rows.head)
             values = matrix(v[rows.batch, rows.head // shape.group][rows.keys])
-            found = matrix(rows.dropped_weights, len(rows.keys)) * values
+            outputs = matrix(rows.dropped_weights, len(rows.keys)) * values
             for r, i in enumerate(rows.queries):
                 lse[(*head, i)] = rows.lse[r]
-                for c in range(shape.d_v if rows.seen[r].any() else 0):
-                    out[(*head, i, c)] = found[r, c]
+                for c in range(shape.d_v if rows.visible[r].any() else 0):
+                    out[(*head, i, c)] = outputs[r, c]
     return out, lse
 
 
@@ -208,10 +208,12 @@ def softmax(x: Array, spec: SoftmaxSpec, *, bits: int, wanted: Bools | None = No
     if spec.kind == "logsumexp":
         return enclose(balls, -math.inf, rows)
     nothing = 0.0 if spec.kind == "softmax" else -math.inf
-    found = enclose(balls, nothing, np.expand_dims(rows, spec.axis))
+    enclosure = enclose(balls, nothing, np.expand_dims(rows, spec.axis))
     if spec.empty_rows == "nan":
-        return Enclosure(np.where(hopeless & np.isfinite(found.rad), math.nan, found.mid), found.rad, found.low)
-    return found
+        return Enclosure(
+            np.where(hopeless & np.isfinite(enclosure.rad), math.nan, enclosure.mid), enclosure.rad, enclosure.low
+        )
+    return enclosure
 
 
 def matrix(rows: Any, columns: int | None = None) -> Any:
@@ -225,7 +227,7 @@ def matrix(rows: Any, columns: int | None = None) -> Any:
 
 
 def enclose(balls: Balls, blank: float, computed: Bools) -> Enclosure:
-    """Balls as an enclosure: None is `blank`, exactly, where `computed` and unknown elsewhere."""
+    """Balls as an enclosure: None is exactly `blank` where `computed`, and unknown elsewhere."""
     mid, low, rad = (np.zeros(balls.shape) for _ in range(3))
     known = np.broadcast_to(computed, balls.shape)
     with arb_module().ctx.workprec(ENOUGH_FOR_TAILS):
@@ -268,5 +270,5 @@ def _float_ball(ball: Any) -> tuple[float, float, float]:
 def _one(block: NDArray[Any], place: tuple[int, int], shape: Shape) -> NDArray[Any]:
     """The (rows, Nk) part of a block that belongs to one head."""
     rows = block.shape[2]
-    found: NDArray[Any] = np.broadcast_to(block, (shape.batch, shape.heads, rows, shape.keys))[place]
-    return found
+    mine: NDArray[Any] = np.broadcast_to(block, (shape.batch, shape.heads, rows, shape.keys))[place]
+    return mine

@@ -54,19 +54,19 @@ class _Sums:
 
     def add(self, rows: Rows) -> None:
         q, k, v, do = self.inputs
-        of_queries = (rows.batch, rows.head, rows.queries)
-        of_keys = (rows.batch, rows.head // self.shape.group, rows.keys)
+        query_place = (rows.batch, rows.head, rows.queries)
+        key_place = (rows.batch, rows.head // self.shape.group, rows.keys)
         if not rows.keys.size and self.spec.sinks is None:
             return
         keys = len(rows.keys)
-        upstream = matrix(do[of_queries])
-        dp = (upstream * matrix(v[of_keys]).transpose()).table() if keys else [[] for _ in rows.queries]
+        upstream = matrix(do[query_place])
+        dp = (upstream * matrix(v[key_place]).transpose()).table() if keys else [[] for _ in rows.queries]
         ds = [self._scores(rows, r, dp[r]) for r in range(len(rows.queries))]
         products = [self._products(rows, r, row) for r, row in enumerate(ds)]
         d_product = matrix(products, keys)
-        _add(self.dq, of_queries, d_product * matrix(k[of_keys]))
-        _add(self.dk, of_keys, d_product.transpose() * matrix(q[of_queries]))
-        _add(self.dv, of_keys, matrix(rows.dropped_weights, keys).transpose() * upstream)
+        _add(self.dq, query_place, d_product * matrix(k[key_place]))
+        _add(self.dk, key_place, d_product.transpose() * matrix(q[query_place]))
+        _add(self.dv, key_place, matrix(rows.dropped_weights, keys).transpose() * upstream)
         if self.spec.bias is not None:
             for r, i in enumerate(rows.queries):
                 places = self.bias_place[rows.batch, rows.head, i, rows.keys]

@@ -3,8 +3,8 @@
 Results are object arrays of mpmath numbers. The working precision grows with the size of the scores, so that for
 `bits` = b an output errs by at most 2**-b of the largest |v| (times 1 / (1 - dropout)), a log_softmax or log-sum-exp by
 2**-b, a softmax by 2**-b of itself, and a gradient by 2**-b of the sum of the absolute values of the products that it
-adds up. NaN and infinities take mpmath's course through the formula, which is IEEE 754's; only the
-log-sum-exp of an infinite maximum is that maximum.
+adds up. mpmath treats NaN and infinities in the formula as IEEE 754 does; only the log-sum-exp of an infinite maximum
+is that maximum.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def attention(
             weights, lse[row] = problem.weights(row, keys)
             for c in range(shape.d_v):
                 value = _sum(
-                    w * problem.kept(row, j) * problem.v(row, j, c) for w, j in zip(weights, keys, strict=False)
+                    w * problem.dropout(row, j) * problem.v(row, j, c) for w, j in zip(weights, keys, strict=False)
                 )
                 out[(*row, c)] = mpf("nan") if spec.empty_rows == "nan" and not keys else value
     return out, lse
@@ -131,7 +131,9 @@ def attention_backward(
             weights, _ = problem.weights(row, keys)
             upstream = [mpf(float(x)) for x in do[row]]
             dlse_row = mpf(0) if dlse is None else mpf(float(dlse[row]))
-            dp = [problem.kept(row, j) * _sum(x * problem.v(row, j, c) for c, x in enumerate(upstream)) for j in keys]
+            dp = [
+                problem.dropout(row, j) * _sum(x * problem.v(row, j, c) for c, x in enumerate(upstream)) for j in keys
+            ]
             delta = _sum(w * x for w, x in zip(weights, dp, strict=False))
             for w, x, j in zip(weights, dp, keys, strict=False):
                 ds = w * (x - delta + dlse_row)
@@ -142,7 +144,7 @@ def attention_backward(
                     dq[(*row, d)] += d_product * problem.k(row, j, d)
                     dk[(*place, d)] += d_product * problem.q(row, d)
                 for c, x in enumerate(upstream):
-                    dv[(*place, c)] += w * problem.kept(row, j) * x
+                    dv[(*place, c)] += w * problem.dropout(row, j) * x
             if spec.sinks is not None:
                 dsinks[h] += weights[-1] * (dlse_row - delta)
         dbias = None if spec.bias is None else _sum_to(dscores, spec.bias.shape)
@@ -206,19 +208,18 @@ class _Problem:
             return normalise(logits)
         sink = mpf(float(self.spec.sinks[row[1]]))
         if sink == mpf("-inf"):
-            # As if it were not there, in a row without a visible key too.
+            # Like no sink, also in a row without a visible key.
             weights, lse = normalise(logits)
             return [*weights, mpf(0)], lse
         return normalise([*logits, sink])
 
-    def kept(self, row: tuple[int, ...], j: int) -> mpf:
-        """Dropout's factor."""
+    def dropout(self, row: tuple[int, ...], j: int) -> mpf:
         if self.keep is None:
             return mpf(1)
         return int(self.keep[(*row, j)]) / (1 - mpf(float(self.spec.dropout)))
 
     def extra_bits(self) -> int:
-        """Bits beyond the result's: those before the point of the largest score, those of the sums, and the guard's."""
+        """Bits beyond the result's: before the point of the largest score, of the sums, and of the guard."""
         q, k, v = self.arrays
         shape, spec = self.shape, self.spec
         scale = 1.0 if spec.scale is None else float(spec.scale)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from refattn.numbers.formats import Format
 
-# Relative width below which an interval that straddles a midpoint is taken for an exact tie.
+# An interval around a midpoint that is relatively narrower than 2**-TIE_BITS is taken for an exact tie.
 TIE_BITS = 1000
 
 

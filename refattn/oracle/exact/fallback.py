@@ -53,28 +53,28 @@ def attention_ends(
 
 def softmax(x: Array, spec: SoftmaxSpec, *, bits: int, wanted: Bools) -> Enclosure:
     """softmax, log_softmax or logsumexp of a float64 array without NaN or +inf; rad is inf in rows not `wanted`."""
-    found = definition.softmax(x, spec, bits=bits, wanted=wanted)
+    numbers = definition.softmax(x, spec, bits=bits, wanted=wanted)
     known = wanted if spec.kind == "logsumexp" else np.expand_dims(wanted, spec.axis)
     # A softmax errs relatively to itself, and is at most 1.
-    return enclose(found, np.ones(found.shape), known, bits, relative=spec.kind == "softmax")
+    return enclose(numbers, np.ones(numbers.shape), known, bits, relative=spec.kind == "softmax")
 
 
 def attention_backward(
     q: Array, k: Array, v: Array, do: Array, spec: AttentionSpec, shape: Shape, dlse: Array | None = None, *, bits: int
 ) -> GradientTruth:
     """Gradients of sum(do * out) + sum(dlse * lse) for finite float64 arrays."""
-    found = definition.attention_backward(q, k, v, do, spec, dlse, bits=bits)
+    gradients = definition.attention_backward(q, k, v, do, spec, dlse, bits=bits)
     sizes = gradient_sizes(q, k, v, do, dlse, spec, shape)
 
     def enclosed(numbers: Numbers, size: Array) -> Enclosure:
         return enclose(numbers, size, np.ones(numbers.shape, np.bool_), bits)
 
     return GradientTruth(
-        enclosed(found.dq, sizes.dq),
-        enclosed(found.dk, sizes.dk),
-        enclosed(found.dv, sizes.dv),
-        None if found.dbias is None or sizes.dbias is None else enclosed(found.dbias, sizes.dbias),
-        None if found.dsinks is None or sizes.dsinks is None else enclosed(found.dsinks, sizes.dsinks),
+        enclosed(gradients.dq, sizes.dq),
+        enclosed(gradients.dk, sizes.dk),
+        enclosed(gradients.dv, sizes.dv),
+        None if gradients.dbias is None or sizes.dbias is None else enclosed(gradients.dbias, sizes.dbias),
+        None if gradients.dsinks is None or sizes.dsinks is None else enclosed(gradients.dsinks, sizes.dsinks),
     )
 
 

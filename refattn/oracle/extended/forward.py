@@ -1,7 +1,8 @@
 """Rung 2 of the ladder: attention to some 100 bits, at a few times the price of float64, with a proved radius.
 
-Products of slices are exact in float64 (refattn.oracle.extended.slices), so that three things err: the exponential
-(refattn.oracle.extended.words), what the slices leave out, and the last word of sums and products of three words.
+Products of slices are exact in float64 (refattn.oracle.extended.slices). Three things err: the exponential
+(refattn.oracle.extended.words), the remainder that slices leave out, and the last word of sums and products of three
+words.
 """
 
 from __future__ import annotations
@@ -33,33 +34,33 @@ from refattn.oracle.truth import AttentionTruth
 Array = NDArray[np.float64]
 Result = TypeVar("Result")
 
-# Bits that are wanted of a sum of weights times values, relative to the largest of both.
+# Wanted bits of a sum of weights times values, relative to the largest of both.
 WANTED_BITS = 104
-# Error that is wanted of a score, as that of its weight.
+# Wanted error of a score, which is a relative error of its weight.
 WANTED_SCORE = 2.0**-108
-# Exponents of inputs lie within this: no product of slices over- or underflows.
+# Exponents of inputs are at most this in size, so that no product of slices over- or underflows.
 LARGEST_EXPONENT = 300
 # A row's largest score is its shift to within its second word, of at most 2^-37 here: no weight's first slice, of at
 # most PRODUCT_BITS - FEWEST_BITS bits, is more than 1.
 LARGEST_SHIFT = 2.0**16
 LARGEST_WEIGHT_ERROR = 2.0**-60
-# Queries of a block, and keys whose levels are held at once.
+# Queries in a block, and keys whose levels are held at once.
 ROWS = 256
 HELD = 2048
-# 256 u^3 of the largest number that goes in: scores are of twice 64 (theorem score_near), products of three words of 56
-# (theorem products_near), sums of 3.02 for each number that is added (theorem add_words_error).
+# 256 u^3 of the largest operand: a score errs by twice 64 u^3 (theorem score_near), a product of three words by 56
+# (theorem products_near), a sum by 3.02 for each term (theorem add_words_error).
 WORDS_ERROR = 2.0**-151
-# Two words: of the result (theorem quotient_near).
+# Of a result in two words, relative to it (theorem quotient_near).
 LAST_ROUNDING = 2.0**-105
 # A weight below exp(LOWEST_ARGUMENT) is taken for 0.
 NOTHING = math.exp(LOWEST_ARGUMENT) * 1.001
-# The radius is made of fewer than a hundred products and sums of non-negative numbers, in float64.
+# Covers the radius's own roundings: fewer than a hundred products and sums of non-negative numbers in float64.
 INFLATE = 1.0 + 2.0**-40
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What the blocks of a problem share: queries, keys and values in slices, by head."""
+    """The data that all blocks of a problem share: queries, keys and values in slices, by head."""
 
     spec: AttentionSpec
     shape: Shape
@@ -149,8 +150,8 @@ def attention(
         place = (block.batch, block.head, block.rows)
         if wanted is not None and not wanted[place].any():
             return
-        found = rows_of(block, weights_of(block, problem), problem)
-        for targets, parts in (((out, out_low, out_radius), found.out), ((lse, lse_low, lse_radius), found.lse)):
+        results = rows_of(block, weights_of(block, problem), problem)
+        for targets, parts in (((out, out_low, out_radius), results.out), ((lse, lse_low, lse_radius), results.lse)):
             for target, part in zip(targets, parts, strict=True):
                 target[place] = part
 
@@ -169,7 +170,7 @@ def in_threads(run: Callable[[Block], Result], items: Iterator[Block]) -> Iterat
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """What is added to scores: a bias (r, n) or None, and -slope times a distance (r, n) or None; of at most `size`."""
+    """Terms added to scores: a bias (r, n) or None, and -slope times a distance (r, n) or None; at most `size`."""
 
     bias: Array | None = None
     slope: float = 0.0
@@ -182,7 +183,7 @@ ONE = np.array([1.0, 0.0, 0.0])
 
 
 def terms_of(block: Block, problem: Problem) -> Terms:
-    """Those of one block, 0 where the bias hides a key."""
+    """The terms of one block; 0 where the bias hides a key."""
     spec, shape = problem.spec, problem.shape
     rows = block.query.shape[0]
     bias = distance = None
@@ -205,18 +206,19 @@ def products_of(
 ) -> Scores:
     """factor * rows (r, d) times others (n, d) transposed, plus terms, -inf where invisible; factor is in three words.
 
-    The error that is wanted is reached if the slices hold it.
+    The error is at most `wanted` if the slices hold enough bits.
     """
     r, n = len(rows.exponent), len(others.exponent)
     words = (np.empty((r, n)), np.empty((r, n)), np.empty((r, n)))
     widest = int(others.exponent.max(initial=-LARGEST_EXPONENT))
     size = rows.columns * abs(factor[0]) * np.ldexp(1.0, rows.exponent + widest)
     number = enough_levels(rows, others, wanted / max(size.max(initial=0.0), wanted))
-    seen = None if visible is None else np.ascontiguousarray(visible)
+    if visible is not None:
+        visible = np.ascontiguousarray(visible)
     for start in range(0, n, HELD):
-        found = np.empty((number, r, min(HELD, n - start)))
-        levels(rows, others[start : start + HELD], found)
-        loops.score_words(found, start, factor, terms.bias, terms.slope, terms.distance, seen, *words)
+        sums = np.empty((number, r, min(HELD, n - start)))
+        levels(rows, others[start : start + HELD], sums)
+        loops.score_words(sums, start, factor, terms.bias, terms.slope, terms.distance, visible, *words)
     left_out = dropped(rows, others, number)
     return Scores(words, (size * (left_out + WORDS_ERROR) + terms.size * WORDS_ERROR) * INFLATE)
 
@@ -233,14 +235,14 @@ class Weights:
     """Weights exp(score - shift) of a block as two words (r, n), 0 where invisible.
 
     shift (r,); sink (r, 2): the sink's weight in two words, 0 without one; error (r,): log-error of a weight, infinite
-    where nothing is proved; seen (r,): False for a row that sees no key.
+    where nothing is proved; nonempty (r,): False for a row that sees no key.
     """
 
     words: tuple[Array, Array]
     shift: Array
     sink: Array
     error: Array
-    seen: NDArray[np.bool_]
+    nonempty: NDArray[np.bool_]
 
 
 def weights_of(block: Block, problem: Problem) -> Weights:
@@ -259,8 +261,8 @@ def weights_of(block: Block, problem: Problem) -> Weights:
     with np.errstate(over="ignore", invalid="ignore"):
         error = weight_radius(scores.error + np.abs(shift) * WORDS_ERROR, EXPONENTIAL_ERROR) * INFLATE
     error = np.where((error <= LARGEST_WEIGHT_ERROR) & (np.abs(shift) <= LARGEST_SHIFT), error, np.inf)
-    seen = np.full(rows, n > 0) if block.visible is None else block.visible.any(axis=1)
-    return Weights((one, two), shift, weight[:, :, 0].T, error, seen)
+    nonempty = np.full(rows, n > 0) if block.visible is None else block.visible.any(axis=1)
+    return Weights((one, two), shift, weight[:, :, 0].T, error, nonempty)
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,31 +279,31 @@ class Rows:
     lost: Array
 
 
-def rows_of(block: Block, found: Weights, problem: Problem) -> Rows:
+def rows_of(block: Block, weights: Weights, problem: Problem) -> Rows:
     """Output and log-sum-exp of one block."""
     spec = problem.spec
     values = problem.values[block.batch, block.kv_head]
-    rows, n = found.words[0].shape
+    rows, n = weights.words[0].shape
     keep = None if spec.keep is None else dropout_keep(block, spec)
-    sums = sums_over_keys(found.words, values, block.keys, keep=keep)
+    sums = sums_over_keys(weights.words, values, block.keys, keep=keep)
     total = sums.total
-    if found.sink.any():
-        total = words_sum([total, found.sink])
+    if weights.sink.any():
+        total = words_sum([total, weights.sink])
     total[total[:, 0] == 0.0] = 1.0, 0.0, 0.0
     divisor = total if spec.keep is None else words_product(total, problem.kept_share)
     out, low = np.empty((rows, values.columns)), np.empty((rows, values.columns))
     loops.quotients(*sums.values, divisor, out, low)
     lse, lse_low = np.empty(rows), np.empty(rows)
-    loops.logarithms(total, np.log(total[:, 0]), found.shift, lse, lse_low)
+    loops.logarithms(total, np.log(total[:, 0]), weights.shift, lse, lse_low)
     with np.errstate(over="ignore", invalid="ignore"):
         lost = (n * (values.lost + NOTHING) / total[:, 0] + WORDS_ERROR) * INFLATE
-        # The words of the products err by a part of the whole total, of which the divisor may be a small share.
+        # The words of the products err relative to the whole total, of which the divisor may be a small share.
         share = total[:, 0] / divisor[:, 0]
         left_out = n * (values.left_out + NOTHING) / divisor[:, 0] + WORDS_ERROR * share
         doubt = lost if spec.keep is None else lost + WORDS_ERROR
         mean = sums.sizes / divisor[:, :1]
         radius = output_radius(
-            found.error[:, None],
+            weights.error[:, None],
             doubt[:, None],
             mean,
             left_out[:, None] * values.size,
@@ -309,10 +311,10 @@ def rows_of(block: Block, found: Weights, problem: Problem) -> Rows:
         )
         radius = radius * INFLATE
         last = LAST_ROUNDING * (1.0 + np.abs(lse))
-        lse_radii = lse_radius(found.error, lost, LOGARITHM_ERROR, last) * INFLATE
-    unknown = np.isinf(found.error) | ~(lost < LARGEST_WEIGHT_ERROR)
+        lse_radii = lse_radius(weights.error, lost, LOGARITHM_ERROR, last) * INFLATE
+    unknown = np.isinf(weights.error) | ~(lost < LARGEST_WEIGHT_ERROR)
     radius[unknown], lse_radii[unknown] = np.inf, np.inf
-    none = ~found.seen
+    none = ~weights.nonempty
     out[none], low[none], radius[none] = (0.0 if spec.empty_rows == "zero" else np.nan), 0.0, 0.0
     sink = -np.inf if spec.sinks is None else float(spec.sinks[block.head])
     lse[none], lse_low[none], lse_radii[none] = sink, 0.0, 0.0
@@ -329,7 +331,7 @@ def words_sum(terms: list[Array]) -> Array:
 
 
 def words_product(x: Array, factor: Array) -> Array:
-    """Numbers (r, 3) in words times one in words."""
+    """Numbers (r, 3) in words times one factor in words."""
     one, two = np.empty(x.shape), np.empty(x.shape)
     terms = []
     for word in factor:

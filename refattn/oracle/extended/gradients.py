@@ -12,7 +12,6 @@ from refattn.contract.scores import Block, blocks, dropout_keep
 from refattn.contract.spec import AttentionSpec, Shape
 from refattn.numbers.roundoff import compound, log_error
 from refattn.oracle.enclosure import Enclosure
-from refattn.oracle.extended import forward as extended
 from refattn.oracle.extended import loops
 from refattn.oracle.extended.forward import (
     INFLATE,
@@ -26,9 +25,11 @@ from refattn.oracle.extended.forward import (
     Problem,
     Rows,
     Weights,
+    in_threads,
     products_of,
     rows_of,
     weights_of,
+    words_product,
     words_sum,
 )
 from refattn.oracle.extended.radii import (
@@ -47,24 +48,25 @@ from refattn.oracle.truth import GradientTruth
 
 Array = NDArray[np.float64]
 
-# Error that is wanted of do . v, relative to the largest of both.
+# Wanted error of do . v, relative to the largest of both.
 WANTED_PRODUCT = 2.0**-108
 LOWEST_EXPONENT = -500
-# Of a weight times a number of three words, of which the last two are added up first (theorem gradient_product_near).
+# Relative error of a weight times a number of three words whose last two are added first (theorem
+# gradient_product_near).
 GRADIENT_ERROR = compound(PRODUCT_ERROR, LAST_ROUNDING)
-# Of a weight times dropout's factor, of which two words are taken.
+# Relative error of a weight times the first two words of dropout's factor.
 KEPT_ERROR = compound(PRODUCT_ERROR, 2.0**-106)
-# What a few products of three words lose where they underflow (theorem products_near).
+# Loss of a few products of three words that underflow (theorem products_near).
 UNDERFLOW = 2.0**-1070
-# Slices of dS of which sums of up to 2^27 are exact.
+# Slices of dS: sums of up to 2^27 of them are exact.
 BIAS_BITS = 26
 BIAS_SLICES = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Operands:
-    """Arrays of a problem in the slices that the gradients' products need, by head: what P and dS are multiplied by,
-    and the rows of dO V^T.
+    """Arrays of a problem in the slices that the gradients' products need, by head: the factors of P and dS, and the
+    rows of dO V^T.
     """
 
     queries: dict[tuple[int, int], Values]
@@ -96,7 +98,7 @@ class Part:
 
 
 class Sums:
-    """Sums in three words, and the radius of what has been added so far."""
+    """Sums in three words, and their radius."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.words = np.zeros((3, *shape))
@@ -108,19 +110,19 @@ class Sums:
         Integers and index arrays are used one after the other: together they would move axes.
         """
         words = [word[head] for word in self.words]
-        mine = [np.array(word[place], order="C") for word in words]
-        size = np.abs(mine[0]) + sum(np.abs(term) for term in part.words)
+        totals = [np.array(word[place], order="C") for word in words]
+        size = np.abs(totals[0]) + sum(np.abs(term) for term in part.words)
         for term in reversed(part.words):
-            loops.add_words(np.array(np.broadcast_to(term, mine[0].shape), order="C"), *mine)
-        for word, found in zip(words, mine, strict=True):
-            word[place] = found
+            loops.add_words(np.array(np.broadcast_to(term, totals[0].shape), order="C"), *totals)
+        for word, total in zip(words, totals, strict=True):
+            word[place] = total
         self.rad[head][place] += part.rad + WORDS_ERROR * size
 
     def enclosure(self, shape: tuple[int, ...], factor: Array = ONE) -> Enclosure:
         """The sums times a factor in words."""
         words = np.ascontiguousarray(self.words.reshape(3, -1).T)
         with np.errstate(over="ignore", invalid="ignore"):
-            product = extended.words_product(words, factor)
+            product = words_product(words, factor)
             mid, low = product[:, 0], product[:, 1]
             last = LAST_ROUNDING * np.abs(mid) + UNDERFLOW * (self.rad.reshape(-1) > 0.0)
             rad = scaled_radius(self.rad.reshape(-1), abs(factor[0]), last) * INFLATE
@@ -131,7 +133,7 @@ class Sums:
 
 @dataclass(frozen=True, eq=False)
 class Contribution:
-    """What one block adds to each gradient; None where the spec has no such thing."""
+    """The terms that one block adds to each gradient; None where the spec has no bias or no sinks."""
 
     block: Block
     dq: Part
@@ -144,7 +146,7 @@ class Contribution:
 def attention_backward(
     q: Array, k: Array, v: Array, do: Array, spec: AttentionSpec, shape: Shape, dlse: Array | None = None
 ) -> GradientTruth:
-    """Gradients of sum(do * out) + sum(dlse * lse) for finite float64 arrays to which there is no `extended.obstacle`;
+    """Gradients of sum(do * out) + sum(dlse * lse) for finite float64 arrays to which there is no `obstacle`;
     rad is inf where nothing is proved.
 
     With P the weights, D = dropout's factor, dP = do V^T and Delta = do . out: dS = P (D dP - Delta + dlse), from which
@@ -161,17 +163,17 @@ def attention_backward(
         with np.errstate(over="ignore", invalid="ignore"):
             return _contribution(block, problem, operands, v, do[place], None if dlse is None else dlse[place])
 
-    for found in extended.in_threads(run, blocks(q, k, spec, shape, ROWS * max(1, shape.keys))):
-        block = found.block
-        dq.add((block.batch, block.head), block.rows, found.dq)
-        dk.add((block.batch, block.kv_head), block.keys, found.dk)
-        dv.add((block.batch, block.kv_head), block.keys, found.dv)
-        if dbias is not None and found.dbias is not None:
+    for contribution in in_threads(run, blocks(q, k, spec, shape, ROWS * max(1, shape.keys))):
+        block = contribution.block
+        dq.add((block.batch, block.head), block.rows, contribution.dq)
+        dk.add((block.batch, block.kv_head), block.keys, contribution.dk)
+        dv.add((block.batch, block.kv_head), block.keys, contribution.dv)
+        if dbias is not None and contribution.dbias is not None:
             b, h, rows, keys = dbias.rad.shape
             place = (block.rows if rows > 1 else slice(0, 1), block.keys if keys > 1 else slice(0, 1))
-            dbias.add((block.batch if b > 1 else 0, block.head if h > 1 else 0), place, found.dbias)
-        if dsinks is not None and found.dsink is not None:
-            dsinks.add((), slice(block.head, block.head + 1), found.dsink)
+            dbias.add((block.batch if b > 1 else 0, block.head if h > 1 else 0), place, contribution.dbias)
+        if dsinks is not None and contribution.dsink is not None:
+            dsinks.add((), slice(block.head, block.head + 1), contribution.dsink)
     return GradientTruth(
         dq.enclosure(q.shape, problem.scale),
         dk.enclosure(k.shape, problem.scale),
@@ -186,13 +188,13 @@ def _contribution(
 ) -> Contribution:
     spec = problem.spec
     head, kv_head = (block.batch, block.head), (block.batch, block.kv_head)
-    found = weights_of(block, problem)
-    rows = rows_of(block, found, problem)
-    n = found.words[0].shape[1]
-    p, p_low = np.empty_like(found.words[0]), np.empty_like(found.words[0])
-    loops.quotients(*found.words, np.zeros_like(p), rows.total, p, p_low)
-    share = share_error(found.error, rows.lost, LAST_ROUNDING)
-    # Of a row of which nothing is proved, also where its log-error would be negative.
+    weights = weights_of(block, problem)
+    rows = rows_of(block, weights, problem)
+    n = weights.words[0].shape[1]
+    p, p_low = np.empty_like(weights.words[0]), np.empty_like(weights.words[0])
+    loops.quotients(*weights.words, np.zeros_like(p), rows.total, p, p_low)
+    share = share_error(weights.error, rows.lost, LAST_ROUNDING)
+    # Infinite for a row of which nothing is proved, where the log-error would be negative.
     share = np.where(rows.lost < LARGEST_WEIGHT_ERROR, share, np.inf)[:, None]
     nothing = NOTHING / rows.total[:, 0]
     keep = None if spec.keep is None else np.ascontiguousarray(dropout_keep(block, spec))
@@ -201,7 +203,7 @@ def _contribution(
     dp = products_of(
         operands.upstream_rows[head][block.rows], operands.value_rows[kv_head][block.keys], ONE, WANTED_PRODUCT
     )
-    out, out_low, out_rad = (np.where(found.seen[:, None], part, 0.0) for part in rows.out)
+    out, out_low, out_rad = (np.where(weights.nonempty[:, None], part, 0.0) for part in rows.out)
     delta = np.empty((len(do), 3))
     loops.row_dots(np.ascontiguousarray(do), out, out_low, delta)
     size = np.abs(do)
@@ -209,8 +211,7 @@ def _contribution(
     # Theorem height_enough.
     value = np.abs(v[kv_head][block.keys]).max(initial=0.0)
     height = (gain[0] * 2.0 * size.sum(axis=1) * value + np.abs(less[:, 0])) * INFLATE
-    # Delta adds up 4 Dv numbers: what is left of them after n roundings is gamma_n of them, in each word again (theorem
-    # row_dots_error).
+    # Delta adds up 4 Dv numbers; the error of their sum shrinks by gamma_n with each word (theorem row_dots_error).
     words = WORDS_ERROR + log_error(4 * out.shape[1] * 2.0**-53) ** 3
     slope = slope_radius(gain[0], dp.error, (size * out_rad).sum(axis=1), words, height) * INFLATE
     slope, hidden = slope[:, None], (nothing * height)[:, None]
@@ -230,7 +231,7 @@ def _contribution(
     dk = Part(sums_over_rows((ds, ds_low), queries, block.rows, exponent=exponent), rad * INFLATE)
 
     upstream = operands.upstream[head]
-    sink = _sink(found, rows, less, slope, hidden, share, spec)
+    sink = _sink(weights, rows, less, slope, hidden, share, spec)
     exponent_of_kept = 0
     if keep is not None:
         exponent_of_kept = int(np.frexp(gain[0])[1])
@@ -256,13 +257,13 @@ def _bias(ds: Array, ds_low: Array, rad: Array, exponent: int, bias: Array) -> P
 
 
 def _sink(
-    found: Weights, rows: Rows, less: Array, slope: Array, hidden: Array, share: Array, spec: AttentionSpec
+    weights: Weights, rows: Rows, less: Array, slope: Array, hidden: Array, share: Array, spec: AttentionSpec
 ) -> Part | None:
-    """Terms of a sink's gradient: minus its weight times what is subtracted from dP."""
+    """Terms of a sink's gradient: minus its weight times Delta - dLSE, which is subtracted from dP."""
     if spec.sinks is None:
         return None
     weight, low = np.empty((len(less), 1)), np.empty((len(less), 1))
-    sink = np.ascontiguousarray(found.sink)
+    sink = np.ascontiguousarray(weights.sink)
     loops.quotients(sink[:, :1].copy(), sink[:, 1:].copy(), np.zeros_like(weight), rows.total, weight, low)
     terms = []
     for factor in (weight[:, 0], low[:, 0]):
@@ -270,7 +271,7 @@ def _sink(
         loops.row_products(less, factor, one, two)
         terms += [-one, -two]
     whole = np.concatenate(terms, axis=1)
-    # The products are exact but for what underflows; what is left of their sum, as above (theorem add_all_error).
+    # The products are exact unless they underflow; their sum errs as Delta's does (theorem add_all_error).
     size = weight * np.abs(less[:, :1])
     rad = score_gradient_radius(share, 0.0, size, weight, slope, hidden).sum()
     words = log_error(whole.size * 2.0**-53) ** 3 * size.sum()

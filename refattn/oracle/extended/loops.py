@@ -23,7 +23,7 @@ from refattn.oracle.extended.words import (
 
 compiled = njit(nogil=True, cache=True, error_model="numpy")
 ROUNDER = 1.5 * 2.0**52
-# What a guess of a logarithm leaves is at most this, so that terms from the cube on are 2^-108.
+# A guess of a logarithm errs by at most this, so that terms from the cube on are 2^-108.
 LARGEST_REMAINDER = 2.0**-37
 
 
@@ -35,14 +35,14 @@ def score_words(
     bias: Any,
     slope: Any,
     distance: Any,
-    seen: Any,
+    visible: Any,
     high: Any,
     middle: Any,
     low: Any,
 ) -> None:
     """Words of scale * the sum of levels (t, r, c) + bias - slope * distance, in columns `start` on of arrays (r, n).
 
-    -inf where not seen. scale holds three words; bias, distance and seen are (r, n) or None. All are contiguous
+    -inf where not visible. scale holds three words; bias, distance and visible are (r, n) or None. All are contiguous
     (theorem sliced_score_near).
     """
     number, rows, keys = levels.shape
@@ -80,9 +80,9 @@ def score_words(
                 b, rest = two_sum(second[j], rest)
                 b, more = two_sum(b, error)
                 first[j], second[j], third[j] = three_sum(a, b, third[j] + (rest + more))
-        if seen is not None:
+        if visible is not None:
             for j in range(keys):
-                if not seen[i, start + j]:
+                if not visible[i, start + j]:
                     first[j] = -np.inf
         for j in range(keys):
             high[i, start + j] = first[j]
@@ -148,7 +148,7 @@ def add_exactly(terms: Any, totals: Any, rests: Any) -> None:
 
 @compiled
 def add_words(terms: Any, high: Any, middle: Any, low: Any) -> None:
-    """High + middle + low += terms, all (r, m), any sizes (theorem add_words_error)."""
+    """high + middle + low += terms, all (r, m), any sizes (theorem add_words_error)."""
     rows, columns = terms.shape
     for i in range(rows):
         for c in range(columns):
@@ -204,7 +204,7 @@ def three_words(a: float, b: float, c: float, d: float) -> tuple[float, float, f
 
 @compiled
 def logarithms(totals: Any, guesses: Any, shift: Any, one: Any, two: Any) -> None:
-    """Shift + log of totals (r, 3), as two words, from float64 guesses of the logarithms: one step of Newton's (theorem
+    """shift + log of totals (r, 3), as two words, from float64 guesses of the logarithms: one Newton step (theorem
     logarithm_near). NaN where a guess is further off than float64's logarithms are.
     """
     for i in range(len(shift)):

@@ -1,4 +1,4 @@
-"""Radii of what rung 2 computes, of floats, arrays and exact Fractions (proofs/extended_precision.md; theories Extended
+"""The radii of rung 2's results, in floats, arrays or exact Fractions (proofs/extended_precision.md; theories Extended
 and ExtendedGradients).
 """
 
@@ -19,9 +19,8 @@ def weight_radius(score: Any, exponential: Any) -> Any:
 def output_radius(weight_error: Any, lost: Any, mean: Any, left_out: Any, last: Any) -> Any:
     """Error of an output (theorem output_radius_bounded), infinite or not positive where nothing is proved.
 
-    weight_error is the weights' log-error; relative to the normaliser l as computed, lost is what it errs by beyond
-    that, mean the sum of |weight v|, and left_out what the sum of weights times values errs by; last is the error of
-    the quotient.
+    weight_error is the weights' log-error. Relative to the computed normaliser, lost is its error beyond that, mean the
+    sum of |weight v|, and left_out the error of the sum of weights times values. last is the error of the quotient.
     """
     grown = growth(weight_error)
     doubt = compound(grown, lost)
@@ -38,21 +37,21 @@ def lse_radius(weight_error: Any, lost: Any, logarithm: Any, last: Any) -> Any:
 def share_radius(weight_error: Any, lost: Any, share: Any, last: Any, nothing: Any) -> Any:
     """Error of a weight divided by the normaliser, `share` as computed (theorem share_radius_bounded).
 
-    last is the error of the quotient, nothing what a weight that is taken for 0 is at most.
+    last is the error of the quotient, nothing the bound of a weight that is taken for 0.
     """
     return growth(2 * weight_error + log_error(lost)) * (share + last) + last + nothing
 
 
 def share_error(weight_error: Any, lost: Any, last: Any) -> Any:
-    """Log-error of a weight divided by the normaliser, by a quotient that errs by `last` of itself (theorem
-    share_error_bounded): what is called `share` below.
+    """Log-error of a weight divided by the normaliser, by a quotient with relative error `last` (theorem
+    share_error_bounded): `share` of the functions below.
     """
     return 2 * weight_error + log_error(lost) + log_error(last)
 
 
 def slope_radius(gain: Any, product: Any, delta: Any, words: Any, height: Any) -> Any:
-    """Error of D dP - Delta + dLSE (theorem slope_radius_bounded): dP errs by `product`, Delta by `delta`, and words by
-    `words` of what is added up, `height`; gain is the largest D.
+    """Error of D dP - Delta + dLSE (theorem slope_radius_bounded): dP errs by `product`, Delta by `delta`, and the
+    words by `words` relative to `height`, the sum of all sizes; gain is the largest D.
     """
     return gain * product + delta + words * height
 
@@ -61,8 +60,8 @@ def score_gradient_radius(share: Any, product: Any, gradient: Any, weight: Any, 
     """Error of an element of dS (theorem score_gradient_radius_bounded), of a weight times a number that is off by
     `slope`.
 
-    product is the product's relative error, gradient the size of dS as computed, hidden what it is at most where the
-    weight is taken for 0.
+    product is the product's relative error, gradient the size of dS as computed, hidden its bound where the weight is
+    taken for 0.
     """
     return growth(share + log_error(product)) * gradient + (1 + growth(share)) * weight * slope + hidden
 
@@ -72,7 +71,7 @@ def query_gradient_radius(
 ) -> Any:
     """Error of a sum of elements of dS times k over the keys of a query (theorem query_gradient_radius_bounded).
 
-    moved is the sum of |dS k|, size that of the largest k, left_out what the sum errs by; hidden counts for all keys.
+    moved is the sum of |dS k|, size the largest |k|, left_out the error of the sum; hidden counts for all keys.
     """
     return growth(share + log_error(product)) * moved + (slope + hidden) * size + left_out
 
@@ -90,5 +89,5 @@ def gathered_radius(total: Any, size: Any, left_out: Any) -> Any:
 
 
 def scaled_radius(radius: Any, factor: Any, last: Any) -> Any:
-    """Error of a sum times a factor (theorem scaled_radius_bounded); last is what the product errs by."""
+    """Error of a sum times a factor (theorem scaled_radius_bounded); last is the error of the product."""
     return factor * radius + last

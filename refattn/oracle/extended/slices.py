@@ -27,7 +27,7 @@ class Sliced:
     forward   (n, count d): the slices side by side; backward (n, count d): in the opposite order
     exponent  (n,): |row| is below 2^exponent
     bits      of a slice
-    rest      what the slices leave is at most 2^(exponent - bits count - 1); 0 where it is known to be nothing
+    exact     True if the slices leave no rest; otherwise it is at most 2^(exponent - bits count - 1)
     """
 
     forward: Array
@@ -49,16 +49,16 @@ class Sliced:
     def of(cls, rows: Array, bits: int) -> Sliced:
         """The fewest slices that leave nothing, or MOST_SLICES of them."""
         exponent = exponents(rows)
-        rest, found = rows, []
+        rest, slices = rows, []
         for place in range(MOST_SLICES):
             part = leading(rest, exponent[:, None] - bits * (place + 1))
-            found.append(part)
+            slices.append(part)
             rest = rest - part
             if not rest.any():
                 break
         exact = not rest.any()
         return cls(
-            np.concatenate(found, axis=1), np.concatenate(found[::-1], axis=1), exponent, rows.shape[1], bits, exact
+            np.concatenate(slices, axis=1), np.concatenate(slices[::-1], axis=1), exponent, rows.shape[1], bits, exact
         )
 
 
@@ -68,7 +68,7 @@ def exponents(rows: Array) -> NDArray[np.int64]:
 
 
 def leading(x: Array, unit: NDArray[np.int64]) -> Array:
-    """X rounded to nearest multiples of 2^unit, for |x| below 2^(unit + 51): x less that is exact too (theorem
+    """x rounded to nearest multiples of 2^unit, for |x| below 2^(unit + 51); the difference is exact too (theorem
     leading_exact).
     """
     rounder = np.ldexp(1.5, PRECISION - 1 + unit)
@@ -76,7 +76,7 @@ def leading(x: Array, unit: NDArray[np.int64]) -> Array:
 
 
 def bits_for(terms: int) -> int:
-    """Bits of the slices of two matrices of which sums of so many products are exact, whatever pairs are added up.
+    """Bits of the slices of two matrices such that sums of `terms` products are exact, whatever pairs are added up.
 
     Of the at most MOST_SLICES pairs (a, b) with a + b = t > 0, a product is at most a quarter of 2^(-bits t), or a half
     where one of them is the first slice: all together are at most 1 + (MOST_SLICES - 2) / 4 = 2 times the first pair's
@@ -97,8 +97,8 @@ def levels(a: Sliced, b: Sliced, out: Array) -> None:
 
 
 def dropped(a: Sliced, b: Sliced, number: int) -> float:
-    """Bound of what `number` levels leave out of a product of two rows, in units of d 2^(their exponents) (theorems
-    sliced_exact, slices_left_out).
+    """Bound of the part of a product of two rows that `number` levels leave out, in units of d 2^(their exponents)
+    (theorems sliced_exact, slices_left_out).
     """
     pairs = sum(
         math.ldexp(1.0, -a.bits * (i + j) - (i > 0) - (j > 0))
@@ -106,12 +106,12 @@ def dropped(a: Sliced, b: Sliced, number: int) -> float:
         for j in range(b.count)
         if i + j >= number
     )
-    # What the slices of one side leave, times at most the whole of the other.
+    # The rest of one side, times at most the whole of the other.
     return pairs + sum(math.ldexp(1.0, -side.bits * side.count) for side in (a, b) if not side.exact)
 
 
 def enough_levels(a: Sliced, b: Sliced, error: float) -> int:
-    """The fewest levels that leave out at most so much, if that can be reached; else all of them."""
+    """The fewest levels that leave out at most `error`; all of them if none do."""
     whole = a.count + b.count - 1
     return next((number for number in range(1, whole) if dropped(a, b, number) <= error), whole)
 

@@ -15,18 +15,18 @@ from refattn.oracle.extended.words import EXPONENTIAL_ERROR, LOGARITHM_ERROR
 
 Array = NDArray[np.float64]
 
-# Slices of the weights of a row, of which sums of up to 2^27 are exact.
+# Slices of the weights of a row: sums of up to 2^27 of them are exact.
 BITS = 26
 SLICES = 5
-# What they leave of a weight (theorem cut_near).
+# The rest that they leave of a weight (theorem cut_near).
 LEFT = SECOND_WORD * 2.0 ** (-BITS * SLICES - 1)
-# Of a weight, whose score is exact.
+# Log-error of a weight, whose score is exact.
 WEIGHT_ERROR = weight_radius(0.0, EXPONENTIAL_ERROR)
 # Elements of rows that are taken together.
 HELD = 1 << 18
 
 
-def softmax(x: Array, spec: SoftmaxSpec) -> Enclosure:
+def extended_softmax(x: Array, spec: SoftmaxSpec) -> Enclosure:
     """softmax, log_softmax or logsumexp of a float64 array without NaN or +inf; -inf is an entry of weight zero."""
     moved = np.moveaxis(x, spec.axis, -1)
     rows = np.ascontiguousarray(moved).reshape(-1, moved.shape[-1])
@@ -85,6 +85,6 @@ def _total(one: Array, two: Array) -> Array:
 def _filled(
     mid: Array, low: Array, rad: Array, nothing: NDArray[np.bool_], blank: float, spec: SoftmaxSpec
 ) -> tuple[Array, Array, Array]:
-    """The same with what rows of nothing but -inf give."""
+    """mid, low and rad, with the results of rows of nothing but -inf filled in."""
     mid[nothing], low[nothing], rad[nothing] = (np.nan if spec.empty_rows == "nan" else blank), 0.0, 0.0
     return mid, low, rad

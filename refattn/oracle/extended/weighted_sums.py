@@ -14,13 +14,13 @@ from refattn.oracle.extended.slices import PRECISION, exponents, leading, signif
 
 Array = NDArray[np.float64]
 
-# Keys whose products are added up in float64; what these give is then added in two words.
+# Keys whose products are added up in float64; these sums are then added in two words.
 CHUNK = 512
 # Bits of a weight's slice and a value's together (theorem chunk_enough).
 PRODUCT_BITS = PRECISION - (CHUNK - 1).bit_length()
 FEWEST_BITS = 10
-# The second word of a weight makes its slices, and what they leave, larger than half of a unit (theorem cut_near, for
-# slices of FEWEST_BITS to PRODUCT_BITS - FEWEST_BITS).
+# The second word of a weight makes its slices, and the rest, larger than half of a unit (theorem cut_near, for slices
+# of FEWEST_BITS to PRODUCT_BITS - FEWEST_BITS).
 SECOND_WORD = 1.0 + 2.0**-16
 
 
@@ -32,8 +32,8 @@ class Values:
     size          (Dv,): |v| is below it; a power of two
     bits          of a slice of the values; weight_bits: of the weights
     pairs         slice a of the weights is multiplied by the first pairs[a] slices of the values
-    left_out      bound of what that leaves out of a weight of at most 1 times a value, relative to `size`
-    lost          bound of what the slices leave of a weight of at most 1
+    left_out      bound of the rest of a weight of at most 1 times a value, relative to `size`
+    lost          bound of the rest of a weight of at most 1
     """
 
     matrix: Array
@@ -51,7 +51,7 @@ class Values:
 
     @classmethod
     def of(cls, value: Array, wanted: int) -> Values:
-        """In the slices that need the fewest products for an error of 2^-wanted of the largest weight and value."""
+        """The slices that need the fewest products for an error of 2^-wanted of the largest weight and value."""
         exponent = exponents(value.T)
         needed = min(significant_bits(value.T), wanted + 1)
         choices = range(FEWEST_BITS, PRODUCT_BITS - FEWEST_BITS + 1)
@@ -99,7 +99,7 @@ class Sums:
 def sums_over_keys(
     weights: tuple[Array, Array], values: Values, keys: Any, *, exponent: int = 0, keep: Any = None
 ) -> Sums:
-    """Sums of weights of two words (r, n), of at most 2^exponent, times the values of so many keys.
+    """Sums of weights of two words (r, n), of at most 2^exponent, times the values of `keys`.
 
     keep (r, n), if given, says which weights count in all but the total.
     """
@@ -129,7 +129,7 @@ def sums_over_keys(
                 loops.add_words(source[a, :, place], high[:, 1:], middle[:, 1:], low[:, 1:])
             loops.add_words(source[a, :, :1], high[:, :1], middle[:, :1], low[:, :1])
     total = np.stack([word[:, 0] for word in (high, middle, low)], axis=1)
-    # What the first slices leave of weights and values is not in `sizes` yet.
+    # `sizes` lacks the rest that the first slices leave of weights and values.
     first = SECOND_WORD * math.ldexp(n, exponent - values.weight_bits - 1)
     first = first + math.ldexp(1.0, -values.bits - 1) * np.abs(weights[0]).sum(axis=1) * (1.0 + 2.0**-30)
     return Sums(total, np.stack([word[:, 1:] for word in (high, middle, low)]), sizes + first[:, None] * values.size)
@@ -138,7 +138,7 @@ def sums_over_keys(
 def sums_over_rows(
     weights: tuple[Array, Array], values: Values, rows: Any, *, exponent: int = 0
 ) -> tuple[Array, Array, Array]:
-    """The same of the weights' transpose, for at most CHUNK rows: sums (n, Dv) of three words."""
+    """Sums of the transposed weights times the values of at most CHUNK `rows`: (n, Dv), in three words."""
     count, columns = len(values.pairs), values.columns
     parts = np.empty((count, *weights[0].shape))
     loops.slice_words(*weights, 0, exponent, values.weight_bits, parts)

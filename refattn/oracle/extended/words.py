@@ -17,31 +17,31 @@ from numba.extending import intrinsic
 # exp(x) = 2^(k / STEPS) exp(r), |r| <= ln 2 / (2 STEPS): fewer powers of r need two words the more steps there are.
 STEP_BITS = 9
 STEPS = 1 << STEP_BITS
-# An exponential is at least 2^-953, so that its second word has all its bits; what lies below is left out.
+# An exponential is at least 2^-953, so that its second word has all its bits; a smaller one is taken for 0.
 LOWEST_ARGUMENT = -660.0
 # Added and subtracted, it rounds to an integer.
 ROUNDER = 1.5 * 2.0**52
 # ln 2 / STEPS in three words: a product of the first with an integer below 2^20 is exact.
 FIRST_WORD_BITS = 32
 # |computed / exact - 1| of `exponential` (theorem exponential_near). The sum of the last two words errs by u^2 of the
-# result and their sum with the rest of the first by 2 u^2; a table entry by u^2; what is left, less than u^2 / 2, is of
-# exp(r) - 1 and of its product with that entry.
+# result and their sum with the rest of the first by 2 u^2; a table entry by u^2; exp(r) - 1 and its product with that
+# entry by less than u^2 / 2.
 EXPONENTIAL_ERROR = 5 * 2.0**-106
 # Relative error of `multiply` (theorem multiply_error): the product of the last words is left out, and two roundings
 # are of twice and three times its size.
 PRODUCT_ERROR = 8 * 2.0**-106
-# Of Newton's step for a logarithm (theorem logarithm_near): an exponential, a product, a third word and the terms from
-# the cube on.
+# Error of a Newton step for a logarithm (theorem logarithm_near): of an exponential, a product, a third word and the
+# terms from the cube on.
 LOGARITHM_ERROR = EXPONENTIAL_ERROR + PRODUCT_ERROR + 2 * 2.0**-106
 
 
 def words_of(x: Any, count: int) -> tuple[float, ...]:
-    """The first words of a number of mpmath, each the rest rounded to nearest."""
-    found = []
+    """The first words of an mpmath number: each is the rest rounded to nearest."""
+    words = []
     for _ in range(count):
-        found.append(float(x))
-        x = x - mpf(found[-1])
-    return tuple(found)
+        words.append(float(x))
+        x = x - mpf(words[-1])
+    return tuple(words)
 
 
 with mp.workprec(400):
@@ -60,7 +60,7 @@ _POWERS_OF_TWO = np.ldexp(1.0, np.arange(_SMALLEST_POWER, 2))
 
 @intrinsic
 def fused(context: Any, a: Any, b: Any, c: Any) -> Any:
-    """A b + c, rounded once: an instruction where the machine has one, and a call of the C library's where not."""
+    """a b + c, rounded once: an instruction where the machine has one, else a call of the C library."""
     del context, a, b, c
 
     def generate(target: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:

@@ -1,9 +1,9 @@
 """Rung 1 of the ladder: attention in float64 with a proved radius, blockwise, in memory linear in the lengths.
 
-One code for NumPy arrays and for torch tensors, which are worked on where they are, in blocks that suit the device;
-what comes out is NumPy's. Every bound below counts roundings to nearest (u = 2**-53) in any order of summation. What it
-takes for granted of a library and a device, and what of that is looked at before first use, stands in
-refattn.oracle.float64.platform: exp, log and tanh err by at most 4 ulps, or more where they were seen to be worse.
+The same code takes NumPy arrays and torch tensors, which stay on their device, in blocks that suit it; results are
+NumPy's. Every bound below counts roundings to nearest (u = 2**-53) in any order of summation.
+refattn.oracle.float64.platform says what this assumes of a library and a device, and checks it before first use: exp,
+log and tanh err by at most 4 ulps, or by more where it has measured more.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from refattn.oracle.truth import AttentionTruth
 Array = Any
 
 U = 2.0**-53
-# Whatever a float64 operation loses to underflow, flushed to zero or not, is less than this.
+# A float64 operation loses less than this to underflow, flushed to zero or not.
 TINY = 2.0**-1020
-# The radius is a sum and product of at most a hundred non-negative numbers: its own roundings are covered by this.
+# Covers the radius's own roundings: at most a hundred sums and products of non-negative numbers.
 INFLATE = 1.0 + 2.0**-40
-# Longest argument of exp whose result does not underflow; beyond it TINY takes over.
+# exp of a larger negative argument underflows: TINY covers it.
 LONGEST = 746.0
 
 
@@ -42,11 +42,11 @@ def gamma64(n: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Unnormalised weights exp(score - maximum) of one block, with what is known of their errors.
+    """Unnormalised weights exp(score - maximum) of one block, with bounds of their errors.
 
-    weights (r, n); maximum and total (r,): the shift and the row sum, the sink counted; score_error (r,): every
-    computed score is within it of the exact one; function_error: relative error of exp, log and tanh; `empty` marks
-    the rows that see no key.
+    weights (r, n); maximum and total (r,): the shift and the row sum, with the sink; score_error (r,): bound of the
+    error of the row's scores; function_error: relative error of exp, log and tanh; `empty` marks the rows that see no
+    key.
     """
 
     weights: Array
@@ -88,7 +88,7 @@ class Weights:
 
     @property
     def underflow(self) -> float:
-        """All that the weights can lose to underflow, relative to a row sum of at least 1/2."""
+        """Most that the weights can lose to underflow, relative to a row sum of at least 1/2."""
         return 2.0 * (float(self.weights.shape[1]) + 1.0) * TINY
 
     def _average_distance(self) -> float:
@@ -149,10 +149,10 @@ def attention(q: Array, k: Array, v: Array, spec: AttentionSpec, shape: Shape) -
     lse, lse_radius = (zeros(out.shape[:3], q) for _ in range(2))
     for block in blocks(q, k, spec, shape):
         place = (block.batch, block.head, block.rows)
-        found = weights_of(block, spec, scale, exp_error)
+        weights = weights_of(block, spec, scale, exp_error)
         with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
-            out[place], out_radius[place] = _output(block, found, v[block.batch, block.kv_head, block.keys], spec)
-            lse[place], lse_radius[place] = _log_sum_exp(found, spec)
+            out[place], out_radius[place] = _output(block, weights, v[block.batch, block.kv_head, block.keys], spec)
+            lse[place], lse_radius[place] = _log_sum_exp(weights, spec)
     out, out_radius, lse, lse_radius = map(to_numpy, (out, out_radius, lse, lse_radius))
     return AttentionTruth(Enclosure(out, _proved(out, out_radius)), Enclosure(lse, _proved_lse(lse, lse_radius)))
 
@@ -163,22 +163,22 @@ def zeros(shape: tuple[int, ...], model: Array) -> Array:
     return xp.zeros(shape, dtype=xp.float64, device=device(model))
 
 
-def _output(block: Block, found: Weights, value: Array, spec: AttentionSpec) -> tuple[Array, Array]:
+def _output(block: Block, weights: Weights, value: Array, spec: AttentionSpec) -> tuple[Array, Array]:
     xp = namespace(value)
     n = value.shape[0]
-    weights, gain = found.weights, 1.0
+    factors, gain = weights.weights, 1.0
     if spec.keep is not None:
-        weights = weights * dropout_keep(block, spec)
+        factors = factors * dropout_keep(block, spec)
         gain = 1.0 / (1.0 - spec.dropout)
-    out = xp.matmul(weights, value)
-    out *= (gain / found.total)[:, None]
+    out = xp.matmul(factors, value)
+    out *= (gain / weights.total)[:, None]
     widest = largest(xp.abs(value), 0.0, axis=0) * gain
-    numerator = compound(found.numerator_error, gamma64(n + 8)) + found.underflow
-    relative = _quotient(numerator, found.total_error)
+    numerator = compound(weights.numerator_error, gamma64(n + 8)) + weights.underflow
+    relative = _quotient(numerator, weights.total_error)
     radius = (relative[:, None] + 4 * U) * widest * INFLATE + (n + 2) * TINY * (1.0 + widest)
-    if xp.any(found.empty):
-        out[found.empty] = 0.0 if spec.empty_rows == "zero" else math.nan
-        radius[found.empty] = 0.0
+    if xp.any(weights.empty):
+        out[weights.empty] = 0.0 if spec.empty_rows == "zero" else math.nan
+        radius[weights.empty] = 0.0
     return out, radius
 
 
@@ -187,15 +187,17 @@ def _quotient(numerator: Array, denominator: Array) -> Array:
     return namespace(numerator).where(denominator < 0.5, (numerator + denominator) / (1.0 - denominator), math.inf)
 
 
-def _log_sum_exp(found: Weights, spec: AttentionSpec) -> tuple[Array, Array]:
-    xp = namespace(found.total)
-    logarithm = xp.log(found.total)
-    lse = found.maximum + logarithm
-    own = -math.log1p(-found.own_error) if found.own_error < 0.5 else math.inf
-    radius = (found.score_error + own + found.function_error * xp.abs(logarithm) + 2 * U * xp.abs(lse)) * INFLATE + TINY
-    if spec.sinks is None and xp.any(found.empty):
-        lse[found.empty] = -math.inf
-        radius[found.empty] = 0.0
+def _log_sum_exp(weights: Weights, spec: AttentionSpec) -> tuple[Array, Array]:
+    xp = namespace(weights.total)
+    logarithm = xp.log(weights.total)
+    lse = weights.maximum + logarithm
+    own = -math.log1p(-weights.own_error) if weights.own_error < 0.5 else math.inf
+    radius = (
+        weights.score_error + own + weights.function_error * xp.abs(logarithm) + 2 * U * xp.abs(lse)
+    ) * INFLATE + TINY
+    if spec.sinks is None and xp.any(weights.empty):
+        lse[weights.empty] = -math.inf
+        radius[weights.empty] = 0.0
     return lse, radius
 
 
@@ -213,7 +215,7 @@ def _proved_lse(mid: NDArray[np.float64], radius: NDArray[np.float64]) -> NDArra
 def softmax(x: Array, spec: SoftmaxSpec) -> Enclosure:
     """softmax, log_softmax or logsumexp of a float64 array without NaN or +inf; -inf is an entry of weight zero.
 
-    What comes out is NumPy's. Raises PlatformError where the library cannot be relied on.
+    The result is NumPy's. Raises PlatformError where the library cannot be relied on.
     """
     xp, exp_error = namespace(x), function_error(x)
     rows = xp.moveaxis(x, spec.axis, -1)

@@ -42,7 +42,7 @@ def attention_backward(
 
 @dataclass(frozen=True, eq=False)
 class _Sums:
-    """A gradient being accumulated and the radius of what has been added so far."""
+    """A gradient's sum so far, and its radius."""
 
     mid: Array
     rad: Array
@@ -58,8 +58,8 @@ class _Sums:
     def enclosure(self, shape: tuple[int, ...] | None = None) -> Enclosure:
         mid, rad = to_numpy(self.mid), to_numpy(self.rad)
         known = np.isfinite(mid) & ~np.isnan(rad)
-        found = Enclosure(mid, np.where(known, rad * INFLATE, np.inf))
-        return found if shape is None else Enclosure(found.mid.reshape(shape), found.rad.reshape(shape))
+        rad = np.where(known, rad * INFLATE, np.inf)
+        return Enclosure(mid, rad) if shape is None else Enclosure(mid.reshape(shape), rad.reshape(shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ class _Backward:
         bias_shape = None if spec.bias is None else (1,) * (4 - spec.bias.ndim) + spec.bias.shape
         self.dbias = None if bias_shape is None else _Sums.zeros(bias_shape, self.q)
         self.dsinks = None if spec.sinks is None else _Sums.zeros(spec.sinks.shape, self.q)
-        # Terms that any sum below can have, with a few roundings of its own.
+        # More than the terms of any sum below, with a few roundings of its own.
         self.terms = self.shape.queries * self.shape.group * self.shape.batch + self.shape.keys + 16
 
     def add(self, block: Block) -> None:
@@ -104,16 +104,16 @@ class _Backward:
         place = (block.batch, block.head, block.rows)
         source = (block.batch, block.kv_head, block.keys)
         xp = namespace(self.q)
-        found = weights_of(block, self.spec, self.scale, self.function_error)
-        total = xp.where(found.total > 0, found.total, 1.0)
-        weights = xp.where(found.empty[:, None], 0.0, found.weights / total[:, None])
-        kept: Array | float = 1.0
+        unnormalised = weights_of(block, self.spec, self.scale, self.function_error)
+        total = xp.where(unnormalised.total > 0, unnormalised.total, 1.0)
+        weights = xp.where(unnormalised.empty[:, None], 0.0, unnormalised.weights / total[:, None])
+        dropout: Array | float = 1.0
         if self.spec.keep is not None:
-            kept = self.gain * xp.astype(dropout_keep(block, self.spec), xp.float64)
+            dropout = self.gain * xp.astype(dropout_keep(block, self.spec), xp.float64)
         upstream, value = self.do[place], self.v[source]
-        relative = _weight_error(found)
-        slope = self._slope(place, weights, relative, kept * xp.matmul(upstream, value.T), upstream, value)
-        self._add_value(source, weights * kept, weights, relative, upstream)
+        relative = _weight_error(unnormalised)
+        slope = self._slope(place, weights, relative, dropout * xp.matmul(upstream, value.T), upstream, value)
+        self._add_value(source, weights * dropout, weights, relative, upstream)
         gamma = gamma64(self.terms)
         if self.dbias is not None:
             summing = gamma64(self.terms + self._terms_of_bias(self.dbias))
@@ -122,15 +122,15 @@ class _Backward:
             add_to_bias(self.dbias.mid, block, slope.ds)
             add_to_bias(self.dbias.rad, block, error)
         if self.dsinks is not None:
-            share = xp.exp(float(self.spec.sinks[block.head]) - found.maximum) / total
-            pull = -xp.where(found.empty, 0.0, slope.delta)
+            share = xp.exp(float(self.spec.sinks[block.head]) - unnormalised.maximum) / total
+            pull = -xp.where(unnormalised.empty, 0.0, slope.delta)
             if self.dlse is not None:
                 pull = pull + self.dlse[place]
             error = share * (slope.error + (relative + gamma) * slope.height) * (1 + relative) * 2
             error = error + TINY * (1 + slope.height)
             self.dsinks.add((block.head,), xp.sum(share * pull), xp.sum(error))
         if self.spec.softcap is not None:
-            slope = self._through_softcap(slope, block, found, relative, self.spec.softcap)
+            slope = self._through_softcap(slope, block, unnormalised, relative, self.spec.softcap)
         self._add_scores(place, source, block, weights, relative, slope)
 
     def truth(self) -> GradientTruth:
@@ -169,12 +169,12 @@ class _Backward:
         error = relative * height + (1 + relative) * (inner + 4 * U * height)
         return _Slope(weights * (dp - delta[:, None] + direct[:, None]), delta, height, error)
 
-    def _through_softcap(self, slope: _Slope, block: Block, found: Weights, relative: Array, cap: float) -> _Slope:
+    def _through_softcap(self, slope: _Slope, block: Block, weights: Weights, relative: Array, cap: float) -> _Slope:
         """Multiply by 1 - tanh^2, which changes by at most 0.77 per unit of its argument."""
         xp = namespace(block.query)
         capped = xp.tanh(xp.matmul(block.query * self.scale, block.key.T) / cap)
         # score_error counts the rounding after the cap too, and bounds the error before it.
-        doubt = found.score_error / cap + 2 * self.function_error + 8 * U
+        doubt = weights.score_error / cap + 2 * self.function_error + 8 * U
         error = slope.error + (1 + relative) * slope.height * doubt
         return _Slope(slope.ds * (1 - capped**2), slope.delta, slope.height, error)
 
@@ -205,21 +205,21 @@ class _Backward:
         )
 
     def _add_value(
-        self, source: tuple[Any, ...], kept: Array, weights: Array, relative: Array, upstream: Array
+        self, source: tuple[Any, ...], factors: Array, weights: Array, relative: Array, upstream: Array
     ) -> None:
         xp = namespace(upstream)
         size = xp.abs(upstream)
         doubt = ((relative + gamma64(self.terms) * (1 + relative)) * (1 + relative))[:, None]
         lost = self.terms * TINY * (1 + _top(size))
         radius = self.gain * xp.matmul(weights.T, doubt * size) + lost
-        self.dv.add(source, xp.matmul(kept.T, upstream), radius)
+        self.dv.add(source, xp.matmul(factors.T, upstream), radius)
 
 
-def _weight_error(found: Weights) -> Array:
+def _weight_error(weights: Weights) -> Array:
     """Relative error of every normalised weight that does not underflow."""
-    xp = namespace(found.weights)
-    own = xp.exp(found.score_error + found.common_error + U * LONGEST)
-    total = found.total_error
+    xp = namespace(weights.weights)
+    own = xp.exp(weights.score_error + weights.common_error + U * LONGEST)
+    total = weights.total_error
     return xp.where(total < 0.5, own * (1 + 2 * U) / (1 - xp.clip(total, max=0.5)) - 1, math.inf)
 
 

@@ -1,23 +1,24 @@
-"""What the float64 rung takes for granted of an array library on a device, and how much of that is looked at first.
+"""What the float64 rung assumes of an array library on a device, and which of these assumptions it checks first.
 
-Taken for granted, of NumPy or torch and of the BLAS and the device below them:
+It assumes of NumPy or torch, and of the BLAS and the device below them:
 
 - A product of matrices is made of float64 products and float64 sums, each rounded to nearest or fused with the other,
   in any order and grouping. No number passes through TF32, float32 or bf16. float64 is not emulated by slices of
   integers (Ozaki's scheme, which cuBLAS 13 has and CUBLAS_EMULATE_DOUBLE_PRECISION=1 turns on): slices are relative to
-  the largest number of a row or column, and lose what the bounds keep. Nor by sums of sums, as Strassen's algorithm.
+  the largest number of a row or column, and lose bits that the bounds count on. Nor is it Strassen's algorithm, which
+  multiplies sums.
 - + - * / and square roots are rounded to nearest in float64, and so is each addition of a sum along an axis, in any
-  order. What underflows may be flushed to zero.
+  order. Subnormal results may be flushed to zero.
 - exp, log and tanh err by at most `FUNCTION_ULPS` units of 2**-52 relative to their result: NumPy documents below 1 ulp
   for its AVX512 loops and 4 ulps for the vector library behind the others, SLEEF's functions in torch 1 ulp, CUDA's 1
-  ulp. expm1 and log1p, which only radii are made of, err by less than 2**-44 of their result.
+  ulp. expm1 and log1p, which only radii use, err by less than 2**-44 of their result.
 
-Before a library is first used on a device, `function_error` looks: at products that are exact in float64, and in
-nothing narrower; at products of a row whose numbers lie hundreds of binades apart, which are exact but for one
-rounding; at a sum; at cuBLAS's variable; and at each function against mpmath, on points where such functions are at
-their worst: next to 0, at multiples of ln 2 / 64 and of ln 2 and halfway between these, and up to the ends of the
-range. A function that errs by more than half of what is allowed there is taken to err by twice as much as was seen, and
-the radii grow by themselves. That is evidence and not proof: a library may take another path for other sizes.
+Before a library is first used on a device, `function_error` checks products that are exact in float64 and in nothing
+narrower; products of a row whose numbers lie hundreds of binades apart, which are exact but for one rounding; a sum;
+cuBLAS's variable; and each function against mpmath, on points where such functions are at their worst: next to 0, at
+multiples of ln 2 / 64 and of ln 2 and halfway between these, and up to the ends of the range. Where a function errs by
+more than half of what is allowed, the radii count twice the error measured. That is evidence and not proof: a library
+may take another path for other sizes.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ FUNCTION_ULPS = 4.0
 ULP = 2.0**-52
 # A function that errs by more is no float64 function; float32's err by 2**28 ulps at least.
 WORST_ULPS = 2.0**20
-# Errors of results below this are not looked at: the rung charges every operation with as much for underflow.
+# Errors of results below this are not checked: the rung charges every operation with as much for underflow.
 NEGLIGIBLE = 2.0**-1020
 RADIUS_ULPS = 2.0**8
 EMULATION = "CUBLAS_EMULATE_DOUBLE_PRECISION"
@@ -53,7 +54,7 @@ def function_error(array: Any) -> float:
 
 @functools.lru_cache
 def _examined(xp: Any, place: Any) -> float:
-    """The ulps that functions are taken to err by."""
+    """The error of exp, log and tanh in ulps, as far as it was measured, with a margin."""
     where = f"{xp.__name__.rpartition('.')[2]} on {place}"
     if str(place).startswith("cuda") and os.environ.get(EMULATION, "0") != "0":
         raise PlatformError(f"{EMULATION} is set: expected it unset or 0, as emulated float64 has other errors")
@@ -95,8 +96,8 @@ def _products_are_of_float64(xp: Any, place: Any) -> bool:
 def _ulps(xp: Any, place: Any, name: str) -> float:
     """The largest error of a function on its points, in units of 2**-52 relative to the result; inf for nonsense."""
     points, high, low = _exact(name)
-    found = to_numpy(getattr(xp, name)(_on(xp, place, points)))
-    error = np.maximum(np.abs((found - high) - low) - NEGLIGIBLE, 0.0)
+    computed = to_numpy(getattr(xp, name)(_on(xp, place, points)))
+    error = np.maximum(np.abs((computed - high) - low) - NEGLIGIBLE, 0.0)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(error == 0.0, 0.0, error / (ULP * np.abs(high)))
     return math.inf if np.isnan(ratio).any() else float(ratio.max())
@@ -118,7 +119,7 @@ def _exact(name: str) -> tuple[Array, Array, Array]:
 def _points() -> dict[str, Array]:
     binades = 2.0 ** -np.arange(1.0, 61.0, 2.0)
     spread = np.modf(np.arange(1.0, 60.0) * (math.sqrt(5.0) - 1.0) / 2.0)[0]
-    # Where the reduction of an argument goes over to the next multiple, and farthest from each.
+    # Where the argument reduction passes to the next multiple, and where it is farthest from each.
     steps = np.arange(1.0, 66.0) * math.log(2.0) / 64.0
     halves = (np.arange(0.0, 40.0, 3.0) + 0.5) * math.log(2.0)
     reduced = np.concatenate([steps, halves, 26.0 * halves, np.nextafter(halves, 0.0), np.nextafter(halves, np.inf)])

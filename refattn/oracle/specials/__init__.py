@@ -1,1 +1,1 @@
-"""What visible NaN and infinities reach, and what they make of it."""
+"""Which results visible NaN and infinities reach, and the values that they give there."""

@@ -2,9 +2,9 @@
 
 A row is reached by a NaN in its query, in a key or value that it sees, in their bias, in its sink, do or dlse. Its dS
 is then NaN at every visible pair, since delta = sum_j P dP is: so are its dq, the dk of the keys that it sees, their
-dbias and dsinks. dv is reached by NaN in a weight (every column) or in do (that column). Infinities travel the same
-way, but what they make of an element is not settled here: its radius is infinite. An invisible pair has no influence,
-whatever it holds.
+dbias and dsinks. dv is reached by NaN in a weight (every column) or in do (that column). Infinities reach the same
+elements, but their values are not settled here: the radius is infinite. An invisible pair has no influence, whatever it
+holds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Test = Callable[[Array], Bools]
 
 
 class Inputs(NamedTuple):
-    """What a gradient is taken of, and where; the arrays are NumPy's, or tensors of one device."""
+    """The arguments of attention_backward; the arrays are NumPy's, or tensors of one device."""
 
     q: Any
     k: Any
@@ -41,7 +41,7 @@ class Inputs(NamedTuple):
         return self._each(to_numpy)
 
     def beside(self, other: Inputs) -> Inputs:
-        """NumPy's numbers where another's arrays are."""
+        """These NumPy arrays in the library and on the device of another's."""
         return self._each(lambda array: like(array, other.q))
 
     def _each(self, change: Callable[[Any], Any]) -> Inputs:
@@ -64,28 +64,28 @@ class Reach(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Finite inputs, and the gradients that the NaN and infinities taken out of them reach; None if there are none."""
+    """Finite inputs, and the gradients that the removed NaN and infinities reach; None if there are none."""
 
     inputs: Inputs
     nan: Reach | None = None
     infinite: Reach | None = None
 
     def settled(self, name: str) -> Bools | None:
-        """The elements of the gradient `name` that need no rung; None if there are none."""
+        """The elements of the gradient `name` that no rung needs to compute; None if there are none."""
         nan, infinite = getattr(self.nan, name, None), getattr(self.infinite, name, None)
         return None if nan is None or infinite is None else nan | infinite
 
-    def over(self, found: GradientTruth) -> GradientTruth:
+    def over(self, truth: GradientTruth) -> GradientTruth:
         """The truth of the original problem, from that of the finite one."""
         if self.nan is None or self.infinite is None:
-            return found
+            return truth
         nan, infinite = self.nan, self.infinite
         return GradientTruth(
-            _over(found.dq, nan.dq, infinite.dq),
-            _over(found.dk, nan.dk, infinite.dk),
-            _over(found.dv, nan.dv, infinite.dv),
-            None if found.dbias is None else _over(found.dbias, nan.dbias, infinite.dbias),
-            None if found.dsinks is None else _over(found.dsinks, nan.dsinks, infinite.dsinks),
+            _over(truth.dq, nan.dq, infinite.dq),
+            _over(truth.dk, nan.dk, infinite.dk),
+            _over(truth.dv, nan.dv, infinite.dv),
+            None if truth.dbias is None else _over(truth.dbias, nan.dbias, infinite.dbias),
+            None if truth.dsinks is None else _over(truth.dsinks, nan.dsinks, infinite.dsinks),
         )
 
 
@@ -109,7 +109,7 @@ def reach(inputs: Inputs, shape: Shape, test: Test) -> Reach:
 
 
 class _Work:
-    """What has been reached through the blocks of queries added so far, by query head."""
+    """The elements that the blocks of queries added so far reach, by query head."""
 
     def __init__(self, inputs: Inputs, shape: Shape, test: Test) -> None:
         self.inputs, self.shape, self.test = inputs, shape, test
@@ -131,26 +131,26 @@ class _Work:
         q, _, _, do, dlse, spec = self.inputs
         shape, test = self.shape, self.test
         pairs = (shape.batch, shape.heads, rows.stop - rows.start, shape.keys)
-        seen = np.broadcast_to(self.visibility.block(rows), pairs)
-        sees = seen.any(axis=-1)
+        visible = np.broadcast_to(self.visibility.block(rows), pairs)
+        sees = visible.any(axis=-1)
         bad_score = self.bad_key | test(q[:, :, rows]).any(axis=-1, keepdims=True)
         if spec.bias is not None:
             bad_score = bad_score | test(np.asarray(block_of(spec.bias, rows), np.float64))
         upstream = test(do[:, :, rows])
         direct = np.zeros(pairs[:3], np.bool_) if dlse is None else test(dlse[:, :, rows])
-        weights: Bools = sees & ((seen & bad_score).any(axis=-1) | self.bad_sink[None, :, None])
-        row = np.asarray(weights | (seen & self.bad_value).any(axis=-1) | (sees & (upstream.any(axis=-1) | direct)))
-        reached = seen & row[..., None]
+        weights: Bools = sees & ((visible & bad_score).any(axis=-1) | self.bad_sink[None, :, None])
+        row = np.asarray(weights | (visible & self.bad_value).any(axis=-1) | (sees & (upstream.any(axis=-1) | direct)))
+        reached = visible & row[..., None]
         self.dq[:, :, rows] = row[..., None]
         self.dk |= reached.any(axis=2)
         through = (upstream | weights[..., None]).astype(np.float32)
-        self.dv |= (np.swapaxes(seen, -1, -2).astype(np.float32) @ through) > 0
+        self.dv |= (np.swapaxes(visible, -1, -2).astype(np.float32) @ through) > 0
         # The log-sum-exp of a row that sees no key is its sink's logit.
         self.dsinks |= (row | direct).any(axis=(0, 2))
         if self.dbias is not None:
-            mine = block_of(self.dbias, rows)
-            axes = tuple(axis for axis in range(4) if mine.shape[axis] == 1)
-            mine |= reached.any(axis=axes, keepdims=True)
+            reached_bias = block_of(self.dbias, rows)
+            axes = tuple(axis for axis in range(4) if reached_bias.shape[axis] == 1)
+            reached_bias |= reached.any(axis=axes, keepdims=True)
 
     def result(self) -> Reach:
         shape = self.shape
@@ -160,11 +160,11 @@ class _Work:
         return Reach(self.dq, dk, dv, self.dbias, None if self.inputs.spec.sinks is None else self.dsinks)
 
 
-def _over(found: Enclosure, nan: Bools | None, infinite: Bools | None) -> Enclosure:
+def _over(computed: Enclosure, nan: Bools | None, infinite: Bools | None) -> Enclosure:
     if nan is None or infinite is None:
-        return found
+        return computed
     known = Known(nan | infinite, np.where(nan, np.nan, 0.0), np.where(nan, 0.0, np.inf))
-    return known.over(found)
+    return known.over(computed)
 
 
 def _finite(inputs: Inputs) -> bool:
@@ -174,7 +174,7 @@ def _finite(inputs: Inputs) -> bool:
 
 
 def _emptied(inputs: Inputs) -> Inputs:
-    """The inputs with 0 in the place of NaN and infinities, but for those that hide a key or take away a sink."""
+    """The inputs with 0 for NaN and infinities, except those that hide a key or remove a sink."""
     q, k, v, do, dlse, spec = inputs
     changes = {
         name: np.where(np.isnan(values), 0.0, values)

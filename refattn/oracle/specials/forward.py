@@ -54,15 +54,15 @@ class Known:
         self.mid[block] = np.where(where, value, self.mid[block])
         self.rad[block] = np.where(where, rad, self.rad[block])
 
-    def over(self, found: Enclosure) -> Enclosure:
-        """`found`, with the known elements in place of what a rung computed for them."""
-        low = None if found.low is None else np.where(self.mask, 0.0, found.low)
-        return Enclosure(np.where(self.mask, self.mid, found.mid), np.where(self.mask, self.rad, found.rad), low)
+    def over(self, computed: Enclosure) -> Enclosure:
+        """`computed`, with the known elements in place of what a rung computed for them."""
+        low = None if computed.low is None else np.where(self.mask, 0.0, computed.low)
+        return Enclosure(np.where(self.mask, self.mid, computed.mid), np.where(self.mask, self.rad, computed.rad), low)
 
 
 @dataclass(frozen=True, eq=False)
 class Specials:
-    """A problem of finite numbers, and what the NaN and infinities taken out of it make known of the result.
+    """A problem of finite numbers, and the results that the removed NaN and infinities settle.
 
     Pairs with a score of -inf are masked out of `spec`; pairs whose softcapped score is +-c carry it in spec.bias.
     `out` and `lse` are None where nothing is special.
@@ -75,10 +75,10 @@ class Specials:
     out: Known | None = None
     lse: Known | None = None
 
-    def over(self, found: AttentionTruth) -> AttentionTruth:
+    def over(self, truth: AttentionTruth) -> AttentionTruth:
         """The truth of the original problem, from that of the finite one."""
-        out = found.out if self.out is None else self.out.over(found.out)
-        lse = found.lse if self.lse is None else self.lse.over(found.lse)
+        out = truth.out if self.out is None else self.out.over(truth.out)
+        lse = truth.lse if self.lse is None else self.lse.over(truth.lse)
         return AttentionTruth(out, lse)
 
 
@@ -95,12 +95,12 @@ def split(q: Any, k: Any, v: Any, spec: AttentionSpec, shape: Shape) -> Specials
     step = max(1, BLOCK_ENTRIES // max(1, shape.batch * shape.heads * shape.keys))
     for start in range(0, shape.queries, step):
         work.classify(slice(start, min(start + step, shape.queries)), plain_scores)
-    found = work.result()
-    return replace(found, q=like(found.q, q), k=like(found.k, k), v=like(found.v, v))
+    specials = work.result()
+    return replace(specials, q=like(specials.q, q), k=like(specials.k, k), v=like(specials.v, v))
 
 
 def split_softmax(x: Any, spec: SoftmaxSpec) -> tuple[Any, Known | None]:
-    """x with every row that holds NaN or +inf set to 0, and what those rows give; x itself if there is none.
+    """x with every row that holds NaN or +inf set to 0, and the results of those rows; x itself if there is none.
 
     NaN gives NaN. +inf gives NaN too, as inf - inf does, but a log-sum-exp of +inf.
     """
@@ -138,22 +138,22 @@ class _Work:
         self.out = Known.nothing((shape.batch, shape.heads, shape.queries, shape.d_v))
         self.lse = Known.nothing((shape.batch, shape.heads, shape.queries))
         self.visibility = Visibility.of(self.spec, shape)
-        # Finite numbers count by their sign only: their products cannot overflow, and inf and NaN spread as IEEE says.
+        # Only the signs of finite numbers count: their products cannot overflow, and inf and NaN spread as IEEE says.
         self.q_sign, self.k_sign = (np.where(np.isfinite(x), np.sign(x), x) for x in (self.q, self.k))
 
     def classify(self, rows: slice, plain_scores: bool) -> None:
         shape, spec = self.shape, self.spec
         pairs = (shape.batch, shape.heads, rows.stop - rows.start, shape.keys)
-        seen = np.broadcast_to(self.visibility.block(rows), pairs)
+        visible = np.broadcast_to(self.visibility.block(rows), pairs)
         minus = np.zeros((1, 1, 1, 1), np.bool_)
         if not plain_scores:
-            minus = self._classify_scores(rows, seen)
-        weighted = seen & ~minus
+            minus = self._classify_scores(rows, visible)
+        weighted = visible & ~minus
         if spec.keep is not None:
             weighted &= block_of(spec.keep, rows).astype(np.bool_)
-        self._classify_values(rows, seen, weighted)
+        self._classify_values(rows, visible, weighted)
 
-    def _classify_scores(self, rows: slice, seen: Bools) -> Bools:
+    def _classify_scores(self, rows: slice, visible: Bools) -> Bools:
         """Settle the rows that a NaN or infinite score decides; return the visible pairs with a score of -inf."""
         spec = self.spec
         with np.errstate(invalid="ignore"):
@@ -162,16 +162,16 @@ class _Work:
             if spec.scale is not None:
                 scores = scores * np.sign(spec.scale)
             if spec.softcap is not None:
-                self._classify_capped(rows, seen, scores)
+                self._classify_capped(rows, visible, scores)
                 scores = np.where(np.isinf(scores), 0.0, scores)
         nan = np.isnan(scores)
         if spec.bias is not None:
             nan = nan | np.isnan(block_of(spec.bias, rows))
-        plus: Bools = seen & np.isposinf(scores)
-        minus: Bools = seen & np.isneginf(scores)
-        row_nan: Bools = np.asarray((seen & nan).any(axis=-1))
+        plus: Bools = visible & np.isposinf(scores)
+        minus: Bools = visible & np.isneginf(scores)
+        row_nan: Bools = np.asarray((visible & nan).any(axis=-1))
         row_plus: Bools = np.asarray(plus.any(axis=-1))
-        nothing_left: Bools = np.asarray(seen.any(axis=-1) & ~(seen & ~minus).any(axis=-1))
+        nothing_left: Bools = np.asarray(visible.any(axis=-1) & ~(visible & ~minus).any(axis=-1))
         if spec.sinks is not None:
             sinks = spec.sinks[None, :, None]
             row_nan |= np.isnan(sinks)
@@ -181,23 +181,23 @@ class _Work:
         self.lse.put(nothing_left, -np.inf, rows=rows)
         self.lse.put(row_plus, np.inf, rows=rows)
         self.lse.put(row_nan, np.nan, rows=rows)
-        row_nan &= seen.any(axis=-1)
+        row_nan &= visible.any(axis=-1)
         self.out.put((nothing_left | row_plus | row_nan)[..., None], np.nan, rows=rows)
         if minus.any():
             if self.dropped is None:
-                self.dropped = np.zeros((*seen.shape[:2], self.shape.queries, self.shape.keys), np.bool_)
+                self.dropped = np.zeros((*visible.shape[:2], self.shape.queries, self.shape.keys), np.bool_)
             self.dropped[:, :, rows] = minus
         return minus
 
-    def _classify_capped(self, rows: slice, seen: Bools, scores: Array) -> None:
+    def _classify_capped(self, rows: slice, visible: Bools, scores: Array) -> None:
         """Move scores of +-c into the bias; where that would round, nothing is known of the row."""
         cap = self.spec.softcap
-        saturated = seen & np.isinf(scores)
+        saturated = visible & np.isinf(scores)
         if cap is None or not saturated.any():
             return
         if self.capped is None:
             bias = np.zeros(()) if self.spec.bias is None else self.spec.bias
-            everywhere = (*seen.shape[:2], self.shape.queries, self.shape.keys)
+            everywhere = (*visible.shape[:2], self.shape.queries, self.shape.keys)
             self.capped = np.array(np.broadcast_to(np.where(np.isnan(bias), 0.0, bias), everywhere))
         before = self.capped[:, :, rows]
         added = np.where(saturated, np.copysign(cap, scores), 0.0)
@@ -209,17 +209,17 @@ class _Work:
         self.lse.put(rounded, 0.0, np.inf, rows=rows)
         self.out.put(rounded[..., None], 0.0, np.inf, rows=rows)
 
-    def _classify_values(self, rows: slice, seen: Bools, weighted: Bools) -> None:
+    def _classify_values(self, rows: slice, visible: Bools, weighted: Bools) -> None:
         """Settle the columns that a NaN or infinite value decides."""
         special = ~np.isfinite(self.v)
         keys = special.any(axis=(0, 1, 3))
         if not keys.any():
             return
         values = np.repeat(self.v[:, :, keys], self.shape.group, axis=1)
-        seen, weighted = seen[..., keys], weighted[..., keys]
+        visible, weighted = visible[..., keys], weighted[..., keys]
         plus = _any_pair(weighted, np.isposinf(values))
         minus = _any_pair(weighted, np.isneginf(values))
-        nan = _any_pair(seen, np.isnan(values)) | _any_pair(seen & ~weighted, np.isinf(values)) | (plus & minus)
+        nan = _any_pair(visible, np.isnan(values)) | _any_pair(visible & ~weighted, np.isinf(values)) | (plus & minus)
         # A row that its scores have settled stays so, but for the 0 of a sink that has all the weight.
         at = (slice(None), slice(None), rows)
         free = ~self.out.mask[at] | ((self.out.mid[at] == 0.0) & (self.out.rad[at] == 0.0))

@@ -1,6 +1,6 @@
 """Error budgets: how far a result may be off, given the declared arithmetic and the very inputs.
 
-One function for each thing that a kernel returns; the docstrings below them name the theorems that they rest on.
+One function for each result of a kernel; the docstrings below them name the theorems that they rest on.
 """
 
 from __future__ import annotations

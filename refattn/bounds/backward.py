@@ -97,9 +97,10 @@ class _Sums:
             target[head] += piece.sum()
 
     def budget(self, terms: int, group: int, arithmetic: Arithmetic, scale: float | None = None) -> ErrorBudget:
-        """The terms' errors, their summation in any order, the sum over a group, the output (theorem gradient_bound).
+        """Errors of the terms, of their sum in any order, of the sum over a group, and of the output (theorem
+        gradient_bound).
 
-        The terms are multiplied by `scale`, if at all, only after they have been added up.
+        `scale`, if given, multiplies the sum, not the terms.
         """
         accumulator, again = arithmetic.accumulator, arithmetic.gradient_sum
         stages, roundings = [accumulator], 0
@@ -124,7 +125,7 @@ class _Sums:
         adding = gradient_sum(self.magnitude + before, 0.0, additions, lost)
         output = rounded(0.0, np.abs(self.value) + before + adding, arithmetic.output.unit, output_lost)
         certified = before + adding + output
-        # Far more than any sum on the way, of the terms as they were before they were scaled.
+        # Above every partial sum of the scaled terms; dividing by the factor undoes the scaling.
         largest = self.magnitude + before + adding
         overflow = largest / (min(1.0, factor) or 1.0) > min(stage.format.max_finite for stage in stages)
         if group > 1:
@@ -135,15 +136,15 @@ class _Sums:
 
 
 def _scaling(scale: float, arithmetic: Arithmetic) -> float:
-    """Log-error of a product with the scale as it is held: none for a power of two (theorem power_of_two_exact)."""
+    """Log-error of a product with the stored scale: none for a power of two (theorem power_of_two_exact)."""
     exact = abs(math.frexp(scale)[0]) == 0.5
     return 0.0 if exact else constant_unit(arithmetic) + arithmetic.accumulator.unit
 
 
 @dataclass(frozen=True, eq=False)
 class _Terms:
-    """Factors of a product (r, n): values, and the certified errors that come from P and from what multiplies P, which
-    is None if nothing does.
+    """Factors of a product (r, n): values, and their certified errors from P and from the factor of P (None without
+    one).
     """
 
     value: Array
@@ -155,7 +156,7 @@ class _Terms:
         return _Terms(self.value.T, self.weights.T, None if self.slope is None else self.slope.T)
 
     def in_range(self, largest: float) -> _Terms:
-        """Nothing is claimed of what can overflow."""
+        """The terms with infinite errors where they can overflow."""
         size = np.abs(self.value) + self.weights
         size = size if self.slope is None else size + self.slope
         if (size <= largest).all():
@@ -196,7 +197,7 @@ class _Backward:
         self.lost = underflow_unit(arithmetic.accumulator, flush)
         self.weight_lost = exponential_lost(arithmetic)
         self.cast_lost = underflow_unit(arithmetic.probabilities, flush)
-        # 1 - p and its inverse are held as constants, then multiplied.
+        # 1 - p and its inverse are stored as constants, then multiplied.
         self.gain = 0.0 if spec.keep is None else 2 * self.constant + self.unit
         self.gain_lost = 0.0 if spec.keep is None else self.lost
         self.largest = min(stage.format.max_finite for stage in (arithmetic.probabilities, arithmetic.accumulator))
@@ -209,19 +210,19 @@ class _Backward:
         spec = self.spec
         place = (block.batch, block.head, block.rows)
         source = (block.batch, block.kv_head, block.keys)
-        found = block_weights(block, spec, self.scale, self.arithmetic, self.shape.keys)
-        kept = 1.0 if spec.keep is None else dropout_keep(block, spec) / (1.0 - spec.dropout)
-        log_error = self._recomputed(found, self.forward.lse.certified[place])
+        softmax = block_weights(block, spec, self.scale, self.arithmetic, self.shape.keys)
+        dropout = 1.0 if spec.keep is None else dropout_keep(block, spec) / (1.0 - spec.dropout)
+        log_error = self._recomputed(softmax, self.forward.lse.certified[place])
         upstream = self.do[place]
-        self._add_value(source, found, kept, log_error, upstream)
-        slope = self._slope(place, found, kept, upstream, self.v[source])
-        terms = self._score_gradient(found, log_error, slope)
+        self._add_value(source, softmax, dropout, log_error, upstream)
+        slope = self._slope(place, softmax, dropout, upstream, self.v[source])
+        terms = self._score_gradient(softmax, log_error, slope)
         if self.dbias is not None:
             self.dbias.add_to_bias(block, terms)
         if self.dsinks is not None:
-            self._add_sink(self.dsinks, block, found, slope, place)
+            self._add_sink(self.dsinks, block, softmax, slope, place)
         if spec.softcap is not None:
-            terms = self._through_softcap(terms, block, found, spec.softcap)
+            terms = self._through_softcap(terms, block, softmax, spec.softcap)
         terms = self._cast(terms)
         self.dq.add_product(place, terms, block.key, self.scale)
         self.dk.add_product(source, terms.transposed, block.query, self.scale)
@@ -244,60 +245,60 @@ class _Backward:
             None if self.dsinks is None else self.dsinks.budget(shape.queries * shape.batch, 1, wide),
         )
 
-    def _recomputed(self, found: BlockWeights, lse_error: Array) -> Array:
+    def _recomputed(self, softmax: BlockWeights, lse_error: Array) -> Array:
         """Log-error of P = exp(s - LSE)."""
-        lse = (found.maximum + np.log(found.total))[:, None]
-        doubt = np.maximum(found.score, lse_error[:, None])
-        argument = argument_error(found.scores, lse, self.arithmetic, doubt)
-        return np.asarray(p_recompute(found.score, lse_error[:, None], argument, self.exponential))
+        lse = (softmax.maximum + np.log(softmax.total))[:, None]
+        doubt = np.maximum(softmax.score, lse_error[:, None])
+        argument = argument_error(softmax.scores, lse, self.arithmetic, doubt)
+        return np.asarray(p_recompute(softmax.score, lse_error[:, None], argument, self.exponential))
 
-    def _weight_error(self, found: BlockWeights, log_error: Array, roundings: float) -> Array:
-        """Error of P after more roundings; inf where nothing is known, as NaN times 0 is NaN."""
-        grown = found.excess(log_error + roundings)
+    def _weight_error(self, softmax: BlockWeights, log_error: Array, roundings: float) -> Array:
+        """Error of P after more roundings; inf where the log-error is, where 0 times inf would give NaN."""
+        grown = softmax.excess(log_error + roundings)
         unknown = np.isinf(log_error)
         if unknown.any():
             grown = np.where(unknown, np.inf, grown)
         return np.asarray(weight_error(grown, roundings, self.weight_lost))
 
     @staticmethod
-    def _visible(found: BlockWeights, error: Array) -> Array:
+    def _visible(softmax: BlockWeights, error: Array) -> Array:
         """0 where the key is invisible."""
-        return error if found.visible.all() else np.where(found.visible, error, 0.0)
+        return error if softmax.visible.all() else np.where(softmax.visible, error, 0.0)
 
     def _slope(
-        self, place: tuple[int, int, slice], found: BlockWeights, kept: Any, upstream: Array, value: Array
+        self, place: tuple[int, int, slice], softmax: BlockWeights, dropout: Any, upstream: Array, value: Array
     ) -> _Slope:
         """dP - Delta + dlse."""
         width = value.shape[1]
         dot = self.arithmetic.dot
         dot_lost = underflow_unit(dot, self.arithmetic.flush_to_zero)
         size = np.abs(upstream)
-        dp = (upstream @ value.T) * kept
+        dp = (upstream @ value.T) * dropout
         reach = size @ np.abs(value).T
-        dp_error = probability_gradient_error(width, dot.unit, reach, dot_lost, kept, self.gain, self.gain_lost)
-        out, out_error = (found.weights * kept) @ value, self.forward.out.certified[place]
+        dp_error = probability_gradient_error(width, dot.unit, reach, dot_lost, dropout, self.gain, self.gain_lost)
+        out, out_error = (softmax.weights * dropout) @ value, self.forward.out.certified[place]
         delta = (upstream * out).sum(axis=1)
         products, doubt = (size * np.abs(out)).sum(axis=1), (size * out_error).sum(axis=1)
-        of_delta = delta_error(width, self.unit, products, doubt, self.lost)
+        delta_bound = delta_error(width, self.unit, products, doubt, self.lost)
         direct = np.zeros(len(upstream)) if self.dlse is None else self.dlse[place]
-        height = np.abs(dp) + dp_error + (np.abs(delta) + of_delta + np.abs(direct))[:, None]
+        height = np.abs(dp) + dp_error + (np.abs(delta) + delta_bound + np.abs(direct))[:, None]
         inner = 0.0 if self.dlse is None else self.unit
-        error = slope_error(dp_error, of_delta[:, None], height, inner, self.unit, self.lost)
+        error = slope_error(dp_error, delta_bound[:, None], height, inner, self.unit, self.lost)
         beyond = (1 + growth(width * dot.unit)) * reach > dot.format.max_finite
-        # Far more than the products, their sum and the differences.
+        # Above the products, their sum and the differences.
         limit = self.arithmetic.accumulator.format.max_finite
-        beyond |= 2 * (height + (products + doubt)[:, None] + reach * kept) > limit
+        beyond |= 2 * (height + (products + doubt)[:, None] + reach * dropout) > limit
         error = np.where(beyond, np.inf, error)
-        of_delta = np.where(2 * (products + doubt) > limit, np.inf, of_delta)
-        return _Slope(dp - delta[:, None] + direct[:, None], error, delta - direct, of_delta)
+        delta_bound = np.where(2 * (products + doubt) > limit, np.inf, delta_bound)
+        return _Slope(dp - delta[:, None] + direct[:, None], error, delta - direct, delta_bound)
 
-    def _score_gradient(self, found: BlockWeights, log_error: Array, slope: _Slope) -> _Terms:
+    def _score_gradient(self, softmax: BlockWeights, log_error: Array, slope: _Slope) -> _Terms:
         """dS = P (dP - Delta + dlse)."""
-        off = self._weight_error(found, log_error, 2 * self.unit)
-        of_weights = score_gradient_error(found.weights, off, np.abs(slope.value), 0.0, self.lost)
-        of_slope = score_gradient_error(found.weights, off, 0.0, slope.error, 0.0)
-        value = found.weights * slope.value
-        return _Terms(value, self._visible(found, of_weights), self._visible(found, of_slope))
+        off = self._weight_error(softmax, log_error, 2 * self.unit)
+        from_weights = score_gradient_error(softmax.weights, off, np.abs(slope.value), 0.0, self.lost)
+        from_slope = score_gradient_error(softmax.weights, off, 0.0, slope.error, 0.0)
+        value = softmax.weights * slope.value
+        return _Terms(value, self._visible(softmax, from_weights), self._visible(softmax, from_slope))
 
     def _cast(self, terms: _Terms) -> _Terms:
         """dS rounded to the operand's format; each part of its error, as the theorem `rounded` is linear."""
@@ -306,22 +307,22 @@ class _Backward:
         return _Terms(terms.value, rounded(terms.weights, 0.0, unit), slope).in_range(self.largest)
 
     def _add_value(
-        self, source: tuple[Any, ...], found: BlockWeights, kept: Any, log_error: Array, upstream: Array
+        self, source: tuple[Any, ...], softmax: BlockWeights, dropout: Any, log_error: Array, upstream: Array
     ) -> None:
         """dV = (P D)^T dO with P cast."""
         cast = self.arithmetic.probabilities.unit
-        off = self._weight_error(found, log_error, self.gain + cast)
-        error = value_weight_error(off, kept, cast, self.gain_lost, self.cast_lost)
-        terms = _Terms(found.weights * kept, self._visible(found, error), None).in_range(self.largest)
+        off = self._weight_error(softmax, log_error, self.gain + cast)
+        error = value_weight_error(off, dropout, cast, self.gain_lost, self.cast_lost)
+        terms = _Terms(softmax.weights * dropout, self._visible(softmax, error), None).in_range(self.largest)
         self.dv.add_product(source, terms.transposed, upstream, 1.0)
 
-    def _through_softcap(self, terms: _Terms, block: Block, found: BlockWeights, cap: float) -> _Terms:
-        """Multiply by 1 - tanh^2, made of the capped score, which is off by found.score at most."""
+    def _through_softcap(self, terms: _Terms, block: Block, softmax: BlockWeights, cap: float) -> _Terms:
+        """Multiply by 1 - tanh^2, computed from the capped score, which errs by at most softmax.score."""
         tanh = np.abs(np.tanh((block.query * self.scale) @ block.key.T / cap))
         factor = 1 - tanh**2
         scores = self.arithmetic.scores
         lost = underflow_unit(scores, self.arithmetic.flush_to_zero)
-        doubt = softcap_gradient(tanh, found.score / cap, scores.unit, self.constant, lost)
+        doubt = softcap_gradient(tanh, softmax.score / cap, scores.unit, self.constant, lost)
         return _Terms(
             terms.value * factor,
             through_softcap(terms.weights, 0.0, factor, doubt, self.unit, 0.0),
@@ -329,24 +330,24 @@ class _Backward:
         )
 
     def _add_sink(
-        self, sums: _Sums, block: Block, found: BlockWeights, slope: _Slope, place: tuple[int, int, slice]
+        self, sums: _Sums, block: Block, softmax: BlockWeights, slope: _Slope, place: tuple[int, int, slice]
     ) -> None:
-        """Dsink = sum_i p_sink (dlse - Delta): a key of which dP is 0."""
-        lse = (found.maximum + np.log(found.total))[:, None]
+        """dsink = sum_i p_sink (dlse - Delta): a sink is a key whose dP is 0."""
+        lse = (softmax.maximum + np.log(softmax.total))[:, None]
         lse_error = self.forward.lse.certified[place]
         logit = np.full_like(lse, self.spec.sinks[block.head])
         held = self.constant * np.abs(logit)
         argument = argument_error(logit, lse, self.arithmetic, lse_error[:, None] + held)
         log_error = p_recompute(held[:, 0], lse_error, argument[:, 0], self.exponential)
         unknown, roundings = np.isinf(lse_error), 2 * self.unit
-        grown = np.where(unknown, np.inf, found.sink_excess(log_error + roundings))
+        grown = np.where(unknown, np.inf, softmax.sink_excess(log_error + roundings))
         off = weight_error(grown, roundings, self.weight_lost)
         error = slope_error(0.0, slope.delta_error, 0.0, 0.0, self.unit, self.lost)
         # A sink of -inf has no gradient, unless Delta overflows and it is multiplied by 0.
-        there = np.isfinite(found.sink_distance) | np.isinf(slope.delta_error) | unknown
+        there = np.isfinite(softmax.sink_distance) | np.isinf(slope.delta_error) | unknown
         terms = (
-            -found.sink * slope.delta,
-            score_gradient_error(found.sink, off, np.abs(slope.delta), 0.0, self.lost),
-            score_gradient_error(found.sink, off, 0.0, error, 0.0),
+            -softmax.sink * slope.delta,
+            score_gradient_error(softmax.sink, off, np.abs(slope.delta), 0.0, self.lost),
+            score_gradient_error(softmax.sink, off, 0.0, error, 0.0),
         )
         sums.add_to_sink(block.head, *(np.where(there, term, 0.0) for term in terms))

@@ -1,4 +1,4 @@
-"""Budget of sum_i a_i softmax(s of block i) V_i, for given scales a_i: what the declared arithmetic adds to it."""
+"""Budget of sum_i a_i softmax(s of block i) V_i for given scales a_i, under the declared arithmetic."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def block_scaled(
     scales: Array,
     outputs: Sequence[Array],
 ) -> ErrorBudget:
-    """Certified budget of the output (B, H, Nq, Dv), for finite float64 arrays and the very scales that are used.
+    """Certified budget of the output (B, H, Nq, Dv), for finite float64 arrays and the scales that the kernel used.
 
     outputs are the exact O_i = softmax(s of block i) V_i. Each errs by the budget c_i of attention within its block,
     kept in the accumulator's format (theorem attention_output). The product with a_i and the additions in any order are
     log-errors of at most t = (blocks + 1) u_acc + u, u being that of the coarser of scores and accumulator: the sum is
-    off by sum_i |a_i| (c_i e^t + |O_i| (e^t - 1)) and by what underflows (theorem perturbed_error), and the output is
-    rounded once more (theorem rounded_error). Scales may multiply quotients, or weights as they are divided by the row
-    sum; where these are cast afterwards they may underflow then. inf where the declared formats can overflow.
+    off by sum_i |a_i| (c_i e^t + |O_i| (e^t - 1)) and by underflow (theorem perturbed_error), and the output is rounded
+    once more (theorem rounded_error). Scales may multiply quotients, or weights as they are divided by the row sum;
+    where these are cast afterwards they may underflow then. inf where the declared formats can overflow.
     """
     size = (shape.batch, shape.heads, shape.queries, shape.d_v)
     t = (blocks.blocks + 1) * arithmetic.accumulator.unit + max(arithmetic.accumulator.unit, arithmetic.scores.unit)
@@ -46,7 +46,7 @@ def block_scaled(
     added = min(shape.keys, longest + (arithmetic.tile or 1) - 1)
     parts = {name: np.zeros(size) for name in (*forward.PARTS, "scales")}
     certified, exact, largest = np.zeros(size), np.zeros(size), np.zeros(size)
-    # A scale of 0 times an infinite bound is NaN, of which nothing is claimed either.
+    # A scale of 0 times an infinite bound is NaN: claimed_in_range makes it inf.
     with np.errstate(over="ignore", invalid="ignore"):
         for block, part in enumerate(blocks.specs(spec, shape)):
             if part is None:
@@ -72,7 +72,7 @@ def block_scaled(
 
 
 def _lost(v: Array, spec: AttentionSpec, shape: Shape, blocks: BlockScales, arithmetic: Arithmetic) -> Array | float:
-    """What underflows in products with scales, and in their sums."""
+    """Loss to underflow in products with scales, and in their sums."""
     added = 2 * blocks.blocks * _unit(arithmetic.accumulator, arithmetic)
     if arithmetic.cast == "before":
         return added

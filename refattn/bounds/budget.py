@@ -1,4 +1,4 @@
-"""ErrorBudget: how far each element of a result may be off, and where each part of that comes from."""
+"""ErrorBudget: how far each element of a result may be off, split by the source of the error."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ def attention(
 ) -> AttentionBudget:
     """Budgets of the output (B, H, Nq, Dv) and of the log-sum-exp (B, H, Nq), for finite float64 arrays.
 
-    Where an intermediate result can overflow the declared formats the bound is inf: nothing is claimed there. added is
-    the most keys that a kernel adds up in a row, None being all of them.
+    The bound is inf where an intermediate result can overflow the declared formats. added is the most keys that a
+    kernel adds up in a row; None is all of them.
     """
     keys = shape.keys if added is None else added
     scale = scale_of(spec, shape.d_qk)
@@ -54,32 +54,32 @@ def attention(
     with np.errstate(over="ignore", invalid="ignore", under="ignore", divide="ignore"):
         for block in blocks(q, k, spec, shape):
             place = (block.batch, block.head, block.rows)
-            found = block_weights(block, spec, scale, arithmetic, keys)
+            softmax = block_weights(block, spec, scale, arithmetic, keys)
             value = v[block.batch, block.kv_head, block.keys]
-            kept, gain = None, 1.0
+            keep, gain = None, 1.0
             if spec.keep is not None:
-                kept, gain = dropout_keep(block, spec), 1.0 / (1.0 - spec.dropout)
-            excess = found.excess(found.log_error())
-            total = _total_error(found, excess, keys, arithmetic)
-            pieces, bound, out = _output_error(found, excess, value, kept, gain, total, keys, arithmetic)
+                keep, gain = dropout_keep(block, spec), 1.0 / (1.0 - spec.dropout)
+            excess = softmax.excess(softmax.log_error())
+            total = _total_error(softmax, excess, keys, arithmetic)
+            pieces, bound, out = _output_error(softmax, excess, value, keep, gain, total, keys, arithmetic)
             for name, piece in pieces.items():
                 parts[name][place] = piece
             certified[place] = bound
-            for name, piece in _lse_error(found, total, arithmetic).items():
+            for name, piece in _lse_error(softmax, total, arithmetic).items():
                 lse_parts[name][place] = piece
             lse_bound = np.asarray(sum(lse_parts[name][place] for name in LSE_PARTS))
-            lse_certified[place] = _lse_in_range(lse_bound, found, arithmetic)
+            lse_certified[place] = _lse_in_range(lse_bound, softmax, arithmetic)
             if with_rms:
-                square[place] = output_mean_square(found, value, kept, gain, out, arithmetic)
-                lse_square[place] = _lse_mean_square(found, arithmetic)
-            blank = found.empty
+                square[place] = output_mean_square(softmax, value, keep, gain, out, arithmetic)
+                lse_square[place] = _lse_mean_square(softmax, arithmetic)
+            blank = softmax.empty
             for array in (certified, square, *parts.values()):
                 array[place][blank] = 0.0
             if spec.sinks is None:
                 for array in (lse_certified, lse_square, *lse_parts.values()):
                     array[place][blank] = 0.0
-            certified[place][(found.overflow | total.overflow) & ~blank] = np.inf
-            lse_certified[place][(found.overflow | total.overflow) & ~blank] = np.inf
+            certified[place][(softmax.overflow | total.overflow) & ~blank] = np.inf
+            lse_certified[place][(softmax.overflow | total.overflow) & ~blank] = np.inf
     return AttentionBudget(
         ErrorBudget(_claimed(certified), np.sqrt(square) if with_rms else None, parts),
         ErrorBudget(_claimed(lse_certified), np.sqrt(lse_square) if with_rms else None, lse_parts),
@@ -87,7 +87,7 @@ def attention(
 
 
 def _claimed(bound: Array) -> Array:
-    """NaN comes from inf - inf or 0 * inf after an overflow: nothing is claimed there."""
+    """inf for NaN, which comes from inf - inf or 0 * inf after an overflow."""
     return np.where(np.isnan(bound), np.inf, bound)
 
 
@@ -95,8 +95,8 @@ def _claimed(bound: Array) -> Array:
 class TotalError:
     """Certified relative error of the row sum, (r,), and its shares.
 
-    adding is the log-error of the additions and of keeping the sum, casting that of casting P, grown that of the whole
-    sum but for its absolute part. lost is that in the kernel's own coordinates, where the row sum is at least `least`;
+    Log-errors: adding of the additions and of storing the sum, casting of casting P, grown of the whole sum but for its
+    absolute part. lost is the absolute part in the kernel's own coordinates, where the row sum is at least `least`;
     underflow is the same relative to the exact row sum. relative is D with |L^ - L| <= D L and |L^ - L| <= D L^.
     """
 
@@ -112,7 +112,7 @@ class TotalError:
     overflow: NDArray[np.bool_]
 
 
-def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arithmetic) -> TotalError:
+def _total_error(softmax: BlockWeights, excess: Array, keys: int, arithmetic: Arithmetic) -> TotalError:
     """Error of the row sum, whose terms are off by `excess` (r, n) before they are cast and added up (theorem
     normaliser_relative).
     """
@@ -121,28 +121,32 @@ def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arit
     casting = arithmetic.probabilities.unit if arithmetic.sum_of_cast else 0.0
     eta = exponential_lost(arithmetic)
     adding = additions(keys, changes, arithmetic.normaliser.unit) + arithmetic.row_sum_error
-    seen = found.visible.sum(axis=1) + np.isfinite(found.sink_distance)
-    cost = found.top + found.constant + casting + adding
-    lost = underflow(keys, changes, seen, eta, underflow_unit(arithmetic.normaliser, flush), cost)
+    terms = softmax.visible.sum(axis=1) + np.isfinite(softmax.sink_distance)
+    cost = softmax.top + softmax.constant + casting + adding
+    lost = underflow(keys, changes, terms, eta, underflow_unit(arithmetic.normaliser, flush), cost)
     if arithmetic.sum_of_cast:
-        lost += cast_underflow(changes, seen, underflow_unit(arithmetic.probabilities, flush), eta, cost)
-    every = common_excess(excess.sum(axis=1) + found.sink_excess(found.sink_error), 1.0, casting + adding)
-    # The computed maximum may lie so much above the exact one.
-    underflowing = lost * np.exp(found.doubt) / found.total + split_lost(1.0, log_growth(every), keys, arithmetic)
-    known = underflowing * (1 + every) < 1
+        lost += cast_underflow(changes, terms, underflow_unit(arithmetic.probabilities, flush), eta, cost)
+    sum_excess = common_excess(excess.sum(axis=1) + softmax.sink_excess(softmax.sink_error), 1.0, casting + adding)
+    # exp(doubt): the computed maximum may exceed the exact one by `doubt`.
+    underflowing = lost * np.exp(softmax.doubt) / softmax.total + split_lost(
+        1.0, log_growth(sum_excess), keys, arithmetic
+    )
+    known = underflowing * (1 + sum_excess) < 1
     held = [arithmetic.scores.format] + [arithmetic.probabilities.format] * (arithmetic.cast == "before")
-    in_range = largest_numerator(1.0, 0.0, found.top + found.constant, eta) <= min(each.max_finite for each in held)
-    in_range &= largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite
+    in_range = largest_numerator(1.0, 0.0, softmax.top + softmax.constant, eta) <= min(
+        format.max_finite for format in held
+    )
+    in_range &= largest_numerator(terms, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite
     return TotalError(
-        scores=(found.weights * found.score).sum(axis=1),
-        exp=(found.weights * (found.argument + found.constant)).sum(axis=1) + found.sink * found.sink_error,
+        scores=(softmax.weights * softmax.score).sum(axis=1),
+        exp=(softmax.weights * (softmax.argument + softmax.constant)).sum(axis=1) + softmax.sink * softmax.sink_error,
         adding=adding,
         casting=casting,
         lost=lost,
         least=least_normaliser(cost, lost),
-        grown=log_growth(every),
+        grown=log_growth(sum_excess),
         underflow=underflowing,
-        relative=np.where(known, normaliser_error(every, underflowing), np.inf),
+        relative=np.where(known, normaliser_error(sum_excess, underflowing), np.inf),
         overflow=~in_range,
     )
 
@@ -151,9 +155,9 @@ def _total_error(found: BlockWeights, excess: Array, keys: int, arithmetic: Arit
 class _Numerator:
     """Costs and absolute parts of sum_j p_j v_j, the latter (r, Dv) in the kernel's own coordinates.
 
-    casting is the log-error of what happens to P before it is multiplied by a value, adding that of the additions.
-    lost underflows before the division by the row sum, late after it, where P is divided first; largest bounds every
-    sum on the way.
+    casting is the log-error of P when it meets a value (cast, dropout, division), adding that of the additions. lost is
+    the underflow before the division by the row sum, late that after it, where P is divided first; largest bounds every
+    partial sum.
     """
 
     casting: float
@@ -163,7 +167,9 @@ class _Numerator:
     largest: Array
 
 
-def _numerator(found: BlockWeights, seen: Array, gain: float | None, keys: int, arithmetic: Arithmetic) -> _Numerator:
+def _numerator(
+    softmax: BlockWeights, visible_size: Array, gain: float | None, keys: int, arithmetic: Arithmetic
+) -> _Numerator:
     """seen (r, Dv) is the sum of |v| over the visible keys; gain is dropout's factor, None without dropout."""
     changes = rescales(keys, arithmetic)
     flush = arithmetic.flush_to_zero
@@ -176,51 +182,53 @@ def _numerator(found: BlockWeights, seen: Array, gain: float | None, keys: int, 
     eta_s = exponential_lost(arithmetic)
     eta_p = underflow_unit(arithmetic.probabilities, flush)
     eta_o = underflow_unit(arithmetic.accumulator, flush) * (1.0 if gain is None else gain)
-    cost = (found.top + found.constant + casting + adding)[:, None]
+    cost = (softmax.top + softmax.constant + casting + adding)[:, None]
     if arithmetic.cast == "after":
-        # A weight is lost before it is divided, its quotient, its cast and the sums are lost after.
-        lost = underflow(0, changes, seen, eta_s, 0.0, cost)
-        late = underflow(keys, changes, seen, underflow_unit(arithmetic.scores, flush) + eta_p, eta_o, cost)
-        return _Numerator(casting, adding, lost, late, largest_numerator(seen, 0.0, cost, lost + late))
-    lost = underflow(keys, changes, seen, eta_s, eta_o, cost) + cast_underflow(changes, seen, eta_p, eta_s, cost)
-    return _Numerator(casting, adding, lost, np.zeros_like(lost), largest_numerator(seen, 0.0, cost, lost))
+        # Weights underflow before the division; quotients, casts and sums after it.
+        lost = underflow(0, changes, visible_size, eta_s, 0.0, cost)
+        late = underflow(keys, changes, visible_size, underflow_unit(arithmetic.scores, flush) + eta_p, eta_o, cost)
+        return _Numerator(casting, adding, lost, late, largest_numerator(visible_size, 0.0, cost, lost + late))
+    lost = underflow(keys, changes, visible_size, eta_s, eta_o, cost) + cast_underflow(
+        changes, visible_size, eta_p, eta_s, cost
+    )
+    return _Numerator(casting, adding, lost, np.zeros_like(lost), largest_numerator(visible_size, 0.0, cost, lost))
 
 
 def _output_error(
-    found: BlockWeights,
+    softmax: BlockWeights,
     excess: Array,
     value: Array,
-    kept: Array | None,
+    keep: Array | None,
     gain: float,
     total: TotalError,
     keys: int,
     arithmetic: Arithmetic,
 ) -> tuple[dict[str, Array], Array, Array]:
     """Parts of the bound, the bound, and the output itself (theorems weighted_mean_error, hull, output_bounded)."""
-    weights = found.weights if kept is None else found.weights * kept
+    weights = softmax.weights if keep is None else softmax.weights * keep
     size = np.abs(value) * gain
     out = (weights @ value) * gain
     spread = weights @ size
     magnitude = np.abs(out)
     sums = _numerator(
-        found,
+        softmax,
         # As numbers: NumPy multiplies a matrix of booleans without BLAS.
-        (found.visible if kept is None else found.visible * kept).astype(np.float64) @ size,
-        None if kept is None else gain,
+        (softmax.visible if keep is None else softmax.visible * keep).astype(np.float64) @ size,
+        None if keep is None else gain,
         keys,
         arithmetic,
     )
-    error = common_excess((excess if kept is None else excess * kept) @ size, spread, sums.casting + sums.adding)
+    error = common_excess((excess if keep is None else excess * keep) @ size, spread, sums.casting + sums.adding)
     linear = {
-        "scores": (weights * found.score) @ size,
-        "exp": (weights * found.argument) @ size + found.constant * spread,
+        "scores": (weights * softmax.score) @ size,
+        "exp": (weights * softmax.argument) @ size + softmax.constant * spread,
         "probabilities": sums.casting * spread,
         "accumulation": sums.adding * spread,
     }
     relative = total.relative[:, None]
     stretch = error * (1 + relative) / np.maximum(sum(linear.values()), np.finfo(np.float64).tiny)
-    lost = sums.lost * (np.exp(found.doubt) / found.total)[:, None]
-    grown = total.grown[:, None] + _apart(found, total, sums, arithmetic)
+    lost = sums.lost * (np.exp(softmax.doubt) / softmax.total)[:, None]
+    grown = total.grown[:, None] + _apart(softmax, total, sums, arithmetic)
     lost = lost + split_lost(size.max(axis=0, initial=0.0), grown, keys, arithmetic)
     pieces = {
         "scores": linear["scores"] * stretch + magnitude * total.scores[:, None],
@@ -231,8 +239,8 @@ def _output_error(
         "underflow": lost * (1 + relative) + sums.late,
     }
     before = quotient_error(error + lost, relative, magnitude) + sums.late
-    if kept is None:
-        before = np.fmin(before, _hull(found, out, value, total, sums, keys, arithmetic))
+    if keep is None:
+        before = np.fmin(before, _hull(softmax, out, value, total, sums, keys, arithmetic))
     unit = arithmetic.accumulator.unit
     flush = arithmetic.flush_to_zero
     dividing = (1 + gain) * underflow_unit(arithmetic.accumulator, flush)
@@ -242,7 +250,7 @@ def _output_error(
     return pieces, _in_range(bound, magnitude, sums.largest, arithmetic), out
 
 
-def _apart(found: BlockWeights, total: TotalError, sums: _Numerator, arithmetic: Arithmetic) -> Array:
+def _apart(softmax: BlockWeights, total: TotalError, sums: _Numerator, arithmetic: Arithmetic) -> Array:
     """Log-error that numerator and row sum do not share, (r, 1).
 
     With splits each part is divided by its own row sum, then weighted and added up anew (theorem hull_of_parts).
@@ -251,11 +259,11 @@ def _apart(found: BlockWeights, total: TotalError, sums: _Numerator, arithmetic:
     apart = sums.casting - shared + sums.adding + total.adding
     if arithmetic.splits > 1:
         apart += arithmetic.splits * (arithmetic.accumulator.unit + arithmetic.normaliser.unit)
-    return (found.combining + apart)[:, None]
+    return (softmax.combining + apart)[:, None]
 
 
 def _hull(
-    found: BlockWeights,
+    softmax: BlockWeights,
     out: Array,
     value: Array,
     total: TotalError,
@@ -263,10 +271,10 @@ def _hull(
     keys: int,
     arithmetic: Arithmetic,
 ) -> Array:
-    """Whatever the weights are, they are non-negative, and numerator and row sum share them (theorems hull,
-    hull_distance).
+    """Bound from the convex hull of the values: weights are non-negative, and numerator and row sum share them
+    (theorems hull, hull_distance).
     """
-    apart = _apart(found, total, sums, arithmetic)
+    apart = _apart(softmax, total, sums, arithmetic)
     largest = np.abs(value).max(axis=0, initial=0.0)
     lost, lost_sum = sums.lost, total.lost[:, None]
     if arithmetic.splits > 1:
@@ -274,7 +282,7 @@ def _hull(
         lost = lost + 2 * split_lost(largest, apart, keys, arithmetic)
         lost_sum = lost_sum + split_lost(1.0, apart, keys, arithmetic)
     # A sink is a key whose value is 0.
-    none = 0.0 if np.isfinite(found.sink_distance).any() else np.inf
+    none = 0.0 if np.isfinite(softmax.sink_distance).any() else np.inf
     top = value.max(axis=0, initial=-none)
     bottom = value.min(axis=0, initial=none)
     beyond = hull_error(apart, largest, lost, lost_sum, total.least[:, None]) + sums.late
@@ -287,26 +295,26 @@ def _in_range(bound: Array, magnitude: Array, largest: Array, arithmetic: Arithm
     return claimed_in_range(bound, largest, arithmetic.accumulator.format.max_finite)
 
 
-def _lse_in_range(bound: Array, found: BlockWeights, arithmetic: Arithmetic) -> Array:
+def _lse_in_range(bound: Array, softmax: BlockWeights, arithmetic: Arithmetic) -> Array:
     """inf where the log-sum-exp can leave its format's range."""
-    size = np.abs(found.maximum) + np.log(found.total) + bound
+    size = np.abs(softmax.maximum) + np.log(softmax.total) + bound
     return claimed_in_range(bound, size, arithmetic.lse.format.max_finite)
 
 
-def _lse_error(found: BlockWeights, total: TotalError, arithmetic: Arithmetic) -> dict[str, Array]:
+def _lse_error(softmax: BlockWeights, total: TotalError, arithmetic: Arithmetic) -> dict[str, Array]:
     """Parts of the log-sum-exp's bound (theorem lse_bounded): the normaliser's error, and the roundings."""
     everything = log_growth(total.relative)
     shares = total.scores + total.exp
     summing = np.minimum(everything, log_growth(total.adding + total.underflow + total.casting))
     rest = np.maximum(everything - summing, 0.0)
     scores = np.minimum(everything * np.where(shares > 0, total.scores / np.maximum(shares, 1e-300), 0.0), rest)
-    logarithm = np.log(found.total)
+    logarithm = np.log(softmax.total)
     bound = lse_error(
         total.relative,
-        found.doubt + arithmetic.lag,
-        np.abs(found.maximum),
+        softmax.doubt + arithmetic.lag,
+        np.abs(softmax.maximum),
         np.abs(logarithm),
-        np.abs(found.maximum + logarithm),
+        np.abs(softmax.maximum + logarithm),
         reference_turn(arithmetic),
         compound(arithmetic.log_error, arithmetic.lse.unit),
         arithmetic.lse.unit,
@@ -315,14 +323,14 @@ def _lse_error(found: BlockWeights, total: TotalError, arithmetic: Arithmetic) -
     return {"scores": scores, "exp": rest - scores, "normaliser": summing, "output": bound - everything}
 
 
-def _lse_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
-    logarithm = np.log(found.total)
-    lse = found.maximum + logarithm
+def _lse_mean_square(softmax: BlockWeights, arithmetic: Arithmetic) -> Array:
+    logarithm = np.log(softmax.total)
+    lse = softmax.maximum + logarithm
     stage = arithmetic.lse
-    # The last rounding has the ulp of the result, whatever its significand.
+    # The last rounding's error is uniform within the result's ulp, whatever the significand.
     last = stage.format.ulp(lse) ** 2 / (12 if stage.rounding == "nearest" else 3)
     return np.asarray(
-        total_mean_square(found, arithmetic)
+        total_mean_square(softmax, arithmetic)
         + log_mean_square(arithmetic) * logarithm**2
         + last
         + stage.mean_square * lse**2 / 4

@@ -1,7 +1,7 @@
 """Root mean square errors when every rounding errs independently with a log-uniform significand.
 
-Sums that truncate drift as well, in proportion to the number of roundings and not to its root. A model, not a theorem:
-it says how large the error of a good kernel usually is, and what is much larger, or biased, needs another explanation.
+Sums that truncate also drift, in proportion to the number of roundings and not to its root. A model, not a theorem: it
+says how large the error of a good kernel usually is; a much larger or a biased error needs another explanation.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Keys whose partial sums are taken to lie about a straight line; matrix units take as many at a time.
+# Keys whose partial sums are modelled as scattered about a straight line; matrix units take as many at a time.
 CHUNK = 16
 
 
-def weight_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+def weight_mean_square(softmax: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square log-error of each weight that numerator and normaliser share, (r, n)."""
-    distance = np.where(np.isfinite(found.distance), found.distance, 0.0)
+    distance = np.where(np.isfinite(softmax.distance), softmax.distance, 0.0)
     # exp(0) = 1 exactly in every implementation: the weight of the maximum has no error of its own.
-    own = np.where(found.distance > 0, exp_mean_square(arithmetic), 0.0)
-    return np.asarray(found.score_square + argument_mean_square(distance, arithmetic) + own)
+    own = np.where(softmax.distance > 0, exp_mean_square(arithmetic), 0.0)
+    return np.asarray(softmax.score_square + argument_mean_square(distance, arithmetic) + own)
 
 
-def total_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+def total_mean_square(softmax: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square relative error of the row sum, (r,)."""
-    independent = (found.weights**2 * weight_mean_square(found, arithmetic)).sum(axis=1)
-    independent += found.sink**2 * exp_mean_square(arithmetic)
+    independent = (softmax.weights**2 * weight_mean_square(softmax, arithmetic)).sum(axis=1)
+    independent += softmax.sink**2 * exp_mean_square(arithmetic)
     if arithmetic.sum_of_cast:
-        independent += (found.weights**2 * cast_mean_square(found, arithmetic)).sum(axis=1)
-    drift = (found.weights * found.score_drift).sum(axis=1) + arithmetic.scores.mean
-    return np.asarray(independent + drift**2 + _shared_by_total(found, arithmetic) + _summation(found, arithmetic))
+        independent += (softmax.weights**2 * cast_mean_square(softmax, arithmetic)).sum(axis=1)
+    drift = (softmax.weights * softmax.score_drift).sum(axis=1) + arithmetic.scores.mean
+    return np.asarray(independent + drift**2 + _shared_by_total(softmax, arithmetic) + _summation(softmax, arithmetic))
 
 
 def kept_mean_square(arithmetic: Arithmetic) -> float:
-    """Mean square relative error of keeping the finished row sum."""
+    """Mean square relative error of storing the finished row sum."""
     return arithmetic.row_sum.mean_square if arithmetic.row_sum_error else 0.0
 
 
@@ -57,13 +57,13 @@ def _tiles(keys: int, arithmetic: Arithmetic) -> list[slice]:
     return [slice(start, start + step) for start in range(0, keys, step)]
 
 
-def _summation(found: BlockWeights, arithmetic: Arithmetic) -> Array:
-    """Mean square of the roundings of sum_j w_j: within a tile one after the other, then tile after tile."""
-    square = np.zeros(len(found.total))
-    running = np.zeros(len(found.total))
-    drift = np.zeros(len(found.total))
-    for tile in _tiles(found.weights.shape[1], arithmetic):
-        partial = np.cumsum(found.weights[:, tile], axis=1)
+def _summation(softmax: BlockWeights, arithmetic: Arithmetic) -> Array:
+    """Mean square of the roundings of sum_j w_j: key by key within a tile, then tile by tile."""
+    square = np.zeros(len(softmax.total))
+    running = np.zeros(len(softmax.total))
+    drift = np.zeros(len(softmax.total))
+    for tile in _tiles(softmax.weights.shape[1], arithmetic):
+        partial = np.cumsum(softmax.weights[:, tile], axis=1)
         running = running + partial[:, -1]
         square += (partial**2).sum(axis=1) + running**2
         drift += partial.sum(axis=1) + running
@@ -72,32 +72,32 @@ def _summation(found: BlockWeights, arithmetic: Arithmetic) -> Array:
 
 
 def output_mean_square(
-    found: BlockWeights, value: Array, kept: Array | None, gain: float, out: Array, arithmetic: Arithmetic
+    softmax: BlockWeights, value: Array, keep: Array | None, gain: float, out: Array, arithmetic: Arithmetic
 ) -> Array:
     """Mean square error of the output, (r, Dv).
 
     Errors of weights enter as w_j e_j (v_j - O), because numerator and normaliser share them; the cast of P (unless the
     normaliser adds the cast P), and the accumulator's roundings, only enter the numerator.
     """
-    weights = found.weights if kept is None else found.weights * kept * gain
+    weights = softmax.weights if keep is None else softmax.weights * keep * gain
     values = np.concatenate([value**2, value], axis=1)
-    shared = weight_mean_square(found, arithmetic)
-    cast = cast_mean_square(found, arithmetic)
+    shared = weight_mean_square(softmax, arithmetic)
+    cast = cast_mean_square(softmax, arithmetic)
     if arithmetic.sum_of_cast:
         shared = shared + cast
     columns = value.shape[1]
     moments = (weights**2 * shared) @ values
-    bare = ((found.weights**2 * shared).sum(axis=1) + found.sink**2 * exp_mean_square(arithmetic))[:, None]
-    cross = ((weights * found.weights) * shared) @ value
+    bare = ((softmax.weights**2 * shared).sum(axis=1) + softmax.sink**2 * exp_mean_square(arithmetic))[:, None]
+    cross = ((weights * softmax.weights) * shared) @ value
     square = moments[:, :columns] - 2 * out * cross + out**2 * bare
     square = np.maximum(square, 0.0)
     if not arithmetic.sum_of_cast:
         square += (weights**2 * cast) @ value**2 + (out * arithmetic.probabilities.mean) ** 2
-    drift = (found.weights * found.score_drift).sum(axis=1)
-    square += ((weights * found.score_drift) @ value - out * drift[:, None]) ** 2
+    drift = (softmax.weights * softmax.score_drift).sum(axis=1)
+    square += ((weights * softmax.score_drift) @ value - out * drift[:, None]) ** 2
     square += _accumulation(weights, value, arithmetic)
-    square += out**2 * (_summation(found, arithmetic)[:, None] + 2 * arithmetic.accumulator.mean_square)
-    square += _shared_by_output(found, weights, value, out, arithmetic)
+    square += out**2 * (_summation(softmax, arithmetic)[:, None] + 2 * arithmetic.accumulator.mean_square)
+    square += _shared_by_output(softmax, weights, value, out, arithmetic)
     if arithmetic.output.format.precision < arithmetic.accumulator.format.precision:
         square += arithmetic.output.format.ulp(out) ** 2 / (12 if arithmetic.output.rounding == "nearest" else 3)
     for stage in (arithmetic.accumulator, arithmetic.output):
@@ -105,27 +105,27 @@ def output_mean_square(
     return np.asarray(square)
 
 
-def cast_mean_square(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+def cast_mean_square(softmax: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square relative error of casting P, (r, n), underflow included, gradual or not."""
     stage = arithmetic.probabilities
     if stage.format.precision >= arithmetic.scores.format.precision:
-        return np.zeros_like(found.weights)
-    cast = found.weights if arithmetic.cast == "after" else np.exp(-found.distance)
+        return np.zeros_like(softmax.weights)
+    cast = softmax.weights if arithmetic.cast == "after" else np.exp(-softmax.distance)
     coarse = (stage.format.smallest_subnormal**2 / 12) / np.maximum(cast, 1e-150) ** 2
     if arithmetic.flush_to_zero:
         coarse = np.ones_like(cast)
     square = np.where(cast < stage.format.smallest_normal, coarse, stage.mean_square)
     # The weight of the maximum is 1 before it is divided by the row sum: no format rounds it.
-    return square if arithmetic.cast == "after" else np.where(found.distance > 0, square, 0.0)
+    return square if arithmetic.cast == "after" else np.where(softmax.distance > 0, square, 0.0)
 
 
 def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array:
-    """Mean square of the accumulator's roundings, keys in their order: within each tile, then the sum after each, or
-    all in one chain.
+    """Mean square of the accumulator's roundings, keys in their order: within each tile and then tile by tile, or all
+    in one chain.
 
     In a run of CHUNK keys from partial sum R, with sum A and sum of squares Q, the partial sums are a bridge from R to
-    R + A: their squares add up to about CHUNK (R^2 + R A + A^2 / 3) + CHUNK Q / 6, and they to CHUNK (R + A / 2), of
-    which truncation loses the same part each time.
+    R + A. Their squares add up to about CHUNK (R^2 + R A + A^2 / 3) + CHUNK Q / 6; they themselves to
+    CHUNK (R + A / 2), of which truncation loses a fixed share.
     """
     running = np.zeros((weights.shape[0], value.shape[1]))
     square = np.zeros_like(running)
@@ -151,42 +151,41 @@ def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array
     return np.asarray(np.maximum(square, 0.0) * stage.mean_square + (drift * stage.mean) ** 2)
 
 
-def _shared(found: BlockWeights, arithmetic: Arithmetic, *, by_tile: bool) -> list[tuple[slice, Array]]:
-    """Log-errors that all keys of a group share, so that they do not average out there: groups and mean squares (r,).
+def _shared(softmax: BlockWeights, arithmetic: Arithmetic, *, by_tile: bool) -> list[tuple[slice, Array]]:
+    """Log-errors that all keys of a group share and that do not average out there: groups and mean squares (r,).
 
-    A fused argument rounds m c once for each maximum, at least once; a split rounds its log-sum-exp, and takes an
-    exponential of it.
+    A fused argument rounds m c once for each maximum; a split rounds its log-sum-exp, and takes an exponential of it.
     """
-    keys = found.weights.shape[1]
+    keys = softmax.weights.shape[1]
     sources = []
     if arithmetic.exponent == "fma":
         groups = _tiles(keys, arithmetic) if by_tile else [slice(0, keys)]
-        shift = arithmetic.scores.mean_square * found.maximum**2
+        shift = arithmetic.scores.mean_square * softmax.maximum**2
         sources += [(group, shift) for group in groups]
     if arithmetic.splits > 1:
         unit = arithmetic.split_keys or arithmetic.tile or max(keys, 1)
         step = max(1, -(-keys // (unit * arithmetic.splits))) * unit
         for start in range(0, keys, step):
             part = slice(start, start + step)
-            share = np.maximum(found.weights[:, part].sum(axis=1), np.finfo(np.float64).tiny)
-            lse = found.maximum + np.log(found.total) + np.log(share)
+            share = np.maximum(softmax.weights[:, part].sum(axis=1), np.finfo(np.float64).tiny)
+            lse = softmax.maximum + np.log(softmax.total) + np.log(share)
             rounding = 2 * arithmetic.lse.mean_square * lse**2 + 2 * arithmetic.accumulator.mean_square
             sources.append((part, rounding))
     return sources
 
 
-def _shared_by_total(found: BlockWeights, arithmetic: Arithmetic) -> Array:
+def _shared_by_total(softmax: BlockWeights, arithmetic: Arithmetic) -> Array:
     """Mean square relative error of the row sum from shared log-errors."""
-    square = np.zeros(len(found.total))
-    for group, of_group in _shared(found, arithmetic, by_tile=False):
-        square += found.weights[:, group].sum(axis=1) ** 2 * of_group
+    square = np.zeros(len(softmax.total))
+    for group, group_square in _shared(softmax, arithmetic, by_tile=False):
+        square += softmax.weights[:, group].sum(axis=1) ** 2 * group_square
     return square
 
 
-def _shared_by_output(found: BlockWeights, weights: Array, value: Array, out: Array, arithmetic: Arithmetic) -> Array:
+def _shared_by_output(softmax: BlockWeights, weights: Array, value: Array, out: Array, arithmetic: Arithmetic) -> Array:
     """Mean square error of the output from shared log-errors."""
     square = np.zeros_like(out)
-    for group, of_group in _shared(found, arithmetic, by_tile=True):
-        moved = weights[:, group] @ value[group] - out * found.weights[:, group].sum(axis=1)[:, None]
-        square += moved**2 * of_group[:, None]
+    for group, group_square in _shared(softmax, arithmetic, by_tile=True):
+        moved = weights[:, group] @ value[group] - out * softmax.weights[:, group].sum(axis=1)[:, None]
+        square += moved**2 * group_square[:, None]
     return square

@@ -1,7 +1,7 @@
 """Root mean square errors of gradients, for kernels that cast P and dS to a format narrower than their sums'.
 
-Then three roundings outweigh all others: the casts of P and dS, the rounding of O that Delta = rowsum(dO O) inherits
-and that a whole row shares, and the output's. A model, as in refattn.bounds.rms.
+Three roundings then outweigh all others: the casts of P and dS, the rounding of O that Delta = rowsum(dO O) inherits
+and a whole row shares, and the output's. A model, as in refattn.bounds.rms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def has_model(spec: AttentionSpec, arithmetic: Arithmetic) -> bool:
     wide = (arithmetic.accumulator, arithmetic.gradient_sum, arithmetic.dot, arithmetic.scores, arithmetic.lse)
     narrow = arithmetic.probabilities.format
     outweighed = all(narrow.precision < stage.format.precision for stage in wide)
-    # What is flushed is lost whole.
+    # A flushed number is lost whole.
     range_kept = not arithmetic.flush_to_zero or narrow.emin == arithmetic.accumulator.format.emin
     return outweighed and range_kept and spec.softcap is None and spec.keep is None and spec.sinks is None
 
@@ -52,11 +52,11 @@ def with_rms(
         source = (block.batch, block.kv_head, block.keys)
         upstream = do[place]
         weights, ds = _score_gradient(block, spec, scale, arithmetic, shape, upstream, v[source])
-        of_delta = (upstream**2 * forward.out.rms[place] ** 2).sum(axis=1)[:, None]
+        delta_square = (upstream**2 * forward.out.rms[place] ** 2).sum(axis=1)[:, None]
         values["dq"][place] += scale * (ds @ block.key)
-        squares["dq"][place] += scale**2 * (cast * (ds**2 @ block.key**2) + of_delta * (weights @ block.key) ** 2)
+        squares["dq"][place] += scale**2 * (cast * (ds**2 @ block.key**2) + delta_square * (weights @ block.key) ** 2)
         values["dk"][source] += scale * (ds.T @ block.query)
-        squares["dk"][source] += scale**2 * ((cast * ds**2 + of_delta * weights**2).T @ block.query**2)
+        squares["dk"][source] += scale**2 * ((cast * ds**2 + delta_square * weights**2).T @ block.query**2)
         values["dv"][source] += weights.T @ upstream
         squares["dv"][source] += cast * (weights**2).T @ upstream**2
     rms = {}

@@ -33,8 +33,8 @@ Array = NDArray[np.float64]
 class Row:
     """Exact weights of rows (r, n) and the errors of their normalisers (r, 1).
 
-    log_error is that of a weight as it is divided, relative the normaliser's error, of which the exponentials cause a
-    log-error of from_exp; lost underflows in a weight, relative to the normaliser.
+    log_error is that of a weight when it is divided, relative the normaliser's error, from_exp the share of the
+    exponentials in its log-error, lost a weight's underflow relative to the normaliser.
     """
 
     weights: Array
@@ -64,7 +64,7 @@ def softmax(x: Array, spec: SoftmaxSpec, arithmetic: Arithmetic) -> ErrorBudget:
         compute = {"softmax": _softmax, "log_softmax": _log_softmax, "logsumexp": _log_sum_exp}[spec.kind]
         exact_size, parts, square = compute(row, arithmetic)
         certified = np.asarray(sum(parts.values()))
-        # A difference from the maximum that overflows leaves nothing to claim.
+        # No claim where the difference from the maximum can overflow.
         limit = min(arithmetic.output.format.max_finite, arithmetic.scores.format.max_finite)
         certified = np.where((exact_size + certified > limit) | row.overflow, np.inf, certified)
     blank = np.isneginf(rows.max(axis=1, initial=-np.inf))[:, None]
@@ -106,24 +106,24 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
     # Without a sink there is one addition less.
     others = max(n - 1, 0)
     adding = additions(others, changes, arithmetic.normaliser.unit) + arithmetic.row_sum_error
-    seen = (~hidden).sum(axis=1, keepdims=True)
-    # Any entry was the maximum once, perhaps, however far below it lies in the end.
+    terms = (~hidden).sum(axis=1, keepdims=True)
+    # Any entry may have been the running maximum once, however far below the final one it lies.
     lowest = visible.min(axis=1, initial=np.inf, keepdims=True)
     top = np.maximum(
         argument_error(maximum, maximum, arithmetic, arithmetic.lag),
         argument_error(lowest, lowest, arithmetic, arithmetic.lag),
     )
-    # A reference that lags behind leaves weights above 1.
+    # A stale reference leaves weights above 1.
     top = top + arithmetic.lag
     cost = top + (1 + changes) * exponential + adding
     eta_sum = underflow_unit(arithmetic.normaliser, arithmetic.flush_to_zero)
-    lost = underflow(others, changes, seen, eta, eta_sum, cost)
-    every = common_excess(excess, 1.0, adding)
+    lost = underflow(others, changes, terms, eta, eta_sum, cost)
+    sum_excess = common_excess(excess, 1.0, adding)
     in_range = (
         largest_numerator(1.0, 0.0, top + (1 + changes) * exponential, eta) <= arithmetic.scores.format.max_finite
     )
-    in_range &= largest_numerator(seen, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite
-    known = lost / total * (1 + every) < 1
+    in_range &= largest_numerator(terms, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite
+    known = lost / total * (1 + sum_excess) < 1
     # A weight is computed at the final maximum, or at an earlier one and rescaled once.
     moved = min(changes, 1)
     own = np.where(distance > 0, exp_mean_square(arithmetic), 0.0)
@@ -135,7 +135,7 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
         logarithm=np.log(total),
         log_error=argument + (1 + moved) * exponential + moved * arithmetic.scores.unit,
         log_error_square=square,
-        relative=np.where(known, normaliser_error(every, lost / total), np.inf),
+        relative=np.where(known, normaliser_error(sum_excess, lost / total), np.inf),
         from_exp=np.asarray(log_growth(excess)),
         lost=underflow(
             0,
@@ -152,7 +152,7 @@ def _row(rows: Array, arithmetic: Arithmetic) -> Row:
 
 
 def _summation(weights: Array, arithmetic: Arithmetic) -> Array:
-    """Mean square relative error of adding up: one after the other within a tile, then tile after tile."""
+    """Mean square relative error of the sum: entry by entry within a tile, then tile by tile."""
     n = weights.shape[1]
     step = arithmetic.tile or max(n, 1)
     square = np.zeros((len(weights), 1))
@@ -217,7 +217,7 @@ def _lse_square(row: Row, lse: Array, arithmetic: Arithmetic) -> Array:
 
 
 def _log_softmax(row: Row, arithmetic: Arithmetic) -> tuple[Array, dict[str, Array], Array]:
-    """x - m - log l: the largest intermediate is |x - m|, never |m| (theorem log_softmax_bounded)."""
+    """x - m - log l, whose largest intermediate is |x - m| and never |m| (theorem log_softmax_bounded)."""
     y = -row.distance - row.logarithm
     scores, unit = arithmetic.scores.unit, arithmetic.lse.unit
     flush = arithmetic.flush_to_zero

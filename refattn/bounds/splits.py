@@ -1,4 +1,4 @@
-"""What it costs to combine parts of the keys through their outputs and log-sum-exps.
+"""Errors of combining parts of the keys through their outputs and log-sum-exps.
 
 A kernel may divide by the sum of its weights exp(lse_part - largest), or take exp(lse_part - lse) and not divide: every
 bound here holds for both.
@@ -22,9 +22,11 @@ Array = NDArray[np.float64]
 
 
 class _Combination(NamedTuple):
-    """own (r, n): rounding of the log-sum-exp of the part that a key belongs to; gap (r, n): how far that may lie from
-    what weights are taken relative to; combined (r, n): rounding of the combined log-sum-exp; kept: log-error of
-    keeping a finished sum of weights.
+    """Errors of one combination of parts.
+
+    own (r, n): rounding of the log-sum-exp of a key's part; gap (r, n): distance of that from the reference of the
+    weights; combined (r, n): rounding of the combined log-sum-exp; kept: log-error of storing a finished sum of
+    weights.
     """
 
     own: Array
@@ -34,9 +36,9 @@ class _Combination(NamedTuple):
 
 
 def _combination(scores: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> _Combination:
-    """The log-sum-exp of the part that a key of score s belongs to lies between s and m + ln n, its logarithm between 0
-    and ln n; `doubt` is how much more either can be off for errors made before. A reference that lags behind makes the
-    logarithm as much larger (theorem added_scaled).
+    """The log-sum-exp of the part of a key with score s lies between s and m + ln n, its logarithm between 0 and ln n;
+    earlier errors move either by at most `doubt`. A stale reference makes the logarithm larger by its lag (theorem
+    added_scaled).
     """
     stage = arithmetic.lse
     log_relative = compound(arithmetic.log_error, stage.unit)
@@ -64,10 +66,10 @@ def split_error(scores: Array, maximum: Array, doubt: Array, keys: int, arithmet
     """
     if arithmetic.splits == 1:
         return np.zeros_like(scores)
-    found = _combination(scores, maximum, doubt, keys, arithmetic)
+    combination = _combination(scores, maximum, doubt, keys, arithmetic)
     exponential = exp_log_error(arithmetic)
-    shared = theorems.split_error(found.own, found.gap, _turned(arithmetic), exponential, found.kept)
-    return _claimed(shared + theorems.split_output_error(found.combined, arithmetic.accumulator.unit))
+    shared = theorems.split_error(combination.own, combination.gap, _turned(arithmetic), exponential, combination.kept)
+    return _claimed(shared + theorems.split_output_error(combination.combined, arithmetic.accumulator.unit))
 
 
 def split_apart(lowest: Array, maximum: Array, doubt: Array, keys: int, arithmetic: Arithmetic) -> Array:
@@ -76,18 +78,18 @@ def split_apart(lowest: Array, maximum: Array, doubt: Array, keys: int, arithmet
     """
     if arithmetic.splits == 1:
         return np.zeros_like(lowest)
-    found = _combination(lowest[:, None], maximum, doubt[:, None], keys, arithmetic)
-    weight = theorems.split_error(0.0, found.gap, _turned(arithmetic), exp_log_error(arithmetic), 0.0)
-    outputs = theorems.split_output_error(found.combined, arithmetic.accumulator.unit)
+    combination = _combination(lowest[:, None], maximum, doubt[:, None], keys, arithmetic)
+    weight = theorems.split_error(0.0, combination.gap, _turned(arithmetic), exp_log_error(arithmetic), 0.0)
+    outputs = theorems.split_output_error(combination.combined, arithmetic.accumulator.unit)
     return _claimed(theorems.split_apart(weight, outputs))[:, 0]
 
 
 def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic: Arithmetic) -> Array:
-    """What underflow in the combination adds to a mean of values of at most `values`, or to the normaliser relative to
-    itself, values = 1 (theorem split_lost). 0 without splits.
+    """Underflow of the combination in a mean of values of at most `values`, or in the normaliser relative to itself,
+    values = 1 (theorem split_lost). 0 without splits.
 
-    cost is log(1 + X), X the excess of the row sum's terms (theorem reference_size), and for outputs also by what a
-    part's output can exceed its values.
+    cost is log(1 + X), X the excess of the row sum's terms (theorem reference_size); for outputs it includes the factor
+    by which a part's output can exceed its values.
     """
     if arithmetic.splits == 1:
         return np.zeros_like(values)
@@ -101,13 +103,13 @@ def split_lost(values: Array | float, cost: Array | float, keys: int, arithmetic
 
 
 def _claimed(error: Array) -> Array:
-    """NaN is 0 times an infinite doubt."""
+    """inf for NaN, which is 0 times an infinite doubt."""
     return np.where(np.isnan(error), np.inf, error)
 
 
 def reference_turn(arithmetic: Arithmetic) -> float:
-    """Relative error of the reference as it is added to the logarithm: a kernel that folds its scale into the exponent
-    scales it only there; a narrower format rounds it.
+    """Relative error of the reference that is added to the logarithm: a kernel that folds its scale into the exponent
+    scales it only here; a narrower format rounds it.
     """
     if arithmetic.exponent == "fma":
         return float(compound(arithmetic.lse.unit, constant_unit(arithmetic)))

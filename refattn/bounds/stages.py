@@ -1,4 +1,4 @@
-"""What each declared stage contributes: errors of scores, of the exponential's argument, of underflow.
+"""The error of each declared stage: of scores, of the exponential's argument, of underflow.
 
 Everything is in the log metric: an unnormalised weight is computed as p e^t, and the bounds of |t| add up exactly.
 """
@@ -56,14 +56,14 @@ def constant_unit(arithmetic: Arithmetic) -> float:
 
 
 def _constant_stage(arithmetic: Arithmetic) -> Stage:
-    """How products with constants are rounded where they are not rounded to the scores' format: as in constant_unit."""
+    """The rounding of products with constants that are not rounded to the scores' format: as in constant_unit."""
     wider = max(arithmetic.scores.format, formats.fp32, key=lambda format: format.precision)
     return Stage(wider, arithmetic.scores.rounding)
 
 
 def _product_units(factor: float, arithmetic: Arithmetic) -> tuple[float, float]:
-    """Relative errors of a product with a factor in the scores' format, and of the factor as it is held: none for a
-    power of two (theorem power_of_two_exact).
+    """Relative errors of a product with a factor in the scores' format, and of the stored factor: none for a power of
+    two (theorem power_of_two_exact).
     """
     if abs(math.frexp(factor)[0]) == 0.5:
         return 0.0, 0.0
@@ -74,8 +74,8 @@ def _product_units(factor: float, arithmetic: Arithmetic) -> tuple[float, float]
 class Scores:
     """Scores of one block and the certified, mean square and mean errors of their computation, each (r, n), in nats.
 
-    Only stages that truncate have a mean error, `drift`, which all keys of a row share. `overflow` (r,) is true where a
-    number on the way to the scores can leave its format's range: nothing can be claimed there.
+    Only stages that truncate have a mean error, `drift`, which all keys of a row share. `overflow` (r,) is True where
+    an intermediate result can leave its format's range, so that no bound holds.
     """
 
     scores: Array
@@ -88,8 +88,8 @@ class Scores:
 def score_errors(block: Block, spec: AttentionSpec, scale: float, arithmetic: Arithmetic) -> Scores:
     """Errors of softcap(scale * Q K^T) + bias + ALiBi (theorems scaled_pipeline_error, query_pipeline_error).
 
-    The dot product in any order, stored in the scores' format, and scaled, unless the query was; then one step for each
-    operation that the spec asks for. In the mean square, a sequential sum of d terms with total s errs by
+    The dot product is added up in any order, stored in the scores' format, and scaled, unless the query was; one step
+    follows for each operation of the spec. In the mean square, a sequential sum of d terms with total s errs by
     (d/6) sum (q k)^2 + (d/3) s^2 roundings: partial sums form a bridge.
     """
     d = block.query.shape[1]
@@ -129,7 +129,7 @@ def _product_error(block: Block, raw: Array, scale: float, arithmetic: Arithmeti
     largest = magnitude @ key.max(axis=0, initial=0.0)
     if arithmetic.scale_query:
         # The product with the scale is taken in fp32 at least, then rounded to the inputs' format. A kernel may scale Q
-        # and K each by the scale's root: that of a power of two need not be one.
+        # and K each by the scale's root, which need not be a power of two where the scale is one.
         wide, narrow = _constant_stage(arithmetic), Stage(arithmetic.inputs)
         relative, constant = wide.unit, constant_unit(arithmetic)
         losses = underflow_unit(wide, flush), underflow_unit(narrow, flush)
@@ -169,7 +169,7 @@ def _capped(
 def _with_additions(
     block: Block, spec: AttentionSpec, before: Array, after: Array, certified: Array, arithmetic: Arithmetic
 ) -> Array:
-    """Certified errors after bias and ALiBi were added to `before`, which gave `after`."""
+    """Certified errors of `after`, the sum of `before`, bias and ALiBi."""
     steps = arithmetic.scores.unit, constant_unit(arithmetic)
     lost = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
     additive = block.additive_size[:, None]
@@ -199,7 +199,7 @@ def argument_error(scores: Array, reference: Array, arithmetic: Arithmetic, doub
 
 
 def exp_log_error(arithmetic: Arithmetic, scale: float = 1.0) -> float:
-    """|t| of an exponential computed as e^x e^t: its relative error in the log metric, and what its argument loses to
+    """|t| of an exponential computed as e^x e^t: its relative error in the log metric, and its argument's loss to
     underflow. scale is Q K^T's: a kernel that folds it into the exponent subtracts unscaled scores.
     """
     lost = underflow_unit(arithmetic.scores, arithmetic.flush_to_zero)
@@ -211,7 +211,7 @@ def exp_log_error(arithmetic: Arithmetic, scale: float = 1.0) -> float:
 
 def exponential_lost(arithmetic: Arithmetic) -> float:
     """Absolute error of an exponential below the normal range (theorems declared_exponential,
-    flushed_declared_exponential); inf where nothing is declared of it.
+    flushed_declared_exponential); inf where its error is not declared.
     """
     format, relative = arithmetic.scores.format, arithmetic.exp_error
     if relative >= 1:
@@ -228,8 +228,8 @@ def argument_mean_square(distance: Array, arithmetic: Arithmetic) -> Array:
 
 
 def exp_mean_square(arithmetic: Arithmetic) -> float:
-    """Mean square relative error of the exponential: one rounding, the function's own error spread evenly over what its
-    bound leaves beyond half an ulp, and an equioscillating polynomial's.
+    """Mean square relative error of the exponential: of one rounding, of the function's own error (uniform up to the
+    declared bound less half an ulp), and of an equioscillating polynomial.
     """
     u = arithmetic.scores.format.unit_roundoff
     beyond = max(0.0, arithmetic.exp_ulps - 0.5) * 2 * u
@@ -237,7 +237,7 @@ def exp_mean_square(arithmetic: Arithmetic) -> float:
 
 
 def rescales(keys: int, arithmetic: Arithmetic) -> int:
-    """The most often that a tiled kernel can change its running maximum after the first tile."""
+    """The most changes of a tiled kernel's running maximum after the first tile."""
     if arithmetic.tile is None:
         return 0
     return max(0, -(-keys // arithmetic.tile) - 1)

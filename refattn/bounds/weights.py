@@ -1,4 +1,4 @@
-"""Exact softmax weights of one block and the log-errors of their computation: what the other bounds start from."""
+"""Exact softmax weights of one block and the log-errors of their computation, from which the other bounds follow."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class BlockWeights:
 
     weights sum to 1 - sink; total (r,) is the normaliser relative to `maximum`; `score` and `argument` are log-errors;
     `constant` is the log-error common to all keys: the exponentials of the key and of the rescales after it. doubt (r,)
-    is the largest `score`: so far may the computed maximum lie from `maximum`; top (r,) bounds the argument's log-error
-    of a key whose own score is the reference, and how far above 1 it may weigh there; combining (r,) is what combining
-    splits adds to output and not to normaliser, or the other way round. sink, sink_distance and sink_error (r,) are the
-    sink's weight, distance and log-error: 0, inf and 0 where there is none.
+    is the largest `score`, a bound of the computed maximum's distance from `maximum`; top (r,) bounds the argument's
+    log-error of a key whose own score is the reference, plus the logarithm of its weight there; combining (r,) is the
+    log-error of combining splits that output and normaliser do not share. sink, sink_distance and sink_error (r,) are
+    the sink's weight, distance and log-error: 0, inf and 0 where there is none.
     """
 
     weights: Array
@@ -53,11 +53,11 @@ class BlockWeights:
         return self.score + self.argument + self.constant
 
     def excess(self, log_error: Array) -> Array:
-        """What errors of up to e^t, t = log_error (r, n), can add to each weight."""
+        """The most that errors of up to e^t, t = log_error (r, n), can add to each weight."""
         return _excess(self.weights, self.distance, self.total[:, None], log_error)
 
     def sink_excess(self, log_error: Array) -> Array:
-        """The same of the sink, (r,)."""
+        """The most that such errors can add to the sink's weight, (r,)."""
         return _excess(self.sink, self.sink_distance, self.total, log_error)
 
 
@@ -71,38 +71,38 @@ def _excess(weights: Array, distance: Array, total: Array, t: Array) -> Array:
 
 def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: Arithmetic, keys: int) -> BlockWeights:
     """Weights of one block and their log-errors (theorem any_schedule)."""
-    found = score_errors(block, spec, scale, arithmetic)
-    hidden = np.isneginf(found.scores)
+    logits = score_errors(block, spec, scale, arithmetic)
+    hidden = np.isneginf(logits.scores)
     sink = spec.sinks[block.head] if spec.sinks is not None else -np.inf
-    maximum = np.maximum(found.scores.max(axis=1, initial=-np.inf), sink)
+    maximum = np.maximum(logits.scores.max(axis=1, initial=-np.inf), sink)
     maximum = np.where(np.isneginf(maximum), 0.0, maximum)
-    distance = np.where(hidden, np.inf, maximum[:, None] - found.scores)
+    distance = np.where(hidden, np.inf, maximum[:, None] - logits.scores)
     unnormalised = np.exp(-distance)
     total = unnormalised.sum(axis=1) + np.exp(sink - maximum)
     empty = np.asarray(hidden.all(axis=1))
-    visible_scores = np.where(hidden, maximum[:, None], found.scores)
+    visible_scores = np.where(hidden, maximum[:, None], logits.scores)
     constant = (1 + rescales(keys, arithmetic)) * exp_log_error(arithmetic, scale)
-    score = np.where(hidden, 0.0, found.certified)
+    score = np.where(hidden, 0.0, logits.certified)
     doubt = score.max(axis=1, initial=0.0, keepdims=True)
     logit = np.where(np.isneginf(sink), maximum, sink)[:, None]
     held = constant_unit(arithmetic) * np.abs(logit)
-    # The sink is a score that errs too, and may be the maximum.
+    # The sink's score errs too, and may be the maximum.
     doubt = np.maximum(doubt, np.where(np.isneginf(sink), 0.0, held))
 
-    # So far from `maximum` may a reference lie that lags behind.
-    far = doubt + arithmetic.lag
+    # A stale reference lies within this of `maximum`.
+    reference_doubt = doubt + arithmetic.lag
 
     def argument(scores: Array) -> Array:
-        error = argument_error(scores, maximum[:, None], arithmetic, far)
+        error = argument_error(scores, maximum[:, None], arithmetic, reference_doubt)
         return error + split_error(scores, maximum, doubt + error + constant, keys, arithmetic)
 
-    of_keys, top = argument(visible_scores), argument(maximum[:, None])
+    arguments, top = argument(visible_scores), argument(maximum[:, None])
     combining = np.zeros(len(total))
     if arithmetic.exponent == "fma" or arithmetic.splits > 1:
         lowest = np.minimum(visible_scores.min(axis=1, initial=np.inf), maximum)[:, None]
-        # A key far below was once the maximum, perhaps, and its product with the constant rounded.
-        top = np.maximum(top, argument_error(lowest, lowest, arithmetic, far))
-        before = doubt + argument_error(lowest, maximum[:, None], arithmetic, far) + constant
+        # A key far below may once have been the maximum, whose product with the constant was rounded.
+        top = np.maximum(top, argument_error(lowest, lowest, arithmetic, reference_doubt))
+        before = doubt + argument_error(lowest, maximum[:, None], arithmetic, reference_doubt) + constant
         combining = split_apart(lowest[:, 0], maximum, before[:, 0], keys, arithmetic)
     return BlockWeights(
         weights=unnormalised / np.where(total > 0, total, 1.0)[:, None],
@@ -111,18 +111,18 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         total=np.where(total > 0, total, 1.0),
         scores=visible_scores,
         score=score,
-        argument=of_keys,
+        argument=arguments,
         constant=constant,
         doubt=doubt[:, 0],
-        # A reference that lags behind leaves weights above 1.
+        # A stale reference leaves weights above 1.
         top=top[:, 0] + arithmetic.lag,
         combining=combining,
         visible=~hidden,
         sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),
         sink_distance=maximum - sink,
         sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit))[:, 0] + constant),
-        score_square=np.where(hidden, 0.0, found.mean_square),
-        score_drift=np.where(hidden, 0.0, found.drift),
-        overflow=found.overflow,
+        score_square=np.where(hidden, 0.0, logits.mean_square),
+        score_drift=np.where(hidden, 0.0, logits.drift),
+        overflow=logits.overflow,
         empty=empty,
     )

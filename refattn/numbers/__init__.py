@@ -1,1 +1,1 @@
-"""What a number is: formats, arrays of any library, unit roundoff. Knows nothing of attention."""
+"""Number formats, arrays of any library, unit roundoff. Knows nothing of attention."""

@@ -1,7 +1,7 @@
-"""Arrays of any library as float64, exactly, in NumPy or where they are.
+"""Arrays of any library as float64, exactly, in NumPy or on their own device.
 
-What runs on NumPy arrays and torch tensors alike is written against the Python array API standard, by
-array-api-compat, which imports torch only for tensors of it.
+Code for both NumPy arrays and torch tensors uses the Python array API standard, through array-api-compat, which imports
+torch only for torch's tensors.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def is_tensor(value: Any) -> bool:
 
 
 def where_they_are(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
-    """Arrays in float64: torch tensors where they are, if all are tensors of one device that has float64, and NumPy's
-    otherwise. Raises as as_float64 does.
+    """Arrays in float64: torch tensors if all are tensors on one device that has float64, NumPy's otherwise. Raises as
+    as_float64 does.
     """
     if all(map(is_tensor, values)) and len({value.device for value in values}) == 1:
         for name, value in zip(names, values, strict=True):

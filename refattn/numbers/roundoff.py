@@ -1,9 +1,9 @@
-"""Error factors that every bound is made of, of floats, arrays and exact Fractions. Imports nothing of refattn.
+"""The error factors of every bound, for floats, arrays and exact Fractions. Imports nothing of refattn.
 
-A rounding with relative error of at most u multiplies by e^t, |t| <= u, when |error| <= u / (1 + u) as rounding to
-nearest and truncating have it; such exponents add up exactly, whatever the order of the operations. Of Fractions, the
-functions that are not rational give a rational number above them (proofs/theories/Growth.v): that is how the tests
-compare them with the proofs to the last digit.
+A rounding multiplies by e^t, |t| <= u, when |error| <= u / (1 + u), which holds for rounding to nearest and for
+truncating; such exponents add up exactly, whatever the order of the operations. For Fractions, functions that are not
+rational return a rational upper bound (proofs/theories/Growth.v), so that the tests compare them with the proofs to the
+last digit.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def gamma(n: float, u: float) -> float:
 
 
 def growth(t: Any) -> Any:
-    """e^t - 1: what a log-error of at most t can add to 1 (theorem growth). Of a Fraction below 2: t / (1 - t/2)."""
+    """e^t - 1, the most that a log-error of t can add to 1 (theorem growth). Of a Fraction below 2: t / (1 - t/2)."""
     if isinstance(t, Fraction):
         return t / (1 - t / 2)
     return np.expm1(t)
@@ -42,7 +42,7 @@ def log_error(relative: Any) -> Any:
 
 
 def compound(*units: Any) -> Any:
-    """(1 + u1) (1 + u2) ... - 1: one relative error of at most each of these, multiplied (theorem compound)."""
+    """(1 + u1) (1 + u2) ... - 1: the product of relative errors of at most u1, u2, ... (theorem compound)."""
     total = 0 * units[0]
     for unit in units:
         total = total + unit + total * unit
@@ -50,7 +50,7 @@ def compound(*units: Any) -> Any:
 
 
 def rounded(error: Any, size: Any, relative: Any, lost: Any = 0) -> Any:
-    """Error after a rounding of a number of size `size` that is off by `error`, which errs by `relative` of it and by
-    `lost` where it underflows (theorem rounded): e + r (s + e) + lost.
+    """Error of a number of size `size`, off by `error`, after a rounding that errs by `relative`, and by `lost` where
+    it underflows (theorem rounded): e + r (s + e) + lost.
     """
     return error + relative * (size + error) + lost

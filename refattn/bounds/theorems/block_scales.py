@@ -1,7 +1,7 @@
-"""What other scales do to a softmax over blocks, block i weighted by exp(LSE_i - LSE) (proofs/block_scales.md; theories
+"""Errors of a softmax over blocks whose scales differ from exp(LSE_i - LSE) (proofs/block_scales.md; theories
 BlockScales, BlockScalesUniversal, SplitsPerturbation).
 
-A difference is that of a scale that a kernel uses and the exact one, a number a block.
+A difference is the kernel's scale of a block less the exact one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def block_scale_row_sum(*differences: Any) -> Any:
 
 
 def least_scale_distance(blocks: Any) -> Any:
-    """What scales that do not depend on the scores, and sum to 1, are off by in some row, or nearly (theorem
+    """The error, or nearly, in some row of scales that do not depend on the scores and sum to 1 (theorem
     no_scales_for_all_rows).
     """
     return 2 * (1 - 1 / blocks)

@@ -2,8 +2,8 @@
 ArgumentSchedule, Exponential).
 
 Arguments' errors are in nats, and cover the rescales after a key's own exponential. distance is m - s for the last
-reference m, plus twice what references may be stale by, plus twice what scores and reference are off by; shift is the
-larger of |s| and |m|, plus each of these once.
+reference m, plus twice the references' lag, plus twice the error of scores and reference; shift is the larger of |s|
+and |m|, plus lag and error once each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def argument_fma(distance: Any, shift: Any, unit: Any, constant: Any) -> Any:
 
 
 def argument_lost(scale: Any, unit: Any, constant: Any, lost: Any) -> Any:
-    """What underflow adds to an argument's error, in nats, if every operation loses at most `lost` there (theorems
+    """Underflow in an argument's error, in nats, if every operation loses at most `lost` there (theorems
     argument_subtract_exp2_error, argument_fma_error). scale is nats per unit of the scores that are subtracted where
     the scale is folded into the exponent, and at least 1.
     """

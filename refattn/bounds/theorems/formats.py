@@ -1,4 +1,4 @@
-"""Constants of binary formats, and what casts lose (proofs/formats.md, proofs/casts.md; theories Formats, Cast)."""
+"""Constants of binary formats, and errors of casts (proofs/formats.md, proofs/casts.md; theories Formats, Cast)."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def format_max_finite(top: Any, top_exponent: Any) -> Any:
 
 def max_finite_of(precision: Any, emin: Any) -> Any:
     """The largest finite number of the format in refattn/numbers/formats.py of this precision and smallest exponent."""
-    (found,) = (f for f in formats.ALL if (f.precision, f.emin) == (precision, emin))
-    return Fraction(found.max_finite) if isinstance(precision, Fraction) else found.max_finite
+    (format,) = (f for f in formats.ALL if (f.precision, f.emin) == (precision, emin))
+    return Fraction(format.max_finite) if isinstance(precision, Fraction) else format.max_finite
 
 
 def cast_lost(before: Any, unit: Any, lost: Any) -> Any:
-    """Absolute part after a cast of what had lost `before` already, into a format that errs by `unit` and by `lost`
-    where it underflows (theorem cast_error); the log-errors add up.
+    """Absolute error after a cast into a format that errs by `unit`, and by `lost` where it underflows; it was `before`
+    (theorem cast_error). The log-errors add up.
     """
     return before * (1 + growth(unit)) + lost
 

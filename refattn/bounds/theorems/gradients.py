@@ -20,7 +20,7 @@ def gradient_sum(magnitude: Any, error: Any, additions: Any, lost: Any) -> Any:
     """Error of a sum whose terms are off by `error` altogether and of total size `magnitude` (theorem
     gradient_sum_error).
 
-    additions bounds the sum of the log-errors of the roundings that a term passes, lost what underflows altogether.
+    additions bounds the sum of the log-errors of the roundings that a term passes, lost the whole underflow.
     """
     return error + growth(additions) * (magnitude + error) + lost * (1 + growth(additions))
 
@@ -44,7 +44,7 @@ def gradient_underflow(
     group: Any,
     group_lost: Any,
 ) -> Any:
-    """What the same roundings lose to underflow altogether, scale being |scale| (theorem gathered_perturbed)."""
+    """Underflow of the same roundings altogether; scale is |scale| (theorem gathered_perturbed)."""
     return group * (scale * (2 * terms * lost + roundings * again_lost) + scaling_lost + 2 * group_lost)
 
 
@@ -75,7 +75,7 @@ def slope_error(product_error: Any, delta_error: Any, height: Any, inner: Any, u
 
 
 def weight_error(grown: Any, roundings: Any, lost: Any) -> Any:
-    """Error of P times what it is multiplied by after more roundings, of log-error `roundings` altogether (theorems
+    """Error of P times its factor after more roundings, of log-error `roundings` altogether (theorems
     score_gradient_error_bound, value_weight_error_bound). grown is P (e^(t + roundings) - 1) for the log-error t of P.
     """
     return grown + lost * (1 + growth(roundings))

@@ -12,8 +12,8 @@ def lse_error(
 ) -> Any:
     """Error of a log-sum-exp whose normaliser is off by `relative` (theorem lse_bounded).
 
-    height, logarithm and size are |m|, |log L| and |m + log L|, doubt how far the computed reference lies from m; turn
-    and log are the relative errors of the reference as it is added and of the logarithm, unit and lost those of a
+    height, logarithm and size are |m|, |log L| and |m + log L|, doubt the distance of the computed reference from m;
+    turn and log are the relative errors of the added reference and of the logarithm, unit and lost the errors of a
     rounding.
     """
     spread = log_growth(relative)

@@ -24,7 +24,7 @@ def normaliser_error(excess: Any, lost: Any) -> Any:
 
 
 def least_normaliser(cost: Any, lost: Any) -> Any:
-    """What the computed normaliser is at least, in the kernel's own coordinates, where one key has weight 1 to within
+    """Lower bound of the computed normaliser in the kernel's own coordinates, where one key has weight 1 to within
     e^cost (theorem normaliser_at_least).
     """
     return 1 / (1 + growth(cost)) - lost

@@ -17,7 +17,7 @@ def quotient_error(error: Any, relative: Any, size: Any) -> Any:
 def cast_underflow(changes: Any, seen: Any, eta_cast: Any, eta_weight: Any, cost: Any) -> Any:
     """Absolute part of casting P, over values whose magnitudes add up to `seen` (theorem lost_any_order_cast).
 
-    Every weight loses eta_cast once, which grows by the path's cost and by what the factors lose, eta_weight each.
+    Every weight loses eta_cast once; this loss grows by the path's cost and by the factors' losses, eta_weight each.
     """
     return seen * eta_cast * (1 + growth(cost + (1 + changes) * eta_weight))
 
@@ -26,8 +26,8 @@ def hull_error(apart: Any, size: Any, lost: Any, lost_sum: Any, least: Any) -> A
     """How far the quotient of two sums with the same non-negative weights can lie outside the hull of the values
     (theorem hull).
 
-    apart is the log-error of what happens to the weights where the two sums differ, size the largest |v|, lost and
-    lost_sum their absolute errors, least a positive number that the computed normaliser is not below.
+    apart is the log-error of the steps that the two sums do not share, size the largest |v|, lost and lost_sum their
+    absolute errors, least a positive lower bound of the computed normaliser.
     """
     grown = growth(apart)
     return grown * size + ((1 + grown) * size * lost_sum + lost) / least
@@ -36,7 +36,7 @@ def hull_error(apart: Any, size: Any, lost: Any, lost_sum: Any, least: Any) -> A
 def output_error(quotient: Any, size: Any, dividing: Any, lost: Any, unit: Any, lost_out: Any) -> Any:
     """Error of an output of size `size` whose exact quotient is off by `quotient` (theorem output_bounded).
 
-    dividing is the log-error of the division, of one rounding or of a reciprocal and a product, lost what underflows
-    there; unit and lost_out are those of the rounding into the output's format.
+    dividing is the log-error of the division (one rounding, or a reciprocal and a product), lost its underflow; unit
+    and lost_out are those of the rounding into the output's format.
     """
     return rounded(rounded(quotient, size, growth(dividing), lost), size, unit, lost_out)

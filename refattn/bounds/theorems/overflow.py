@@ -1,4 +1,4 @@
-"""What partial results can grow to, on the way to a bounded one (proofs/overflow.md; theories Overflow, OverflowScore,
+"""The largest partial results on the way to a bounded one (proofs/overflow.md; theories Overflow, OverflowScore,
 OverflowSchedule). Below a format's largest number nothing overflows.
 """
 
@@ -34,7 +34,7 @@ def largest_numerator(seen: Any, lag: Any, cost: Any, lost: Any) -> Any:
 
     `seen` is sum |v_j| over the visible keys, without their weights: a tile is added up relative to the reference of
     its time, at which its weights may be 1 however small they are at the end. `lag` is the logarithm of the largest
-    weight: 0, or what a stale reference leaves above it.
+    weight: 0, or the lag of a stale reference.
     """
     return largest_sum(seen, lag + cost, lost)
 
@@ -45,12 +45,12 @@ def largest_normaliser(keys: Any, lag: Any, cost: Any, lost: Any) -> Any:
 
 
 def largest_reference(maximum: Any, logarithm: Any, excess: Any) -> Any:
-    """The computed maximum of scores whose errors add `excess` to a normaliser of this logarithm (theorem
-    reference_size): it is no further off than the logarithm of the grown normaliser.
+    """Bound of the computed maximum of scores whose errors add `excess` to a normaliser of this logarithm (theorem
+    reference_size): it errs by at most the logarithm of the grown normaliser.
     """
     return abs(maximum) + logarithm + log_growth(excess)
 
 
 def claimed_in_range(bound: Any, size: Any, limit: Any) -> NDArray[np.float64]:
-    """The bound where `size` is at most `limit`, inf elsewhere and where the size is NaN: nothing is claimed there."""
+    """The bound where `size` is at most `limit`; inf elsewhere and where the size is NaN."""
     return np.where(np.asarray(size) <= limit, bound, np.inf)

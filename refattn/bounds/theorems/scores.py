@@ -1,7 +1,7 @@
 """Errors of scores, step by step (proofs/scores.md; theory Scores).
 
-In all of them `constant` is the relative error of a number that the kernel holds (scale, cap, slope, bias), unit that
-of one rounding, lost what a result loses where it underflows or is flushed to zero; sizes are those of exact numbers.
+In all of them `constant` is the relative error of a number that the kernel stores (scale, cap, slope, bias), unit that
+of one rounding, lost the loss of a result that underflows or is flushed to zero; sizes are those of exact numbers.
 """
 
 from __future__ import annotations

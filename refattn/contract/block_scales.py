@@ -1,4 +1,4 @@
-"""Blocks of keys, each of which has a softmax of its own: where they begin, and which of them a query sees."""
+"""Blocks of keys, each with a softmax of its own: where they begin, and which of them a query sees."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class BlockScales:
     as a whole sequence does. Fewer keys than the window leave the last blocks empty, and more make the last one longer.
     With window None it is the number of keys, and they are divided as torch.chunk divides.
 
-    blocks      how many
-    window      keys that the blocks divide, at least as many as blocks; None is however many there are
-    normalised  the kernel claims to divide the scales of each row by their sum, so that those of a row that sees a key
-                add up to 1 but for a few roundings
+    blocks      number of blocks
+    window      keys that the blocks divide, at least as many as blocks; None is the number of keys
+    normalised  the kernel claims to divide the scales of each row by their sum: in a row that sees a key they add up to
+                1 but for a few roundings
 
     Raises InvalidType or InvalidValue, naming the field.
     """
@@ -47,7 +47,7 @@ class BlockScales:
             raise InvalidType(f"normalised is {self.normalised!r}: expected True or False")
 
     def size(self, keys: int) -> int:
-        """Keys of each block but the last, of a problem with so many keys."""
+        """Keys of each block but the last, in a problem of `keys` keys."""
         return max(1, -(-(keys if self.window is None else self.window) // self.blocks))
 
     def of_keys(self, keys: int) -> Ints:
@@ -68,23 +68,23 @@ class BlockScales:
         """Whether a query sees a key of a block, (B, H, Nq, blocks)."""
         visibility = Visibility.of(spec, shape)
         rows = (shape.batch, shape.heads, shape.queries)
-        found = np.zeros((*rows, self.blocks), np.bool_)
+        sees = np.zeros((*rows, self.blocks), np.bool_)
         visible = visibility.block()
         for block, keys in enumerate(self.slices(shape.keys)):
-            found[..., block] = np.broadcast_to(visible[..., keys].any(axis=-1), rows)
-        return found
+            sees[..., block] = np.broadcast_to(visible[..., keys].any(axis=-1), rows)
+        return sees
 
     def specs(self, spec: AttentionSpec, shape: Shape) -> list[AttentionSpec | None]:
         """For each block the spec of attention within it, None for one without keys.
 
-        It has no sinks, which change scales alone, and a row that sees nothing of the block gives 0.
+        It has no sinks, which only change scales, and gives 0 for a row that sees no key of the block.
         """
         kept = np.ones((1, 1, shape.keys), np.bool_) if spec.kept_keys is None else spec.kept_keys
-        found: list[AttentionSpec | None] = []
+        within_blocks: list[AttentionSpec | None] = []
         for member in self.membership(shape.keys).T:
             within = spec.replace(kept_keys=kept & member, sinks=None, empty_rows="zero")
-            found.append(within if member.any() else None)
-        return found
+            within_blocks.append(within if member.any() else None)
+        return within_blocks
 
 
 def checked_blocks(blocks: Any, window: int | None = None) -> BlockScales:

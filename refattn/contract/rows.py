@@ -1,4 +1,4 @@
-"""Some queries of a problem as a problem of their own: rows are independent, so it has exactly the whole one's rows."""
+"""Some queries of a problem as a problem of their own: rows are independent, so its rows are the whole problem's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from refattn.errors import InvalidType, InvalidValue
 
 
 def select_rows(q: Any, k: Any, v: Any, spec: AttentionSpec, rows: Any) -> tuple[Any, AttentionSpec]:
-    """The queries `rows` of q (B, H, Nq, D), and the spec under which they see and weigh what they do among all of q.
+    """The queries `rows` of q (B, H, Nq, D), and the spec under which they see and weigh keys as they do among all of
+    q.
 
     rows is a sequence of integers from 0 to Nq - 1, in any order. With the q and the spec returned and the same k
     (B, Hkv, Nk, D) and v (B, Hkv, Nk, Dv), output and log-sum-exp are those of the whole problem at `rows`, as real
@@ -53,7 +54,9 @@ def checked_rows(rows: Any, queries: int) -> NDArray[np.int64]:
 
 
 def _at(array: Any, index: NDArray[np.int64], axis: int) -> Any:
-    """The rows of an array of the spec along the queries' axis, which it may broadcast along or lack."""
+    """The rows `index` of an array of the spec along its queries' axis; the array itself if that axis is 1 or
+    missing.
+    """
     if array.ndim < -axis or array.shape[axis] == 1:
         return array
     return np.take(array, index, axis)

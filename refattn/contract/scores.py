@@ -1,6 +1,6 @@
-"""Scores in float64, a block of queries of one head at a time: what the float64 oracle and the error budgets share.
+"""Scores in float64, a block of queries of one head at a time, for the float64 oracle and the error budgets.
 
-One code for NumPy arrays and for torch tensors, which are worked on where they are.
+The same code takes NumPy arrays and torch tensors, which stay on their device.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from refattn.numbers.arrays import device, like, namespace
 # float64, int64 or booleans, of NumPy or torch.
 Array = Any
 
-# Entries of one block: 8 MB in float64 fit the caches of a server and make GEMMs efficient. Where keys are so many that
-# this would be few rows, the work per block that does not depend on them would tell: up to 32 MB then.
+# Entries of one block: 8 MB in float64 fit the caches of a server and make GEMMs efficient. With so many keys that this
+# would be few rows, the fixed work per block would tell: up to 32 MB then.
 BLOCK_ENTRIES = 1 << 20
 FEW_ROWS = 128
-# An accelerator is busy only with many more, 512 MB, of which gradients hold a dozen at a time.
+# An accelerator needs many more to be busy: 512 MB, and gradients hold a dozen such arrays at a time.
 DEVICE_ENTRIES = 1 << 26
 ARRAYS_AT_A_TIME = 16
 
@@ -38,7 +38,7 @@ def entries_for(keys: int, model: Any = None) -> int:
 
 
 def _free_bytes(model: Any) -> int:
-    """Memory left on an accelerator, as far as its library tells."""
+    """Free memory of an accelerator; enough for the largest blocks where its library does not tell."""
     import torch
 
     memory = getattr(getattr(torch, model.device.type, None), "mem_get_info", None)
@@ -72,20 +72,20 @@ def scale_of(spec: AttentionSpec, d_qk: int) -> float:
 
 
 def blocks(q: Array, k: Array, spec: AttentionSpec, shape: Shape, entries: int | None = None) -> Iterator[Block]:
-    """Every query of the problem once, in blocks of about `entries` scores; heads run fastest."""
+    """Every query of the problem once, in blocks of about `entries` scores; heads vary fastest."""
     visibility = Visibility.of(spec, shape, q)
     xp = namespace(q)
     masked = hides(spec)
     step = max(1, (entries or entries_for(shape.keys, q)) // max(1, shape.keys))
     for start in range(0, shape.queries, step):
         rows = slice(start, min(start + step, shape.queries))
-        seen = visibility.block(rows) if masked else None
+        visible = visibility.block(rows) if masked else None
         # Integers times a slope would be numbers of torch's default dtype.
         distance = xp.astype(visibility.distance(rows), xp.float64) if spec.alibi_slopes is not None else None
         bias = like(block_of(spec.bias, rows), q) if spec.bias is not None else None
         for batch in range(shape.batch):
             for head in range(shape.heads):
-                yield _block(q, k, spec, shape, (batch, head, rows), seen, bias, distance)
+                yield _block(q, k, spec, shape, (batch, head, rows), visible, bias, distance)
 
 
 def _block(
@@ -94,14 +94,14 @@ def _block(
     spec: AttentionSpec,
     shape: Shape,
     where: tuple[int, int, slice],
-    seen: Array | None,
+    block_visible: Array | None,
     bias: Any,
     distance: Any,
 ) -> Block:
     batch, head, rows = where
     xp = namespace(q)
     kv_head = head // shape.group
-    visible = None if seen is None else head_of(seen, batch, head)
+    visible = None if block_visible is None else head_of(block_visible, batch, head)
     keys: slice | Array = slice(0, shape.keys)
     if visible is not None:
         used = xp.nonzero(xp.any(visible, axis=0))[0]
@@ -134,13 +134,13 @@ def _block(
     )
 
 
-def largest(array: Array, of_none: float, axis: int = -1) -> Array:
-    """The largest number along an axis, or of none `of_none`, than which there must be no smaller number."""
+def largest(array: Array, initial: float, axis: int = -1) -> Array:
+    """The largest number along an axis; `initial` if the axis is empty."""
     xp = namespace(array)
     if array.shape[axis]:
         return xp.max(array, axis=axis)
     rest = [size for i, size in enumerate(array.shape) if i != axis % array.ndim]
-    return xp.full(tuple(rest), of_none, dtype=xp.float64, device=device(array))
+    return xp.full(tuple(rest), initial, dtype=xp.float64, device=device(array))
 
 
 def head_of(array: Any, batch: int, head: int) -> Any:
@@ -149,7 +149,7 @@ def head_of(array: Any, batch: int, head: int) -> Any:
 
 
 def scores_of(block: Block, spec: AttentionSpec, scale: float) -> Array:
-    """softcap(scale * Q K^T) + bias + ALiBi for one block, (r, n), -inf where invisible; the caller's own."""
+    """softcap(scale * Q K^T) + bias + ALiBi for one block, (r, n), -inf where invisible; a new array."""
     xp = namespace(block.query)
     scores = xp.matmul(block.query * scale, block.key.T)
     if spec.softcap is not None:
@@ -174,10 +174,10 @@ def dropout_keep(block: Block, spec: AttentionSpec) -> Array:
 
 
 def add_to_bias(target: Array, block: Block, terms: Array) -> None:
-    """Add a block's (r, n) terms to an array of the bias's four axes, summed over those that it broadcasts along."""
+    """Add a block's (r, n) terms to an array of the bias's four axes, summed over its broadcast axes."""
     b, h, rows, keys = target.shape
     # Indexing the head first keeps integers and index arrays apart: together they would move axes.
-    of_head = target[block.batch if b > 1 else 0, block.head if h > 1 else 0]
+    head = target[block.batch if b > 1 else 0, block.head if h > 1 else 0]
     axes = tuple(axis for axis, size in enumerate((rows, keys)) if size == 1)
     place = (block.rows if rows > 1 else slice(0, 1), block.keys if keys > 1 else slice(0, 1))
-    of_head[place] += namespace(terms).sum(terms, axis=axes, keepdims=True) if axes else terms
+    head[place] += namespace(terms).sum(terms, axis=axes, keepdims=True) if axes else terms

@@ -126,12 +126,12 @@ class AttentionSpec:
 
     def features(self) -> dict[str, Any]:
         """The fields that differ from their defaults, in order: what a report shows."""
-        found = {}
+        changed = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not field.default and (isinstance(value, np.ndarray) or value != field.default):
-                found[field.name] = value
-        return found
+                changed[field.name] = value
+        return changed
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class Visibility:
     """The predicate visible(i, j) of one problem, evaluated a block of queries at a time.
 
     `query_positions` is (B or 1, Nq), already shifted by the alignment's offset; `key_positions` is (B or 1, Nk), with
-    -1 for a slot that holds no key. What comes out is of the library and on the device of `model`.
+    -1 for a slot that holds no key. Results have the library and the device of `model`.
     """
 
     spec: AttentionSpec
@@ -48,31 +48,31 @@ class Visibility:
         xp = namespace(self.model)
         position, key = self._positions(rows)
         size = np.broadcast_shapes(position.shape, key.shape)
-        seen: Bools = xp.empty(size, dtype=xp.bool, device=device(self.model))
-        seen[...] = key >= 0
+        visible: Bools = xp.empty(size, dtype=xp.bool, device=device(self.model))
+        visible[...] = key >= 0
         if spec.causal:
-            seen &= key < position if spec.strict else key <= position
+            visible &= key < position if spec.strict else key <= position
         left, right = spec.window
         if left is not None:
-            seen &= key >= position - left
+            visible &= key >= position - left
         if right is not None:
-            seen &= key <= position + right
+            visible &= key <= position + right
         if spec.documents is not None:
             query_ids, key_ids = (np.atleast_2d(ids) for ids in spec.documents)
-            seen = seen & (self._here(query_ids[:, None, rows, None]) == self._here(key_ids[:, None, None, :]))
+            visible = visible & (self._like(query_ids[:, None, rows, None]) == self._like(key_ids[:, None, None, :]))
         if spec.buckets is not None:
             query_buckets, key_buckets = (_at_least_3d(ids) for ids in spec.buckets)
-            mine = self._here(_rows(query_buckets[..., None], rows))
-            seen = seen & (mine == self._here(key_buckets[:, :, None, :]))
+            query_bucket = self._like(_rows(query_buckets[..., None], rows))
+            visible = visible & (query_bucket == self._like(key_buckets[:, :, None, :]))
         if spec.kept_keys is not None:
-            seen = seen & self._here(_at_least_3d(spec.kept_keys)[:, :, None, :])
+            visible = visible & self._like(_at_least_3d(spec.kept_keys)[:, :, None, :])
         if spec.kept_queries is not None:
-            seen = seen & self._here(_rows(_at_least_3d(spec.kept_queries)[..., None], rows))
+            visible = visible & self._like(_rows(_at_least_3d(spec.kept_queries)[..., None], rows))
         if spec.mask is not None:
-            seen = seen & self._here(block_of(spec.mask, rows))
+            visible = visible & self._like(block_of(spec.mask, rows))
         if spec.bias is not None:
-            seen = seen & self._here(~np.isneginf(block_of(spec.bias, rows)))
-        return seen
+            visible = visible & self._like(~np.isneginf(block_of(spec.bias, rows)))
+        return visible
 
     def distance(self, rows: slice = slice(None)) -> Ints:
         """|position - j| for ALiBi: (B or 1, 1, rows, Nk)."""
@@ -82,9 +82,9 @@ class Visibility:
 
     def _positions(self, rows: slice) -> tuple[Any, Any]:
         """Positions of the queries `rows` and of the keys, to be broadcast."""
-        return self._here(self.query_positions[:, None, rows, None]), self._here(self.key_positions[:, None, None, :])
+        return self._like(self.query_positions[:, None, rows, None]), self._like(self.key_positions[:, None, None, :])
 
-    def _here(self, array: NDArray[Any]) -> Any:
+    def _like(self, array: NDArray[Any]) -> Any:
         return like(array, self.model)
 
     def full(self) -> Bools:
@@ -133,11 +133,11 @@ def _document_positions(spec: AttentionSpec, shape: Shape, bottom_right: bool) -
     queries = np.zeros((rows, shape.queries), np.int64)
     keys = np.zeros((rows, shape.keys), np.int64)
     for row in range(rows):
-        of_query = query_ids[min(row, len(query_ids) - 1)]
-        of_key = key_ids[min(row, len(key_ids) - 1)]
-        for document in np.unique(np.concatenate([of_query, of_key])):
-            mine, theirs = of_query == document, of_key == document
-            offset = theirs.sum() - mine.sum() if bottom_right else 0
-            queries[row, mine] = np.arange(mine.sum()) + offset
-            keys[row, theirs] = np.arange(theirs.sum())
+        query_document = query_ids[min(row, len(query_ids) - 1)]
+        key_document = key_ids[min(row, len(key_ids) - 1)]
+        for document in np.unique(np.concatenate([query_document, key_document])):
+            own_queries, own_keys = query_document == document, key_document == document
+            offset = own_keys.sum() - own_queries.sum() if bottom_right else 0
+            queries[row, own_queries] = np.arange(own_queries.sum()) + offset
+            keys[row, own_keys] = np.arange(own_keys.sum())
     return queries, keys

@@ -25,7 +25,7 @@ NO_SPEC = AttentionSpec()
 
 
 class Gradients(NamedTuple):
-    """Of q, k, v in their shapes and dtype; of bias and sinks in their shapes, in the accumulator's format, or None."""
+    """Gradients of q, k, v in their shapes and dtype; of bias and sinks, or None, in the accumulator's format."""
 
     dq: Any
     dk: Any
@@ -36,7 +36,7 @@ class Gradients(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Upstream:
-    """What the backward pass is given besides the problem: out and do (B, H, Nq, Dv), lse and dlse (B, H, Nq)."""
+    """The backward pass's arguments besides the problem: out and do (B, H, Nq, Dv), lse and dlse (B, H, Nq)."""
 
     out: Array
     lse: Array
@@ -86,7 +86,7 @@ class TiledBackward(TiledKernel):
         return False
 
     def upstream(self, problem: Problem, out: Any, lse: Any, do: Any, dlse: Any) -> Upstream:
-        """Check and gather what the forward pass left, and the upstream gradients."""
+        """Check and gather the results of the forward pass, and the upstream gradients."""
         shape = problem.shape
         rows = (shape.batch, shape.heads, shape.queries)
         given = {"out": (out, (*rows, shape.d_v)), "lse": (lse, rows), "do": (do, (*rows, shape.d_v))}
@@ -123,7 +123,7 @@ class TiledBackward(TiledKernel):
         return problem.stages.accumulator(np.where(sees, total, 0.0) - upstream.dlse[:, :, rows])
 
     def absorb(self, problem: Problem, tile: Tile, upstream: Upstream, delta: Array, sums: Sums) -> None:
-        """Add what one tile contributes to every gradient."""
+        """Add one tile's terms to every gradient."""
         rows, columns = tile.rows, tile.columns
         do, lse = upstream.do[:, :, rows], upstream.lse[:, :, rows]
         capped = self.capped_scores(problem, tile)

@@ -3,8 +3,8 @@
 x = n + f with n = floor(x) (round down, so that 0 <= f <= 1), 2**x = 2**n * p(f): p runs on the multiply-add units and
 the power of two only shifts the exponent. FlashAttention-4 uses degree 3.
 
-Among the polynomials with p(0) = 1 these are the ones of least relative error on [0, 1], by Remez exchange, with
-coefficients then rounded to fp32. p(0) = 1 makes 2**n exact for integers n.
+These polynomials have the least relative error on [0, 1] among those with p(0) = 1, by Remez exchange; their
+coefficients were then rounded to fp32. p(0) = 1 makes 2**n exact for integers n.
 """
 
 from __future__ import annotations

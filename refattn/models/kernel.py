@@ -1,4 +1,4 @@
-"""What the tiled forward and backward models share: the problem, its tiles, and the scores of one tile.
+"""The base of the tiled forward and backward models: the problem, its tiles, and the scores of one tile.
 
 Each step is a small method, so that a subclass can replace any of them.
 """
@@ -26,7 +26,7 @@ Exponential = Literal["exp", "exp2", "poly"]
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """One call: q (B, H, Nq, D), k (B, Hkv, Nk, D) and v (B, Hkv, Nk, Dv) held in float64, and what to do with them."""
+    """One call: q (B, H, Nq, D), k (B, Hkv, Nk, D) and v (B, Hkv, Nk, Dv) held in float64, its spec and arithmetic."""
 
     q: Array
     k: Array
@@ -57,7 +57,7 @@ class TiledKernel:
     tile_order         order in which the key tiles are visited: "forward", "reverse", or a function from their number
                        to a permutation
     exp                "exp" exp(s - m); "exp2" base 2, exp2(fma(s, c, -m c)) with c = scale * log2(e) unless the
-                       arithmetic says "subtract_exp2"; "poly" the same with a polynomial; None is what it says
+                       arithmetic says "subtract_exp2"; "poly" the same with a polynomial; None is the arithmetic's
     degree             degree of that polynomial, 1 to 5
     nan_safe           whether NaN and infinity in an invisible slot are kept out of the products
     """
@@ -215,7 +215,7 @@ class TiledKernel:
         return problem.stages.scores(-slopes * distance)
 
     def mask(self, s: Array, tile: Tile) -> Array:
-        """Replace the scores of invisible keys: whatever was computed from such a key, NaN included, ends here."""
+        """Replace the scores of invisible keys: nothing computed from such a key, NaN included, goes further."""
         return np.where(tile.seen, s, self.masked_score)
 
     # Exponentials
@@ -252,7 +252,7 @@ class TiledKernel:
     def guarded(self, maximum: Array) -> Array:
         """The maximum to subtract: 0 where it is infinite.
 
-        Where nothing has been seen, (-inf) - (-inf) would be NaN; and a score of +inf must make the log-sum-exp +inf.
+        Before any key is seen, (-inf) - (-inf) would be NaN; and a score of +inf must make the log-sum-exp +inf.
         """
         return np.where(np.isinf(maximum), 0.0, maximum)
 
@@ -276,11 +276,10 @@ class TiledKernel:
     def visible_product(
         self, weights: Array, values: Array, seen: Bools, accumulate: Rounder, start: Array | None = None
     ) -> Array:
-        """weights @ values, chained to `start` if there is one; what is not seen(i, j) adds nothing, whatever values[j]
-        holds.
+        """weights @ values, chained to `start` if there is one; an unseen pair adds nothing, whatever values[j] holds.
 
-        A weight of 0 does not silence NaN or infinity (0 * NaN = NaN). So the rows of `values` that hold one are taken
-        out of the product, and added afterwards to just those rows that see them.
+        A weight of 0 does not silence NaN or infinity (0 * NaN = NaN). So the rows of `values` that hold one are left
+        out of the product, and added afterwards only to the rows that see them.
         """
         finite = np.asarray(np.isfinite(values).all(axis=-1))
         if not self.nan_safe or finite.all():

@@ -1,9 +1,9 @@
 """Softmax over blocks of keys with scales that are not computed from the whole row: learned, predicted, or left out.
 
 Each block of keys has a softmax of its own, weighted by a scale: out = sum_i a_i softmax(s of block i) V_i. With
-a_i = exp(LSE_i - LSE) that is attention (proofs/block_scales.md); other scales spare the blocks to know of each other.
-Scales are (B, H, Nq, blocks), not negative, and exactly 0 for a block of which the query sees nothing. Learned scales:
-lnairGT, Learned-Flash-Attention (2024).
+a_i = exp(LSE_i - LSE) that is attention (proofs/block_scales.md); with other scales a block needs nothing of the
+others. Scales are (B, H, Nq, blocks), not negative, and exactly 0 for a block of which the query sees nothing. Learned
+scales: lnairGT, Learned-Flash-Attention (2024).
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from refattn.models.moments import log_sum_exp, mean_and_variance, nearest
 from refattn.models.tiled import NO_SPEC, TiledAttention
 from refattn.numbers.formats import Array
 
-# Scores of features that are no dot products: nothing can be said of them from summaries of keys alone.
+# With these features scores are no dot products: summaries of keys cannot predict them.
 NOT_DOT_PRODUCTS = ("softcap", "alibi_slopes", "bias")
-# Everything that blocks leave as it is; positions of documents and pages are not those of the stored keys.
+# Features that blocks do not change; positions of documents and pages are not those of the stored keys.
 CLAIMS = (
     *("causal", "strict_causal", "window", "mask", "gqa", "cross", "dv", "scale", "empty_rows", "ragged"),
     *("deterministic", "batch_invariant", "nan_safe", "zero_length"),
@@ -57,7 +57,7 @@ class ExactScales:
 
 @dataclass(frozen=True)
 class Uncorrected:
-    """Scale 1 for each block of which the query sees something: a row sums to the number of these blocks."""
+    """Scale 1 for each block of which the query sees a key: a row sums to the number of these blocks."""
 
     claims: ClassVar[tuple[str, ...]] = ("softcap", "alibi", "bias")
 
@@ -86,15 +86,15 @@ class StaticScales:
 class PublishedScales:
     """The published method: |table| for each position and block, for all heads, whether or not the block is seen.
 
-    table is (1, positions, blocks). Nothing makes the scales of a row sum to 1. Only with LeakyAttention is it what was
-    published: a block of which the query sees nothing has a uniform softmax over keys to come.
+    table is (1, positions, blocks). Nothing makes the scales of a row sum to 1. The published method also needs
+    LeakyAttention, where an unseen block has a uniform softmax over keys to come.
     """
 
     table: Array
     claims: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, q: Array, k: Array, spec: AttentionSpec, blocks: BlockScales) -> Array:
-        """Scales, of blocks that are not seen too."""
+        """Scales, also of unseen blocks."""
         del blocks
         return np.abs(_at_positions(self.table, spec, _shape(q, k, spec)))
 
@@ -105,15 +105,15 @@ class MomentScales:
 
     Were these keys normally distributed, with mean mu and covariance S, the mean of exp(q.k) over them would be
     exp(q.mu + q'S q / 2): LSE_i ~ log n_i + q.mu_i + q'S_i q / 2 with q scaled, which grows more slowly where n is too
-    small for it (`moments.growth`). One normal distribution is wrong of a block in which few keys dominate, so keys may
-    be told apart: LSE_i ~ logsumexp over the groups of them. A summary of what a causal query sees of its own block is
-    a prefix sum, so that a kernel has it without looking at the block.
+    small for it (`moments.growth`). One normal distribution misses a block in which few keys dominate, so keys may be
+    grouped: LSE_i ~ logsumexp over the groups. The summary of a causal query's own block is a prefix sum, so that a
+    kernel has it without reading the block.
 
     basis      (Hkv, D, r): S is taken as basis S_r basis', S_r being the covariance of basis'k; None is all of S
     centroids  (Hkv, C, E): a key belongs to the group of the centroid nearest to metric'k; None is one group
-    metric     (Hkv, D, E); None is that of the keys themselves
-    first      so many of the first keys are known one by one, and their scores with them
-    latest     the same of the latest keys, counted back from the last that a query sees
+    metric     (Hkv, D, E); None is the identity
+    first      number of first keys whose own scores are known
+    latest     number of latest keys whose own scores are known, counted back from the last that a query sees
     """
 
     basis: Array | None = None
@@ -139,28 +139,28 @@ class MomentScales:
         scale = 1.0 / np.sqrt(shape.d_qk) if spec.scale is None else spec.scale
         visible = Visibility.of(spec, shape).full()
         groups = self.groups(k)
-        found = np.full((*q.shape[:3], blocks.blocks), -np.inf)
+        log_sum_exps = np.full((*q.shape[:3], blocks.blocks), -np.inf)
         for batch, head in np.ndindex(shape.batch, shape.heads):
             kv_head = head // shape.group
             query, key = q[batch, head] * scale, k[batch, kv_head]
             basis = None if self.basis is None else self.basis[kv_head % len(self.basis)]
-            sees = visible[batch, head]
-            apart = sees & self.apart(sees)
+            visible_keys = visible[batch, head]
+            apart = visible_keys & self.apart(visible_keys)
             for block, keys in enumerate(blocks.slices(shape.keys)):
                 group = groups[batch, kv_head, keys]
                 scores = np.where(
                     apart[:, keys], query @ np.where(apart.any(axis=0)[:, None], key, 0.0)[keys].T, -np.inf
                 )
                 parts = [np.logaddexp.reduce(scores, axis=1, initial=-np.inf)]
-                # All products of a block at once: their bits do not depend on the groups of keys that are not seen.
-                for each in np.unique(group):
-                    seen = (sees & ~apart)[:, keys] & (group == each)
+                # All products of a block at once, so that their bits do not depend on the groups of unseen keys.
+                for label in np.unique(group):
+                    seen = (visible_keys & ~apart)[:, keys] & (group == label)
                     parts.append(log_sum_exp(*mean_and_variance(query, key[keys], seen, basis)))
-                found[batch, head, :, block] = np.logaddexp.reduce(parts, axis=0)
-        return found
+                log_sum_exps[batch, head, :, block] = np.logaddexp.reduce(parts, axis=0)
+        return log_sum_exps
 
     def apart(self, sees: Bools) -> Any:
-        """Which keys are known one by one to each query, (Nq, Nk), of those that it sees, (Nq, Nk)."""
+        """The keys whose own scores each query knows, (Nq, Nk), given the keys that it sees, (Nq, Nk)."""
         keys = np.arange(sees.shape[1])
         last = np.where(sees, keys, 0).max(axis=1, initial=0)
         return (keys > last[:, None] - self.latest) | (keys < self.first)
@@ -187,12 +187,12 @@ class BlockScaledAttention:
 
     @property
     def refattn_approximation(self) -> BlockScales:
-        """What the kernel declares."""
+        """The blocks, which the kernel declares."""
         return self.blocks
 
     @property
     def refattn_claims(self) -> tuple[str, ...]:
-        """What the kernel can do with this method."""
+        """The features that the kernel supports with this method."""
         return (*CLAIMS, *self.method.claims)
 
     def arithmetic_for(self, format: Any) -> Arithmetic:
@@ -255,7 +255,7 @@ class BlockScaledAttention:
 
 @dataclass(frozen=True)
 class LeakyAttention(TiledAttention):
-    """Attention whose mask is a large negative score: a query that sees nothing weighs all keys alike.
+    """Attention whose mask is a large negative score: a query that sees no key weighs all keys alike.
 
     As the `kernel` of a BlockScaledAttention with PublishedScales it is the published method, flaw included.
     """
@@ -283,15 +283,15 @@ def block_log_sum_exps(q: Array, k: Array, spec: AttentionSpec, blocks: BlockSca
     """
     kernel = TiledAttention(Arithmetic.float64())
     problem = kernel.problem(q, k, k, spec)
-    found = np.full((*q.shape[:3], blocks.blocks), -np.inf)
+    log_sum_exps = np.full((*q.shape[:3], blocks.blocks), -np.inf)
     with np.errstate(all="ignore"):
         for rows in kernel.row_tiles(problem):
             seen = kernel.visible(problem, rows)
             for block, keys in enumerate(blocks.slices(problem.shape.keys)):
                 if keys.stop > keys.start:
                     scores = kernel.scores(problem, Tile(rows, keys, seen[..., keys]))
-                    found[:, :, rows, block] = np.logaddexp.reduce(scores, axis=-1)
-    return found
+                    log_sum_exps[:, :, rows, block] = np.logaddexp.reduce(scores, axis=-1)
+    return log_sum_exps
 
 
 def scales_of(log_sum_exps: Array, spec: AttentionSpec = NO_SPEC) -> Array:
@@ -309,5 +309,5 @@ def _shape(q: Array, k: Array, spec: AttentionSpec) -> Shape:
 def _at_positions(table: Array, spec: AttentionSpec, shape: Shape) -> Array:
     """The rows of a table (H or 1, positions, blocks) for the queries' positions, (B, H, Nq, blocks)."""
     positions = np.clip(Visibility.of(spec, shape).query_positions, 0, table.shape[1] - 1)
-    found = np.moveaxis(table[:, positions], 1, 0)
-    return np.broadcast_to(found, (shape.batch, shape.heads, shape.queries, table.shape[2]))
+    rows = np.moveaxis(table[:, positions], 1, 0)
+    return np.broadcast_to(rows, (shape.batch, shape.heads, shape.queries, table.shape[2]))

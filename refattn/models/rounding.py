@@ -1,8 +1,8 @@
 """Arithmetic with one rounding format per stage, on values held in float64.
 
 Every + - * / of two numbers of at most 25 bits, done in float64 and then rounded, is the correctly rounded operation:
-the double rounding is innocuous (Figueroa 1995: 53 >= 2 * 25 + 2). Only long sums need care, and a sum that claims an
-fp32 accumulator is done in float32.
+the double rounding is innocuous (Figueroa 1995: 53 >= 2 * 25 + 2). Only long sums need care: a sum with an fp32
+accumulator is done in float32.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Rounder:
     def _narrow(self, values: Array) -> Array:
         storage = self.format.storage
         if self.stage.rounding == "nearest" and storage.itemsize < 4:
-            # ml_dtypes rounds float64 by way of float32, twice; numbers of fp32 it rounds once, and fast.
+            # ml_dtypes rounds float64 twice, through float32; it rounds numbers of fp32 once, and fast.
             single = values.astype(np.float32)
             if np.array_equal(single, values):
                 return single.astype(storage).astype(np.float64)
@@ -106,8 +106,8 @@ class Rounder:
 class Stages:
     """The rounders of an Arithmetic's stages.
 
-    `constant` rounds scale factors and biases, which kernels hold in fp32 (fp64 kernels in fp64) however narrow the
-    scores are.
+    `constant` rounds scale factors and biases, which kernels store in fp32 (fp64 kernels in fp64), however narrow the
+    scores.
     """
 
     inputs: Rounder

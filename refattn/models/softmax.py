@@ -3,7 +3,7 @@
 naive      exp(x) / sum exp(x): overflows from x = 89 on in fp32
 safe       exp(x - max x) / sum exp(x - max x): three passes over x
 online     one pass for the maximum and the sum together, element by element (Milakov and Gimelshein, 2018)
-tiled      the same, a tile at a time: what fused kernels do
+tiled      the same, a tile at a time, as fused kernels do
 
 Every function takes x (any shape, any float dtype) and an Arithmetic, by default Arithmetic.flash of x's format:
 `scores` is the format of x - m and of the exponential, `normaliser` that of the sum, `output` and `lse` those of the
@@ -80,14 +80,14 @@ def logsumexp(x: Any, axis: int = -1, *, arithmetic: Arithmetic | None = None) -
 
 
 def whole_row(rows: Array, stages: Stages, tile: int) -> tuple[Array, Array]:
-    """The maximum of each row (..., N), and then the sum of exp(x - maximum)."""
+    """The maximum of each row (..., N), then the sum of exp(x - maximum)."""
     del tile
     maximum = rows.max(axis=-1, initial=-np.inf)
     return maximum, stages.normaliser.sum(_exponential(rows, maximum, stages))
 
 
 def tiled_row(rows: Array, stages: Stages, tile: int) -> tuple[Array, Array]:
-    """Both in one pass: a larger maximum multiplies the sum so far by exp(old - new)."""
+    """Maximum and sum in one pass: a larger maximum multiplies the sum so far by exp(old - new)."""
     maximum, total = np.full(rows.shape[:-1], -np.inf), np.zeros(rows.shape[:-1])
     for start in range(0, rows.shape[-1], tile):
         part = rows[..., start : start + tile]

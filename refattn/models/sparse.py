@@ -18,7 +18,7 @@ from refattn.contract.visibility import Bools, Ints
 from refattn.errors import InvalidValue
 from refattn.models.tiled import TiledAttention
 
-# The features that reordering leaves alone: the others look at positions.
+# The features that do not depend on positions, and causality, which is decided by the original ones.
 ORDERLESS = {"scale", "causal", "strict", "alignment", "softcap", "sinks", "empty_rows"}
 
 
@@ -32,9 +32,11 @@ def hash_sparse_attention(
     shape = _checked(q, k, v, spec, {"buckets"})
     if spec.buckets is None:
         raise InvalidValue("buckets is None: expected the bucket of every query and key")
-    of_query, of_key = (np.broadcast_to(ids, (shape.batch, shape.heads, ids.shape[-1])) for ids in spec.buckets)
-    rows, columns = (np.argsort(ids, axis=-1, kind="stable") for ids in (of_query, of_key))
-    sorted_query, sorted_key = _gather(of_query, rows), _gather(of_key, columns)
+    query_buckets, key_buckets = (
+        np.broadcast_to(ids, (shape.batch, shape.heads, ids.shape[-1])) for ids in spec.buckets
+    )
+    rows, columns = (np.argsort(ids, axis=-1, kind="stable") for ids in (query_buckets, key_buckets))
+    sorted_query, sorted_key = _gather(query_buckets, rows), _gather(key_buckets, columns)
     seen = sorted_query[..., :, None] == sorted_key[..., None, :]
     return _reordered(q, k, v, spec, shape, rows, columns, seen, kernel)
 
@@ -64,9 +66,9 @@ def _checked(q: Any, k: Any, v: Any, spec: AttentionSpec, own: set[str]) -> Shap
 
 def _compacted(kept: Any, size: tuple[int, int, int]) -> tuple[Ints, Bools]:
     """The tokens of each head, kept ones first, cut to the largest number kept; and which of them are kept."""
-    every = np.broadcast_to(np.True_ if kept is None else kept, size)
-    order = np.argsort(~every, axis=-1, kind="stable")[..., : int(every.sum(axis=-1).max(initial=0))]
-    return order, _gather(every, order)
+    kept_tokens = np.broadcast_to(np.True_ if kept is None else kept, size)
+    order = np.argsort(~kept_tokens, axis=-1, kind="stable")[..., : int(kept_tokens.sum(axis=-1).max(initial=0))]
+    return order, _gather(kept_tokens, order)
 
 
 def _reordered(
@@ -80,7 +82,9 @@ def _reordered(
     seen: Bools,
     kernel: TiledAttention | None,
 ) -> tuple[Any, Any]:
-    """Attention of the tokens rows (B, H, n) to columns (B, H, m), of which seen (B, H, n, m); empty rows elsewhere."""
+    """Attention of queries `rows` (B, H, n) to keys `columns` (B, H, m) where `seen` (B, H, n, m); empty rows
+    elsewhere.
+    """
     if spec.causal:
         offset = shape.keys - shape.queries if spec.alignment == "bottom_right" else 0
         position, key = rows[..., :, None] + offset, columns[..., None, :]
@@ -90,14 +94,14 @@ def _reordered(
     )
     gathered = [_gather(np.asarray(q), rows)]
     gathered += [_gather(np.repeat(np.asarray(x), shape.group, axis=1), columns) for x in (k, v)]
-    found, found_lse = (kernel or TiledAttention())(*gathered, spec=dense)
+    dense_out, dense_lse = (kernel or TiledAttention())(*gathered, spec=dense)
     nothing = 0.0 if spec.empty_rows == "zero" else np.nan
-    out = np.full((*q.shape[:3], shape.d_v), nothing, found.dtype)
-    lse = np.full(q.shape[:3], -np.inf, found_lse.dtype)
+    out = np.full((*q.shape[:3], shape.d_v), nothing, dense_out.dtype)
+    lse = np.full(q.shape[:3], -np.inf, dense_lse.dtype)
     if spec.sinks is not None:
         lse[:] = spec.sinks[:, None]
-    np.put_along_axis(out, rows[..., None], found, axis=2)
-    np.put_along_axis(lse, rows, found_lse, axis=2)
+    np.put_along_axis(out, rows[..., None], dense_out, axis=2)
+    np.put_along_axis(lse, rows, dense_lse, axis=2)
     return out, lse
 
 

@@ -1,6 +1,6 @@
-"""The state of a softmax-weighted sum, and the monoid of its merges: why tiles may come in any order and any size.
+"""The state of a softmax-weighted sum, and the monoid of its merges: it allows tiles of any size in any order.
 
-A set of (score, value) pairs is summed up by (m, l, acc) = (max s, sum exp(s - m), sum exp(s - m) v). Over the reals
+A set of (score, value) pairs is summarised by (m, l, acc) = (max s, sum exp(s - m), sum exp(s - m) v). Over the reals
 merging is associative and commutative, with the empty set's state as identity; in floating point it is so up to a few
 roundings a merge.
 """

@@ -44,8 +44,8 @@ class TiledAttention(TiledKernel):
     splits: int = 1
 
     initial_maximum: ClassVar[float] = -math.inf
-    # Everything that a checker can ask of a kernel (refattn.adapters.CLAIMS) but "ieee": an infinite value whose weight
-    # underflows gives NaN here, as 0 * inf does.
+    # Every claim of refattn.adapters.CLAIMS but "ieee": an infinite value whose weight underflows gives NaN here, as
+    # 0 * inf does.
     refattn_claims: ClassVar[tuple[str, ...]] = (
         *("causal", "strict_causal", "window", "softcap", "alibi", "bias", "mask", "sinks", "gqa", "cross", "dv"),
         *("scale", "lse", "backward", "empty_rows", "ragged", "varlen", "paged", "sparse", "dropout"),
@@ -63,9 +63,9 @@ class TiledAttention(TiledKernel):
 
     def arithmetic_for(self, format: Any) -> Arithmetic:
         """The contract that the kernel honours on inputs of a format (a name, a dtype or a Format)."""
-        found = super().arithmetic_for(format)
+        arithmetic = super().arithmetic_for(format)
         stale = self.rescale_threshold * math.log(2.0)
-        return found.replace(lag=max(stale, found.lag), splits=max(self.splits, found.splits))
+        return arithmetic.replace(lag=max(stale, arithmetic.lag), splits=max(self.splits, arithmetic.splits))
 
     def __call__(self, q: Any, k: Any, v: Any, *, spec: AttentionSpec = NO_SPEC) -> tuple[Any, Any]:
         """out (B, H, Nq, Dv) in q's dtype, and the natural log-sum-exp (B, H, Nq) in the arithmetic's format.
@@ -158,16 +158,16 @@ class TiledAttention(TiledKernel):
         """The largest score of each row; NaN if one is NaN."""
         return np.asarray(s.max(axis=-1))
 
-    def new_maximum(self, problem: Problem, old: Array, found: Array) -> Array:
+    def new_maximum(self, problem: Problem, old: Array, tile_maximum: Array) -> Array:
         """The reference after a tile: the maximum, or the stale one while the growth is within the threshold."""
-        maximum = np.maximum(old, found)
+        maximum = np.maximum(old, tile_maximum)
         if self.rescale_threshold > 0:
             growth = (maximum - old) * self.exponent_factor(problem)
             maximum = np.where(growth <= self.rescale_threshold, old, maximum)
         return maximum
 
     def rescale_factor(self, problem: Problem, old: Array, new: Array) -> Array:
-        """exp(m_old - m_new), by which what was summed before is multiplied."""
+        """exp(m_old - m_new), the factor of the earlier sums."""
         return self.exponential_of_change(problem, old, self.guarded(new))
 
     def probabilities(self, problem: Problem, s: Array, maximum: Array) -> Array:
@@ -185,7 +185,7 @@ class TiledAttention(TiledKernel):
         return problem.stages.scores(p / np.where(normaliser == 0.0, 1.0, normaliser)[..., None])
 
     def dropout(self, problem: Problem, tile: Tile, operand: Array) -> Array:
-        """P without the dropped weights; the factor 1 / (1 - p) is applied in the end."""
+        """P without the dropped weights; finalize applies the factor 1 / (1 - p)."""
         return operand if problem.spec.keep is None else operand * self.kept(problem, tile)
 
     def accumulate_values(self, problem: Problem, tile: Tile, old: Array, factor: Array, operand: Array) -> Array:
@@ -245,7 +245,7 @@ class TiledAttention(TiledKernel):
         return problem.stages.accumulator(out), problem.stages.lse(lse)
 
     def fill_empty_rows(self, problem: Problem, seen: Bools, out: Array, lse: Array) -> Array:
-        """What the spec wants in rows that see no key, and 0 / 0 in rows that see none but scores of -inf."""
+        """The spec's value in rows that see no key; 0 / 0 in rows that see only scores of -inf."""
         sees = seen.any(axis=-1, keepdims=True)
         out = np.where(sees & np.isneginf(lse)[..., None], np.nan, out)
         return out if problem.spec.empty_rows == "zero" else np.where(sees, out, np.nan)

@@ -176,12 +176,12 @@ def get(name: Any) -> Format:
     if isinstance(name, Format):
         return name
     text = name if isinstance(name, str) else str(getattr(name, "name", name))
-    found = _ALIASES.get(text.removeprefix("torch."))
-    if found is None and name is not None and not isinstance(name, str):
+    format = _ALIASES.get(text.removeprefix("torch."))
+    if format is None and name is not None and not isinstance(name, str):
         try:
-            found = _ALIASES.get(np.dtype(name).name)
+            format = _ALIASES.get(np.dtype(name).name)
         except TypeError:
-            found = None
-    if found is None:
+            format = None
+    if format is None:
         raise InvalidValue(f"format {name!r} is not known: expected one of {', '.join(f.name for f in ALL)}")
-    return found
+    return format

@@ -146,8 +146,9 @@ def check(
     convention = options.convention(call, target, kernel)
     chosen = _claims(kernel, convention, claims)
     from refattn.suite import checking
+    from refattn.suite.properties import ALL
 
-    options.pattern(only, [each.name for each in checking.properties()])
+    options.pattern(only, [each.name for each in ALL])
     progress = None if quiet else LiveProgress()
     with progress or nullcontext():
         report = checking.check(
@@ -198,11 +199,12 @@ def replay(
     kernel = _imported(target, context, triton_cpu)
     convention = options.convention(call, target, kernel)
     chosen = _claims(kernel, convention, claims)
-    from refattn.suite import checking
+    from refattn.suite import replaying
+    from refattn.suite.properties import ALL
 
     if name is not None:
-        options.one_of(name, [each.name for each in checking.properties()], "--property")
-    finding = checking.replay(kernel, convention, token, name, claims=chosen, target_name=target)
+        options.one_of(name, [each.name for each in ALL], "--property")
+    finding = replaying.replay(kernel, convention, token, name, claims=chosen, target_name=target)
     terminal.render_finding(finding, terminal.console())
     return _exit_code_of([finding], fails=finding.fails)
 
@@ -211,10 +213,10 @@ def replay(
 def properties() -> None:
     """List the properties, and the claims that each needs."""
     from refattn.reports import terminal
-    from refattn.suite import checking
+    from refattn.suite.properties import ALL
 
     terminal.render_properties(
-        [(each.name, ", ".join(sorted(each.needs)), each.summary) for each in checking.properties()], terminal.console()
+        [(each.name, ", ".join(sorted(each.needs)), each.summary) for each in ALL], terminal.console()
     )
 
 

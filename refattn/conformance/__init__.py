@@ -1,4 +1,4 @@
-"""The conformance suite as pytest tests.
+"""The conformance suite (refattn.suite) for pytest: one test for each property and format.
 
 Run by `pytest --refattn-target package.module:callable --pyargs refattn.conformance`.
 """

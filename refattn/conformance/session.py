@@ -111,9 +111,9 @@ class Conformance:
     def properties(self) -> list[str]:
         """The names of the properties of what the convention computes."""
         from refattn import adapters
-        from refattn.suite import checking
+        from refattn.suite import choosing
 
-        return [each.name for each in checking.applicable(adapters.get(self.call), self.kernel)]
+        return [each.name for each in choosing.applicable(adapters.get(self.call), self.kernel)]
 
     @pytest.hookimpl
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:

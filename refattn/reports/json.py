@@ -44,7 +44,7 @@ from refattn.errors import InvalidValue
 from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.reports import schema
-from refattn.suite.findings import Finding, Report, Verdict, Worst
+from refattn.suite.findings import Evidence, Finding, Report, Verdict, Worst
 
 SCHEMA_VERSION = 1
 
@@ -203,20 +203,19 @@ def _worst(worst: Worst) -> dict[str, Any]:
 
 
 def _loaded(entry: dict[str, Any], warnings: list[str]) -> Finding:
-    fields = {name: value for name, value in entry.items() if name != "fails"}
-    fields["verdict"] = Verdict(entry["verdict"])
+    seen = {name: entry[name] for name in ("message", "kind", "cases")}
+    seen["verdict"] = Verdict(entry["verdict"])
     for name in ("share", "rms_z", "max_z"):
-        fields[name] = None if entry[name] is None else float(entry[name])
-    fields["seconds"] = float(entry["seconds"])
+        seen[name] = None if entry[name] is None else float(entry[name])
     if entry["worst"] is not None:
-        fields["worst"] = _loaded_worst(entry["worst"])
+        seen["worst"] = _loaded_worst(entry["worst"])
     if entry["case"] is not None:
         try:
-            fields["case"] = _loaded_case(entry["case"]["token"])
+            seen["case"] = _loaded_case(entry["case"]["token"])
         except InvalidValue as error:
-            fields["case"] = None
             warnings.append(f"the case of {entry['property']} in {entry['dtype']} cannot be made again: {error}")
-    return Finding(**fields)
+    about = {name: entry[name] for name in ("property", "dtype", "gating", "replay", "expected", "unexpected_pass")}
+    return Finding(**about, evidence=Evidence(**seen), seconds=float(entry["seconds"]))
 
 
 def _loaded_worst(entry: dict[str, Any]) -> Worst:

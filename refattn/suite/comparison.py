@@ -1,50 +1,26 @@
-"""Output + truth + budget -> how much of its bound each element used, and which is the worst."""
+"""Output + truth + budget -> the evidence: how much of its bound each element used, and which is the worst."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refattn.bounds.budget import ErrorBudget
 from refattn.oracle.enclosure import Enclosure
-from refattn.suite.findings import Worst
+from refattn.suite.findings import Evidence, Verdict, Worst
 
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """One array judged: `violated` if some element lies outside its certified bound by more than the truth's radius.
-
-    share is the largest error divided by its bound, 0 where nothing is claimed; z (None without an rms budget) holds
-    the errors in units of the rms budget, for the elements that have a finite one.
-    """
-
-    violated: bool
-    share: float
-    worst: Worst | None
-    z: Array | None
-
-    @property
-    def rms_z(self) -> float | None:
-        """Root mean square of z; None where there is none."""
-        return None if self.z is None or self.z.size == 0 else float(np.sqrt(np.mean(self.z**2)))
-
-    @property
-    def max_z(self) -> float | None:
-        """Largest |z|; None where there is none."""
-        return None if self.z is None or self.z.size == 0 else float(np.max(np.abs(self.z)))
-
-
-def compare(quantity: str, actual: Array, truth: Enclosure, budget: ErrorBudget) -> Comparison:
+def compare(quantity: str, actual: Array, truth: Enclosure, budget: ErrorBudget) -> Evidence:
     """Judge one output array of a kernel.
 
-    An element counts against the kernel only if no exact value inside the enclosure could make it conform.
+    It violates if some element lies outside its certified bound by more than the truth's radius: an element counts
+    against the kernel only if no exact value inside the enclosure could make it conform. The share is 0 where nothing
+    is claimed; rms_z and max_z are of the elements that have a finite rms budget.
     """
     if actual.size == 0:
-        return Comparison(False, 0.0, None, None)
+        return Evidence(share=0.0)
     known = np.isfinite(truth.rad)
     error = np.where(known, np.maximum(truth.distance(actual) - np.where(known, truth.rad, 0.0), 0.0), 0.0)
     claimed = np.isfinite(budget.certified) | ~np.isfinite(truth.mid)
@@ -63,10 +39,19 @@ def compare(quantity: str, actual: Array, truth: Enclosure, budget: ErrorBudget)
         part=budget.dominating_part(index),
     )
     violated = bool(ratio[index] > 1.0)
-    return Comparison(violated, float(ratio[index]), worst, _z(actual, truth, budget))
+    z = in_rms_units(actual, truth, budget)
+    return Evidence(
+        Verdict.VIOLATES if violated else Verdict.CONFORMS,
+        describe(worst) if violated else "",
+        share=float(ratio[index]),
+        rms_z=None if z is None or z.size == 0 else float(np.sqrt(np.mean(z**2))),
+        max_z=None if z is None or z.size == 0 else float(np.max(np.abs(z))),
+        worst=worst,
+    )
 
 
-def _z(actual: Array, truth: Enclosure, budget: ErrorBudget) -> Array | None:
+def in_rms_units(actual: Array, truth: Enclosure, budget: ErrorBudget) -> Array | None:
+    """The errors of the elements that have a finite rms budget, in units of it; None without such a budget."""
     if budget.rms is None:
         return None
     usable = np.isfinite(actual) & np.isfinite(truth.mid) & np.isfinite(budget.rms) & (budget.rms > 0.0)

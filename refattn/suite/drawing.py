@@ -13,7 +13,9 @@ from refattn.inputs import regimes
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.inputs.regimes import Claims, Limits, Recipe, Regime
 from refattn.inputs.sources import DrawnSource
-from refattn.suite.base import Context, Profile
+from refattn.suite.context import Context
+from refattn.suite.profile import Profile
+from refattn.suite.search import Drawn, Seeded
 
 # The properties named after these families cover the regimes whose names begin with these words.
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -84,20 +86,19 @@ def regimes_of(context: Context, limits: Limits, family: str | None = None, kind
 
 
 def seeded_cases(
-    name: str,
     family: str | None = None,
     kind: str = "value",
     *,
     features: Iterable[str] | None = None,
     count: int | None = None,
     upstream: bool = False,
-) -> Callable[[Context], Iterator[AttentionCase]]:
+) -> Seeded:
     """Every regime of the family, once plain and, for each of the profile's seeds, with drawn features.
 
     `features` asks for one case with each of these claimed features instead; count takes so many of the plain regimes.
     """
 
-    def cases(context: Context) -> Iterator[AttentionCase]:
+    def cases(context: Context, name: str) -> Iterator[AttentionCase]:
         limits = seeded_limits(context, family, upstream=upstream)
         chosen = regimes_of(context, limits, family if features is None else "generic", kind)
         seed = int(context.generator(name).integers(1 << 30))
@@ -116,10 +117,10 @@ def seeded_cases(
     return cases
 
 
-def feature_cases(name: str, *, upstream: bool = False) -> Callable[[Context], Iterator[AttentionCase]]:
+def feature_cases(*, upstream: bool = False) -> Seeded:
     """Features with an array of all pairs, large; each claimed feature alone, plain and with a needle; each pair."""
 
-    def cases(context: Context) -> Iterator[AttentionCase]:
+    def cases(context: Context, name: str) -> Iterator[AttentionCase]:
         limits = seeded_limits(context, upstream=upstream)
         generic = regimes_of(context, limits, "generic")
         needles = [regime for regime in regimes_of(context, limits, "needles") if regime.name == "needle/own-key"]
@@ -189,7 +190,7 @@ def drawn_cases(
     *,
     features: Iterable[str] | None = None,
     upstream: bool = False,
-) -> Callable[[Context], Any]:
+) -> Drawn:
     """A strategy of small cases of a family and kind."""
     wanted = None if features is None else frozenset(features)
 
@@ -221,10 +222,10 @@ def drawn_cases(
     return strategy
 
 
-def seeded_softmax(name: str, kind: str) -> Callable[[Context], Iterator[SoftmaxCase]]:
+def seeded_softmax(kind: str) -> Seeded:
     """Every softmax regime of the kind, along the last axis and along another."""
 
-    def cases(context: Context) -> Iterator[SoftmaxCase]:
+    def cases(context: Context, name: str) -> Iterator[SoftmaxCase]:
         limits = seeded_limits(context)
         seed = int(context.generator(name).integers(1 << 30))
         for draw in range(context.profile.seeds + 1):
@@ -246,7 +247,7 @@ def seeded_softmax(name: str, kind: str) -> Callable[[Context], Iterator[Softmax
     return cases
 
 
-def drawn_softmax(kind: str) -> Callable[[Context], Any]:
+def drawn_softmax(kind: str) -> Drawn:
     """A strategy of small softmax cases."""
 
     def strategy(context: Context) -> Any:

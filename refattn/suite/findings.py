@@ -1,10 +1,13 @@
-"""Verdicts, findings, the report: data only. The numbers come from refattn.suite.comparison and the properties."""
+"""Verdicts, the evidence for them, findings, the report: data only.
+
+The numbers come from refattn.suite.comparison and the properties; one Evidence carries them from there to the report.
+"""
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -44,32 +47,132 @@ class Worst:
         return self.error / self.bound if self.bound > 0.0 else float("inf")
 
 
-@dataclass
-class Finding:
-    """The verdict on one property for one input format, with its evidence.
+@dataclass(frozen=True)
+class Evidence:
+    """What looks at a kernel showed: a verdict, and what it rests on.
 
-    share is the largest error divided by its certified bound; rms_z and max_z are errors in units of the rms budget;
-    replay is a command that runs the failing case again; kind separates values from poison (0 * NaN leaking from an
-    invisible slot), ieee (the reading of visible infinities) and call (the kernel could not be called properly).
-    Findings that do not gate are reported and do not fail a run. `expected` is the reason given in an xfails file.
+    message    one sentence or two for a person, "" where there is nothing to tell
+    share      the largest error, as a share of its certified bound; None where no error was measured
+    rms_z      root mean square of the errors in units of the rms budget; None where there is no such budget
+    max_z      the largest of those
+    worst      the element with the largest share
+    case       the problem on which that was seen
+    kind       "value"; "poison" (0 * NaN leaking from an invisible slot); "ieee" (the reading of visible infinities);
+               "call" (the kernel could not be called properly)
+    cases      how many problems were looked at
+    hung       the kernel did not return
     """
 
-    property: str
-    dtype: str
-    verdict: Verdict
+    verdict: Verdict = Verdict.CONFORMS
     message: str = ""
     share: float | None = None
     rms_z: float | None = None
     max_z: float | None = None
     worst: Worst | None = None
     case: AttentionCase | SoftmaxCase | None = None
-    replay: str | None = None
     kind: str = "value"
+    cases: int = 1
+    hung: bool = False
+
+    @property
+    def bad(self) -> bool:
+        """True if the kernel did not satisfy what it was held to."""
+        return self.verdict in (Verdict.SUSPECT, Verdict.VIOLATES, Verdict.ERROR)
+
+    @property
+    def violated(self) -> bool:
+        """True if an element lies outside its certified bound by more than the truth's radius, or a bit differs."""
+        return self.verdict is Verdict.VIOLATES
+
+    def merged(self, other: Evidence) -> Evidence:
+        """The evidence of two looks that showed nothing bad: the largest of each number, the worst element and its
+        case.
+        """
+        mine, theirs = self.share or 0.0, other.share or 0.0
+        chief = other if self.worst is None or (other.worst is not None and theirs > mine) else self
+        return Evidence(
+            share=_largest(self.share, other.share),
+            rms_z=_largest(self.rms_z, other.rms_z),
+            max_z=_largest(self.max_z, other.max_z),
+            worst=chief.worst,
+            case=chief.case,
+            cases=self.cases + other.cases,
+        )
+
+    def on(self, case: AttentionCase | SoftmaxCase) -> Evidence:
+        """The same, with the case that was looked at, unless a derived one is named already."""
+        return self if self.case is not None else replace(self, case=case)
+
+
+# What a case shows to which a property does not apply.
+NOTHING = Evidence(cases=0)
+
+
+def _largest(a: float | None, b: float | None) -> float | None:
+    return b if a is None else a if b is None else max(a, b)
+
+
+@dataclass
+class Finding:
+    """The evidence on one property for one input format.
+
+    replay is a command that runs the failing case again. Findings that do not gate are reported and do not fail a run.
+    `expected` is the reason given in an xfails file.
+    """
+
+    property: str
+    dtype: str
+    evidence: Evidence
     gating: bool = True
-    cases: int = 0
+    replay: str | None = None
     seconds: float = 0.0
     expected: str | None = None
     unexpected_pass: bool = False
+
+    @builtins.property  # the field above hides the name
+    def verdict(self) -> Verdict:
+        """What the evidence says."""
+        return self.evidence.verdict
+
+    @builtins.property  # the field above hides the name
+    def message(self) -> str:
+        """It, in a sentence or two."""
+        return self.evidence.message
+
+    @builtins.property  # the field above hides the name
+    def share(self) -> float | None:
+        """Largest error, as a share of its certified bound."""
+        return self.evidence.share
+
+    @builtins.property  # the field above hides the name
+    def rms_z(self) -> float | None:
+        """Root mean square of the errors, in units of the rms budget."""
+        return self.evidence.rms_z
+
+    @builtins.property  # the field above hides the name
+    def max_z(self) -> float | None:
+        """Largest error, in units of the rms budget."""
+        return self.evidence.max_z
+
+    @builtins.property  # the field above hides the name
+    def worst(self) -> Worst | None:
+        """The element with the largest share."""
+        return self.evidence.worst
+
+    @builtins.property  # the field above hides the name
+    def case(self) -> AttentionCase | SoftmaxCase | None:
+        """The problem with that element: if the verdict is bad, the smallest that was seen to fail."""
+        return self.evidence.case
+
+    @builtins.property  # the field above hides the name
+    def kind(self) -> str:
+        """ "value", "poison", "ieee" or "call": see Evidence."""
+        return self.evidence.kind
+
+    @builtins.property  # the field above hides the name
+    def cases(self) -> int:
+        """How many problems were run."""
+        return self.evidence.cases
 
     @builtins.property  # the field above hides the name
     def checked(self) -> bool:
@@ -81,7 +184,7 @@ class Finding:
     @builtins.property  # the field above hides the name
     def bad(self) -> bool:
         """True if the kernel did not satisfy the property."""
-        return self.verdict in (Verdict.SUSPECT, Verdict.VIOLATES, Verdict.ERROR)
+        return self.evidence.bad
 
     @builtins.property  # the field above hides the name
     def fails(self) -> bool:

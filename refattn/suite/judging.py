@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,16 +13,16 @@ from refattn.contract import features
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.numbers.formats import Array
 from refattn.oracle.enclosure import Enclosure
-from refattn.suite.base import Context, Observation
-from refattn.suite.comparison import Comparison, compare, describe
-from refattn.suite.findings import Verdict
+from refattn.suite.comparison import compare
+from refattn.suite.context import Context
+from refattn.suite.findings import Evidence, Verdict
 
 GRADIENTS = ("dq", "dk", "dv", *features.GRADIENTS)
 
 
-def failure(error: CallFailure) -> Observation:
+def failure(error: CallFailure) -> Evidence:
     """What a call that did not work shows."""
-    return Observation(Verdict.ERROR, str(error), kind="call", hung=error.kind == "timeout")
+    return Evidence(Verdict.ERROR, str(error), kind="call", hung=error.kind == "timeout")
 
 
 def array_of(array: Array | None) -> Array:
@@ -30,22 +31,15 @@ def array_of(array: Array | None) -> Array:
     return array
 
 
-def judged(comparisons: Iterable[Comparison], *, generic: bool = False) -> Observation:
-    """The verdict on the outputs of one call: the worst of them decides; rms errors are given for generic inputs."""
-    found = list(comparisons)
-    worst = max(found, key=lambda comparison: comparison.share)
-    out = found[0]
-    return Observation(
-        verdict=Verdict.VIOLATES if worst.violated else Verdict.CONFORMS,
-        message=describe(worst.worst) if worst.violated and worst.worst is not None else "",
-        share=worst.share,
-        rms_z=out.rms_z if generic else None,
-        max_z=out.max_z if generic else None,
-        worst=worst.worst,
-    )
+def judged(compared: Iterable[Evidence], *, generic: bool = False) -> Evidence:
+    """The evidence on the outputs of one call: the worst of them decides; rms errors are given for generic inputs."""
+    outputs = list(compared)
+    worst = max(outputs, key=lambda output: output.share or 0.0)
+    first = outputs[0]
+    return replace(worst, rms_z=first.rms_z if generic else None, max_z=first.max_z if generic else None)
 
 
-def judge_values(context: Context, case: AttentionCase) -> Observation:
+def judge_values(context: Context, case: AttentionCase) -> Evidence:
     """The output, and the log-sum-exp if the kernel claims to return it, lie within their certified bounds."""
     wants_lse = "lse" in context.claims
     try:
@@ -53,13 +47,13 @@ def judge_values(context: Context, case: AttentionCase) -> Observation:
     except CallFailure as error:
         return failure(error)
     truth, budget = context.truth(case), context.budget(case)
-    comparisons = [compare("out", array_of(outcome.out), truth.out, budget.out)]
+    compared = [compare("out", array_of(outcome.out), truth.out, budget.out)]
     if wants_lse and outcome.lse is not None:
-        comparisons.append(compare("lse", outcome.lse, truth.lse, budget.lse))
-    return judged(comparisons, generic=case.generic)
+        compared.append(compare("lse", outcome.lse, truth.lse, budget.lse))
+    return judged(compared, generic=case.generic)
 
 
-def judge_lse(context: Context, case: AttentionCase) -> Observation:
+def judge_lse(context: Context, case: AttentionCase) -> Evidence:
     """The log-sum-exp alone."""
     try:
         outcome = context.target.run(case, want_lse=True)
@@ -68,24 +62,24 @@ def judge_lse(context: Context, case: AttentionCase) -> Observation:
     return judged([compare("lse", array_of(outcome.lse), context.truth(case).lse, context.budget(case).lse)])
 
 
-def judge_gradients(context: Context, case: AttentionCase) -> Observation:
+def judge_gradients(context: Context, case: AttentionCase) -> Evidence:
     """dQ, dK, dV, dbias and dsinks lie within their certified bounds."""
     try:
         outcome = context.target.run(case, want_gradients=True)
     except CallFailure as error:
         return failure(error)
     truth, budget = context.gradient_truth(case), context.gradient_budget(case)
-    comparisons = []
+    compared = []
     for name in GRADIENTS:
         exact: Enclosure | None = getattr(truth, name)
         allowed: ErrorBudget | None = getattr(budget, name)
         actual = (outcome.gradients or {}).get(name)
         if exact is not None and allowed is not None and actual is not None:
-            comparisons.append(compare(name, np.asarray(actual), exact, allowed))
-    return judged(comparisons)
+            compared.append(compare(name, np.asarray(actual), exact, allowed))
+    return judged(compared)
 
 
-def judge_softmax(context: Context, case: SoftmaxCase) -> Observation:
+def judge_softmax(context: Context, case: SoftmaxCase) -> Evidence:
     """softmax, log_softmax or logsumexp lies within its certified bound."""
     try:
         outcome = context.target.run(case)

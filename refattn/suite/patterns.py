@@ -11,9 +11,8 @@ import numpy as np
 from refattn.contract.spec import AttentionSpec, SoftmaxSpec
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.numbers.formats import Format
-from refattn.suite.base import Case
 
-Draw = Callable[[np.random.Generator], Case]
+Draw = Callable[[np.random.Generator], AttentionCase | SoftmaxCase]
 SoftmaxKind = Literal["softmax", "log_softmax", "logsumexp"]
 
 

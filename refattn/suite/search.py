@@ -1,4 +1,4 @@
-"""Examine a property on seeded cases and on cases that Hypothesis draws, and shrink what fails."""
+"""How the cases of a property come: seeded, or drawn by Hypothesis, which shrinks what fails."""
 
 from __future__ import annotations
 
@@ -6,44 +6,32 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from refattn.suite.base import Context, Observation
+from refattn.suite.context import Context
+from refattn.suite.findings import NOTHING, Evidence
+from refattn.suite.property import Cases, Observe
 
-Observe = Callable[[Context, Any], Observation]
-Seeded = Callable[[Context], Iterable[Any]]
+# Cases of a property of this name.
+Seeded = Callable[[Context, str], Iterable[Any]]
+# A strategy of small cases.
 Drawn = Callable[[Context], Any]
-Examine = Callable[[Context], Observation]
 
 
-def by_search(observe: Observe, drawn: Drawn) -> Examine:
-    """An examination of as many drawn cases as the profile asks for; a failure is shrunk."""
+def by_search(drawn: Drawn) -> Cases:
+    """As many drawn cases as the profile asks for; a failure is shrunk."""
 
-    def examine(context: Context) -> Observation:
-        return _searched(context, observe, drawn(context), context.profile.examples, Observation(cases=0))
-
-    return examine
-
-
-def in_turn(*examinations: Examine) -> Examine:
-    """One examination after the other, until one fails."""
-
-    def examine(context: Context) -> Observation:
-        found = Observation(cases=0)
-        for each in examinations:
-            seen = each(context)
-            if seen.bad:
-                return replace(seen, cases=found.cases + seen.cases)
-            found = found.merged(seen)
-        return found
+    def examine(context: Context, name: str, observe: Observe) -> Evidence:
+        del name
+        return _searched(context, observe, drawn(context), context.profile.examples, NOTHING)
 
     return examine
 
 
-def by_cases(observe: Observe, seeded: Seeded, drawn: Drawn) -> Examine:
-    """An examination of seeded cases; for a failure, the smallest that Hypothesis finds among drawn cases."""
+def by_cases(seeded: Seeded, drawn: Drawn) -> Cases:
+    """Seeded cases; for a failure, the smallest that Hypothesis finds among drawn cases."""
 
-    def examine(context: Context) -> Observation:
-        found = Observation(cases=0)
-        for case in seeded(context):
+    def examine(context: Context, name: str, observe: Observe) -> Evidence:
+        found = NOTHING
+        for case in seeded(context, name):
             seen = observe(context, case).on(case)
             if seen.bad:
                 return _smaller(context, observe, drawn, seen, found.cases + 1)
@@ -53,11 +41,31 @@ def by_cases(observe: Observe, seeded: Seeded, drawn: Drawn) -> Examine:
     return examine
 
 
-def _smaller(context: Context, observe: Observe, drawn: Drawn, seen: Observation, cases: int) -> Observation:
+def by_both(seeded: Seeded, drawn: Drawn) -> Cases:
+    """Seeded cases and then a search, until one fails."""
+    return in_turn(by_cases(seeded, drawn), by_search(drawn))
+
+
+def in_turn(*examinations: Cases) -> Cases:
+    """One examination after the other, until one fails."""
+
+    def examine(context: Context, name: str, observe: Observe) -> Evidence:
+        found = NOTHING
+        for each in examinations:
+            seen = each(context, name, observe)
+            if seen.bad:
+                return replace(seen, cases=found.cases + seen.cases)
+            found = found.merged(seen)
+        return found
+
+    return examine
+
+
+def _smaller(context: Context, observe: Observe, drawn: Drawn, seen: Evidence, cases: int) -> Evidence:
     """The smallest failure of the same kind that a search finds, or the one at hand."""
     if seen.hung or context.profile.shrinks == 0:
         return replace(seen, cases=cases)
-    found = _searched(context, observe, drawn(context), context.profile.shrinks, Observation(cases=0))
+    found = _searched(context, observe, drawn(context), context.profile.shrinks, NOTHING)
     smaller = found.bad and found.kind == seen.kind
     return replace(found if smaller else seen, cases=cases + found.cases)
 
@@ -66,7 +74,7 @@ class _Failed(AssertionError):
     pass
 
 
-def _searched(context: Context, observe: Observe, strategy: Any, examples: int, found: Observation) -> Observation:
+def _searched(context: Context, observe: Observe, strategy: Any, examples: int, found: Evidence) -> Evidence:
     """Draw `examples` cases; a failure is shrunk, and replaces what was found before."""
     import hypothesis
     from hypothesis import HealthCheck, Phase, reporting, settings

@@ -15,11 +15,12 @@ import numpy as np
 from refattn.adapters.target import Target
 from refattn.models import TiledAttention
 from refattn.numbers import formats
+from refattn.suite.context import Context
 from refattn.suite.drawing import seeded_cases
 from refattn.suite.judging import judge_values
 from refattn.suite.patterns import Pattern
-from refattn.suite.properties import PROFILES, Context
-from refattn.suite.properties.statistics import sample
+from refattn.suite.profile import PROFILES
+from refattn.suite.samples import sample
 
 FORMATS = ("bf16", "fp16", "fp32")
 LENGTHS = (64, 256, 1024, 4096)
@@ -50,15 +51,15 @@ def z_of(context: Context, name: str, quantity: str) -> tuple[float, float, floa
         for spread in SPREADS:
             generator = context.generator(f"{name} {length} {spread}")
             case = Pattern(spread, 0, length).case(generator, context.format, None)
-            comparison = sample(context, case, quantity).comparison
-            found.append((comparison.rms_z or 0.0, comparison.max_z or 0.0))
+            evidence = sample(context, case, quantity).evidence
+            found.append((evidence.rms_z or 0.0, evidence.max_z or 0.0))
     return min(z for z, _ in found), max(z for z, _ in found), max(largest for _, largest in found)
 
 
 def shares_of(context: Context) -> dict[str, float]:
     """The largest share of the certified bound in each regime."""
     shares: dict[str, float] = {}
-    for case in seeded_cases("calibration")(context):
+    for case in seeded_cases()(context, "calibration"):
         seen = judge_values(context, case)
         shares[case.regime] = max(shares.get(case.regime, 0.0), np.inf if seen.share is None else seen.share)
     return shares

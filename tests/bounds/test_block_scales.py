@@ -17,7 +17,8 @@ from refattn.models import BlockScaledAttention, StaticScales
 from refattn.models.kernel import Tile
 from refattn.oracle.enclosure import Enclosure
 from refattn.suite.certificates import block_outputs, block_scaled
-from refattn.suite.comparison import Comparison, compare
+from refattn.suite.comparison import compare
+from refattn.suite.findings import Evidence
 from tests.support.kernels_by_arithmetic import arithmetics, kernel_of
 from tests.support.worst_roundings import Row, by_unit
 
@@ -80,7 +81,7 @@ def allowed(
     return truth, budget_of(q, k, v, spec, shape, arithmetic, blocks, scales, exact)
 
 
-def judged(kernel: BlockScaledAttention, arithmetic: Arithmetic, spec: AttentionSpec, *given: Any) -> Comparison:
+def judged(kernel: BlockScaledAttention, arithmetic: Arithmetic, spec: AttentionSpec, *given: Any) -> Evidence:
     out, scales = kernel(*given, spec=spec)
     return compare("out", np.asarray(out, np.float64), *allowed(*given, spec, scales, kernel.blocks, arithmetic))
 

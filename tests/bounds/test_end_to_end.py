@@ -13,8 +13,8 @@ import refattn
 from refattn import cli
 from refattn.inputs import replay
 from refattn.reports import json as report_json
-from refattn.suite import checking
 from refattn.suite.findings import Verdict
+from refattn.suite.properties import ALL
 
 KERNELS = '''
 from refattn.models import tiled_attention
@@ -89,7 +89,7 @@ def test_pytest_reaches_the_same_verdict(
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(kernels), str(Path(refattn.__file__).parent.parent)]))
     options = ["-p", "no:refattn", "-p", "refattn.pytest_plugin", "-p", "no:cacheprovider", "-k", "needles"]
     options += ["--refattn-dtype", "bf16", "--pyargs", "refattn.conformance"]
-    exact = [each for each in checking.properties() if each.quantity == "attention" and each.of != "approximate"]
+    exact = [each for each in ALL if each.quantity == "attention" and each.of != "approximate"]
     others = [each for each in exact if each.name != "values/needles"]
     wrong = pytester.runpytest_subprocess(*options, "--refattn-target", "kernels_end_to_end:top_left")
     wrong.assert_outcomes(failed=1, deselected=len(others))

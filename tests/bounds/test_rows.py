@@ -19,7 +19,8 @@ from refattn.errors import InvalidType, InvalidValue
 from refattn.inputs.cases import SoftmaxCase
 from refattn.inputs.strategies import softmax_cases
 from refattn.numbers import formats
-from refattn.suite.comparison import Comparison, compare
+from refattn.suite.comparison import compare
+from refattn.suite.findings import Evidence
 from tests.support.worst_roundings import Row, by_unit
 
 KINDS = ("softmax", "log_softmax", "logsumexp")
@@ -48,7 +49,7 @@ def arithmetics(dtype: str) -> dict[str, Arithmetic]:
     }
 
 
-def judged(case: SoftmaxCase, model: str, arithmetic: Arithmetic) -> Comparison:
+def judged(case: SoftmaxCase, model: str, arithmetic: Arithmetic) -> Evidence:
     function, kind, tile = MODELS[model]
     spec = SoftmaxSpec(axis=case.spec.axis, kind=kind)
     arithmetic = arithmetic.replace(tile=tile)

@@ -13,25 +13,26 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-import refattn.suite.checking
+import refattn
 from refattn import cli, options
 from refattn.contract.spec import AttentionSpec
 from refattn.errors import InvalidValue
 from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase
 from refattn.numbers.formats import bf16
-from refattn.suite.findings import Finding, Report, Verdict
+from refattn.suite import checking, properties, replaying
+from refattn.suite.findings import Evidence, Finding, Report, Verdict
 
 ONE = np.ones((1, 1, 1, 1))
 TOKEN = replay.token(AttentionCase(ONE, ONE, ONE, AttentionSpec(), bf16))
 
 
 class Engine:
-    """Stands in for refattn.suite.checking: notes its arguments and returns the findings that it is given."""
+    """Stands in for the suite: notes its arguments and returns the findings that it is given."""
 
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
-        self.findings = [Finding("values/generic", "bf16", Verdict.CONFORMS)]
+        self.findings = [Finding("values/generic", "bf16", Evidence())]
         self.error: BaseException | None = None
 
     def properties(self) -> list[SimpleNamespace]:
@@ -69,8 +70,9 @@ class Engine:
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     """The stand-in, and a module `kernels` with kernels to name."""
     fake = Engine()
-    monkeypatch.setitem(sys.modules, "refattn.suite.checking", fake)
-    monkeypatch.setattr(refattn.suite, "checking", fake)
+    monkeypatch.setattr(checking, "check", fake.check)
+    monkeypatch.setattr(replaying, "replay", fake.replay)
+    monkeypatch.setattr(properties, "ALL", fake.properties())
     (tmp_path / "kernels.py").write_text("def good(q, k, v, *, spec):\n    return v\nnumber = 7\n")
     (tmp_path / "broken.py").write_text("import no_such_library\n")
     monkeypatch.chdir(tmp_path)
@@ -79,8 +81,8 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Engine:
     return fake
 
 
-def failing(message: str = "It is wrong.", **fields: Any) -> Finding:
-    return Finding("values/generic", "bf16", Verdict.VIOLATES, message=message, **fields)
+def failing(case: AttentionCase | None = None) -> Finding:
+    return Finding("values/generic", "bf16", Evidence(Verdict.VIOLATES, "It is wrong.", case=case))
 
 
 def run(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[int, str, str]:
@@ -212,9 +214,9 @@ def test_a_target_that_cannot_be_imported_exits_with_3(
 
 
 def test_a_kernel_of_which_no_call_comes_back_exits_with_3(engine: Engine, capsys: Capture) -> None:
-    engine.findings = [Finding("values/generic", "bf16", Verdict.ERROR, "TypeError: no.", kind="call")] * 2
+    engine.findings = [Finding("values/generic", "bf16", Evidence(Verdict.ERROR, "TypeError: no.", kind="call"))] * 2
     assert run(capsys, "check", "kernels:good")[0] == 3
-    engine.findings = [*engine.findings, Finding("values/other", "bf16", Verdict.CONFORMS, share=0.5)]
+    engine.findings = [*engine.findings, Finding("values/other", "bf16", Evidence(share=0.5))]
     assert run(capsys, "check", "kernels:good")[0] == 1
 
 
@@ -265,7 +267,7 @@ def test_replay_runs_one_case_and_shows_it(engine: Engine, capsys: Capture) -> N
     assert "It is wrong." in out
     assert "Nq=1" in out
     assert (engine.calls[0]["token"], engine.calls[0]["property"]) == (TOKEN, "values/generic")
-    engine.findings = [Finding("values/generic", "bf16", Verdict.CONFORMS, case=case)]
+    engine.findings = [Finding("values/generic", "bf16", Evidence(case=case))]
     assert run(capsys, "replay", "kernels:good", "--case", TOKEN)[0] == 0
 
 

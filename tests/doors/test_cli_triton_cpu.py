@@ -17,8 +17,8 @@ from refattn.contract.spec import AttentionSpec
 from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase
 from refattn.numbers.formats import bf16
-from refattn.suite import checking
-from refattn.suite.findings import Finding, Report, Verdict
+from refattn.suite import checking, replaying
+from refattn.suite.findings import Evidence, Finding, Report, Verdict
 
 ONE = np.ones((1, 1, 1, 1))
 TOKEN = replay.token(AttentionCase(ONE, ONE, ONE, AttentionSpec(), bf16))
@@ -59,8 +59,8 @@ def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         report = Report(rest["target_name"], call, dtypes, claims or (), profile, rest["seed"])
         replay = "refattn replay kernels:good --call native --property values/needles --case 'x'"
         report.findings = [
-            Finding("values/needles", "bf16", Verdict.VIOLATES, message="It is wrong.", replay=replay),
-            Finding("values/needles", "fp16", Verdict.CONFORMS),
+            Finding("values/needles", "bf16", Evidence(Verdict.VIOLATES, "It is wrong."), replay=replay),
+            Finding("values/needles", "fp16", Evidence()),
         ]
         return report
 
@@ -84,7 +84,7 @@ def test_without_the_option_nothing_is_interpreted(events: list[str], capsys: Ca
 
 
 def test_a_replay_is_interpreted_alike(events: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checking, "replay", lambda *_, **__: Finding("values/needles", "bf16", Verdict.CONFORMS))
+    monkeypatch.setattr(replaying, "replay", lambda *_, **__: Finding("values/needles", "bf16", Evidence()))
     assert cli.main(["replay", "kernels:good", "--case", TOKEN, "--triton-cpu"]) == 0
     assert events == ["active", "imported kernels:good", "wrapped", "undone"]
 

@@ -9,18 +9,27 @@ from pathlib import Path
 
 import pytest
 
-import refattn.suite.checking
+import refattn
 from refattn.reports import json as report_json
+from refattn.suite import checking, choosing
 
 # pytester forgets every module that is imported first inside of an inner run, and a second copy of refattn's classes
 # would meet the first in later tests: so these are imported before.
-for _name in ("adapters.loading", "assertions", "inputs.replay", "cli", "conformance.session", "suite.checking"):
+for _name in (
+    "adapters.loading",
+    "assertions",
+    "cli",
+    "conformance.session",
+    "inputs.replay",
+    "suite.checking",
+    "suite.choosing",
+):
     importlib.import_module(f"refattn.{_name}")
 
 ENGINE = """
-import sys, types
-import refattn.suite
-from refattn.suite.findings import Finding, Report, Verdict
+import types
+from refattn.suite import checking, choosing
+from refattn.suite.findings import Evidence, Finding, Report, Verdict
 
 VERDICTS = {
     "values/generic": Verdict.CONFORMS,
@@ -38,17 +47,15 @@ def check(kernel, call, dtypes, claims, profile, *, seed, target_name, only, lar
     if verdict is Verdict.VIOLATES and dtype == "fp32":
         verdict = Verdict.CONFORMS
     message = "the kernel does not claim sinks" if verdict is Verdict.NOT_CLAIMED else f"{only} says {verdict.value}"
-    report.findings = [Finding(only, dtype, verdict, message, gating=only != "visibility/nan", seconds=0.5)]
+    report.findings = [Finding(only, dtype, Evidence(verdict, message), gating=only != "visibility/nan", seconds=0.5)]
     report.seconds = 0.5
     return report
 
-fake = types.ModuleType("refattn.suite.checking")
-fake.check = check
-fake.applicable = lambda adapter, kernel: [
+checking.check = check
+choosing.applicable = lambda adapter, kernel: [
     types.SimpleNamespace(name=name)
     for name in (VERDICTS if adapter.quantity == "attention" else ["softmax/values"])
 ]
-sys.modules["refattn.suite.checking"] = refattn.suite.checking = fake
 """
 # Loaded by its module's name, whether or not the package is installed with its entry point.
 PLUGINS = ["-p", "no:refattn", "-p", "engine", "-p", "refattn.pytest_plugin", "-p", "no:cacheprovider"]
@@ -62,7 +69,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.syspathinsert()
     monkeypatch.setenv("PYTHONPATH", str(Path(refattn.__file__).parent.parent))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    monkeypatch.setattr(refattn.suite, "checking", refattn.suite.checking)
+    monkeypatch.setattr(checking, "check", checking.check)
+    monkeypatch.setattr(choosing, "applicable", choosing.applicable)
     return pytester
 
 

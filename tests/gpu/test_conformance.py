@@ -15,7 +15,7 @@ import pytest
 
 import refattn
 from refattn import adapters
-from refattn.suite import checking
+from refattn.suite import choosing
 from refattn.suite.findings import Verdict
 from tests.support.extras import skip_without
 
@@ -38,7 +38,7 @@ def families(kernel: str) -> list[str]:
     if kernel in ONLY_GRADIENTS:
         return ["gradients"]
     judged, call = KERNELS[kernel]
-    names = (prop.name.split("/")[0] for prop in checking.applicable(adapters.get(call), judged))
+    names = (prop.name.split("/")[0] for prop in choosing.applicable(adapters.get(call), judged))
     return [family for family in dict.fromkeys(names) if family != STATISTICS]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import refattn
 from refattn.suite.findings import Verdict
-from refattn.suite.properties import PROFILES
+from refattn.suite.profile import PROFILES
 from tests.support.extras import skip_without
 
 skip_without("torch", "triton")

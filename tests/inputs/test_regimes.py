@@ -1,6 +1,6 @@
 """Contract: each regime does what its summary says, as seen from the numbers of its cases, in every format.
 
-A regime without one of regime_checks.CHECKS fails the suite.
+A regime without one of regime_checks.CHECKS fails the tests.
 """
 
 from __future__ import annotations

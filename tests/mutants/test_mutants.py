@@ -16,7 +16,7 @@ from refattn import bounds, oracle
 from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.spec import Shape
 from refattn.suite.comparison import compare
-from refattn.suite.properties import PROFILES
+from refattn.suite.profile import PROFILES
 from tests.mutants import HONEST, MUTANTS, Mutant, by_id, observed, peers
 from tests.mutants.samples import FEATURES, draw
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as stdlib_json
 import math
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,7 +14,7 @@ import pytest
 
 from refattn.errors import InvalidValue
 from refattn.reports import files, json, junit, schema
-from refattn.suite.findings import Worst
+from refattn.suite.findings import Evidence, Worst
 from tests.support.sample_reports import INF, REPLAY, attention_case, full_report, good_report, softmax_case
 
 
@@ -31,7 +30,7 @@ def test_json_comes_back_as_the_same_report() -> None:
         assert getattr(back, name) == getattr(report, name)
     assert (back.conforms, back.seconds) == (False, 12.5)
     for first, second in zip(report.findings, back.findings, strict=True):
-        for name in set(vars(first)) - {"worst", "case"}:
+        for name in (set(vars(first)) | set(vars(first.evidence))) - {"evidence", "worst", "case", "hung"}:
             assert same(getattr(first, name), getattr(second, name)), name
         assert (first.case is None) == (second.case is None)
     worst = back.findings[1].worst
@@ -122,9 +121,8 @@ def test_a_case_that_cannot_be_made_again_is_left_out_with_a_warning() -> None:
 
 def test_numpy_numbers_are_written_as_numbers() -> None:
     report = good_report()
-    report.findings = [
-        replace(report.findings[0], share=np.float64(0.25), worst=Worst("lse", (np.int64(1),), *[np.float32(1)] * 4))
-    ]
+    worst = Worst("lse", (np.int64(1),), *[np.float32(1)] * 4)
+    report.findings[0].evidence = Evidence(share=np.float64(0.25), worst=worst)
     entry = stdlib_json.loads(json.render(report))["findings"][0]
     assert (entry["share"], entry["worst"]["index"], entry["worst"]["error"]) == (0.25, [1], 1.0)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from refattn.reports import terminal
 from refattn.reports.progress import LiveProgress
-from refattn.suite.findings import Finding, Report, Verdict
+from refattn.suite.findings import Evidence, Finding, Report, Verdict
 from tests.support.sample_reports import INF, NAN, REPLAY, full_report, good_report
 
 
@@ -32,14 +33,15 @@ def test_a_row_of_the_table_says_what_was_checked_and_how_well() -> None:
 def test_the_formats_of_a_property_stand_together() -> None:
     report = good_report()
     cells = [("b", "bf16"), ("a", "bf16"), ("b", "fp32"), ("a", "fp32")]
-    report.findings = [Finding(name, dtype, Verdict.CONFORMS) for name, dtype in cells]
+    report.findings = [Finding(name, dtype, Evidence()) for name, dtype in cells]
     rows = [line.split()[:2] for line in printed(report).splitlines() if line.startswith(("a  ", "b  "))]
     assert rows == [["b", "bf16"], ["b", "fp32"], ["a", "bf16"], ["a", "fp32"]]
 
 
 def test_an_element_that_the_message_names_is_not_told_twice() -> None:
     report = full_report()
-    report.findings[1].message = "out[0, 0, 3, 17] is wrong."
+    finding = report.findings[1]
+    finding.evidence = replace(finding.evidence, message="out[0, 0, 3, 17] is wrong.")
     assert "exactly 0.5" not in printed(report)
 
 
@@ -60,7 +62,7 @@ def test_the_replay_line_can_be_copied_whole() -> None:
 
 def test_a_replay_line_that_nobody_would_copy_is_not_shown() -> None:
     report = good_report()
-    report.findings = [Finding("values/needle", "bf16", Verdict.VIOLATES, replay="x" * 100_000)]
+    report.findings = [Finding("values/needle", "bf16", Evidence(Verdict.VIOLATES), replay="x" * 100_000)]
     text = printed(report)
     assert "the case is too large for a command line" in text
     assert len(text) < 2000

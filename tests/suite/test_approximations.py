@@ -12,9 +12,10 @@ from refattn.contract.block_scales import BlockScales
 from refattn.errors import InvalidType, InvalidValue
 from refattn.inputs import replay
 from refattn.models import TiledAttention
-from refattn.suite import checking
+from refattn.suite import checking, replaying
 from refattn.suite.findings import Report, Verdict
-from refattn.suite.properties import ALL, PROFILES
+from refattn.suite.profile import PROFILES
+from refattn.suite.properties import ALL
 from tests.support.faults_by_property import SMALL
 
 HONEST = {
@@ -115,11 +116,11 @@ def test_a_case_of_another_kind_of_kernel_is_not_replayed() -> None:
     (finding,) = checked(faulty.boundary_off_by_one(), "approximation/values").findings
     assert finding.case is not None
     token = replay.token(finding.case)
-    assert checking.replay(faulty.boundary_off_by_one(), "native", token).property == "approximation/values"
+    assert replaying.replay(faulty.boundary_off_by_one(), "native", token).property == "approximation/values"
     with pytest.raises(InvalidValue, match=r"the kernel does not declare an approximation: expected another one$"):
-        checking.replay(TiledAttention(), "native", token, property="approximation/values")
+        replaying.replay(TiledAttention(), "native", token, property="approximation/values")
     with pytest.raises(InvalidValue, match=r"the kernel declares an approximation: expected another one$"):
-        checking.replay(faulty.exact(), "native", token, property="values/search")
+        replaying.replay(faulty.exact(), "native", token, property="values/search")
 
 
 class _Declaring:

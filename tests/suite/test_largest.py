@@ -13,7 +13,8 @@ from refattn.models import safe_softmax, tiled_attention
 from refattn.reports import json, junit, terminal
 from refattn.suite import checking
 from refattn.suite.findings import Report, Verdict
-from refattn.suite.properties import ALL, PROFILES
+from refattn.suite.profile import PROFILES
+from refattn.suite.properties import ALL
 
 CLAIMS = ("causal", "cross", "ragged", "scale", "bias", "mask", "lse", "gqa", "dv")
 LARGEST = 40

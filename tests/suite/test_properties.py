@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +11,11 @@ import pytest
 
 from refattn.inputs import replay
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
-from refattn.suite import checking
+from refattn.suite import checking, properties, replaying
 from refattn.suite.findings import Finding, Verdict
-from refattn.suite.properties import ALL, PROFILES, Property
+from refattn.suite.profile import PROFILES
+from refattn.suite.properties import ALL
+from refattn.suite.property import Property
 from tests.support.faults_by_property import FAULTS, SMALL, Fault, examined
 
 BY_NAME = {prop.name: prop for prop in ALL}
@@ -21,6 +25,22 @@ EXACT = [prop.name for prop in ALL if not prop.name.startswith("statistics/")]
 @pytest.fixture(autouse=True)
 def _small_profile(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PROFILES, SMALL.name, SMALL)
+
+
+def test_the_first_word_of_a_property_is_the_name_of_its_file() -> None:
+    names: list[str] = []
+    for entry in pkgutil.iter_modules(properties.__path__):
+        module = importlib.import_module(f"{properties.__name__}.{entry.name}")
+        of_file = [prop.name for value in vars(module).values() for prop in _properties(value)]
+        assert of_file, f"{entry.name} declares no property"
+        assert {name.split("/")[0] for name in of_file} == {entry.name}
+        names += of_file
+    assert sorted(names) == sorted(BY_NAME)
+    assert len(ALL) == len(BY_NAME)
+
+
+def _properties(value: Any) -> list[Property]:
+    return [each for each in value if isinstance(each, Property)] if isinstance(value, tuple) else []
 
 
 def test_there_is_a_fault_for_every_property() -> None:
@@ -54,7 +74,7 @@ def assert_replays(prop: Property, fault: Fault, finding: Finding) -> None:
 
 
 def replayed(name: str, fault: Fault, kernel: Any, token: str) -> Finding:
-    return checking.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
+    return replaying.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
 
 
 @pytest.mark.parametrize("name", [prop.name for prop in ALL if prop.needs])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from refattn.suite.findings import Verdict
-from refattn.suite.properties import ALL, PROFILES
+from refattn.suite.profile import PROFILES
+from refattn.suite.properties import ALL
 from tests.support.faults_by_property import FAULTS, SMALL, examined
 
 EXACT = [prop.name for prop in ALL if not prop.name.startswith("statistics/")]

@@ -14,12 +14,13 @@ from refattn.contract.arithmetic import Arithmetic, Stage
 from refattn.inputs import replay
 from refattn.models import TiledAttention
 from refattn.numbers import formats
-from refattn.suite import checking
+from refattn.suite import checking, replaying, samples
 from refattn.suite.findings import Finding, Verdict
 from refattn.suite.patterns import PATTERNS, Pattern, softmax_case
-from refattn.suite.properties import ALL, PROFILES
-from refattn.suite.properties import statistics as tests_of_errors
-from refattn.suite.properties.statistics import CONFIRMATIONS, Sample, biased, outlier, too_large
+from refattn.suite.profile import PROFILES
+from refattn.suite.properties import ALL
+from refattn.suite.samples import Sample, biased, outlier, too_large
+from refattn.suite.statistic import CONFIRMATIONS
 from tests.support.faults_by_property import FAULTS, wrapped
 
 # One of the three gradients' stands for them all.
@@ -71,7 +72,7 @@ def test_a_suspicious_case_replays(name: str) -> None:
     assert finding.case is not None
     token = replay.token(finding.case)
     for kernel, verdict in ((fault.make(), finding.verdict), (fault.honest(), Verdict.CONFORMS)):
-        again = checking.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
+        again = replaying.replay(kernel, fault.call, token, property=name, claims=fault.all_claims)
         assert again.verdict is verdict, again.message
 
 
@@ -162,7 +163,7 @@ def test_draws_are_those_of_the_seed() -> None:
 
 
 def sample_of(z: Any) -> Sample:
-    return Sample(SimpleNamespace(), np.asarray(z, np.float64))  # the comparison is not looked at
+    return Sample(SimpleNamespace(), np.asarray(z, np.float64))  # the evidence is not looked at
 
 
 def context(**changes: Any) -> Any:
@@ -240,5 +241,5 @@ def test_the_chance_of_a_false_alarm_is_that_of_the_design() -> None:
     """Sub-Gaussian tails: beyond DEVIATIONS standard errors with a chance below 2 exp(-8), on every draw of a run of a
     few hundred statistics.
     """
-    chance = (2 * math.exp(-(tests_of_errors.DEVIATIONS**2) / 2)) ** (1 + CONFIRMATIONS)
-    assert 300 * chance + 300 * tests_of_errors.OUTLIER_CHANCE ** (1 + CONFIRMATIONS) < 1e-6
+    chance = (2 * math.exp(-(samples.DEVIATIONS**2) / 2)) ** (1 + CONFIRMATIONS)
+    assert 300 * chance + 300 * samples.OUTLIER_CHANCE ** (1 + CONFIRMATIONS) < 1e-6

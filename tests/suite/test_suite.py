@@ -14,9 +14,10 @@ from refattn.contract.arithmetic import Arithmetic
 from refattn.errors import InvalidType, InvalidValue, RefattnError
 from refattn.inputs import replay
 from refattn.models import TiledAttention, tiled_attention
-from refattn.suite import checking
+from refattn.suite import checking, replaying
 from refattn.suite.findings import Finding, Report, Verdict
-from refattn.suite.properties import ALL, PROFILES
+from refattn.suite.profile import PROFILES
+from refattn.suite.properties import ALL
 
 CLAIMS = ("causal", "cross", "ragged", "scale")
 FEW = "values/*s"
@@ -271,21 +272,21 @@ def test_a_finding_replays_from_its_line() -> None:
     assert finding.replay is not None
     token = replay.token(finding.case)
     assert finding.replay.endswith(f"--property values/features --case '{token}'")
-    again = checking.replay(wrong_on_causal, "native", token, "values/features")
+    again = replaying.replay(wrong_on_causal, "native", token, "values/features")
     assert (again.verdict, again.message, again.worst) == (finding.verdict, finding.message, finding.worst)
-    assert checking.replay(honest, "native", token, "values/features").verdict is Verdict.CONFORMS
+    assert replaying.replay(honest, "native", token, "values/features").verdict is Verdict.CONFORMS
     # Without a property, values are compared.
-    assert checking.replay(wrong_on_causal, "native", token).verdict is Verdict.VIOLATES
+    assert replaying.replay(wrong_on_causal, "native", token).verdict is Verdict.VIOLATES
 
 
 def test_a_replay_of_what_was_no_case_is_refused() -> None:
     with pytest.raises(InvalidValue, match="token"):
-        checking.replay(honest, "native", "no token")
+        replaying.replay(honest, "native", "no token")
     token = replay.token(check(wrong_on_causal, only="values/features").findings[0].case)
     with pytest.raises(InvalidValue, match="property is 'values/none': expected one of values/needles"):
-        checking.replay(honest, "native", token, "values/none")
+        replaying.replay(honest, "native", token, "values/none")
     with pytest.raises(InvalidValue, match="expected a softmax case's"):
-        checking.replay(honest, "softmax", token)
+        replaying.replay(honest, "softmax", token)
 
 
 # Arguments

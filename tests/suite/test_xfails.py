@@ -8,12 +8,12 @@ import pytest
 
 from refattn.errors import InvalidValue
 from refattn.suite import xfails
-from refattn.suite.findings import Finding, Report, Verdict
+from refattn.suite.findings import Evidence, Finding, Report, Verdict
 
 
 def report_of(*findings: tuple[str, str, Verdict], dtypes: tuple[str, ...] = ("bf16", "fp32")) -> Report:
     report = Report("pkg:kernel", "native", dtypes, ("causal",), "quick", 0)
-    report.findings = [Finding(name, dtype, verdict) for name, dtype, verdict in findings]
+    report.findings = [Finding(name, dtype, Evidence(verdict)) for name, dtype, verdict in findings]
     return report
 
 
@@ -117,7 +117,7 @@ def test_nothing_is_called_stale_when_only_a_part_was_run() -> None:
 
 def test_marking_twice_changes_nothing() -> None:
     lines = xfails.parse("values/* * known")
-    finding = Finding("values/needle", "bf16", Verdict.VIOLATES)
+    finding = Finding("values/needle", "bf16", Evidence(Verdict.VIOLATES))
     xfails.mark(finding, lines)
     xfails.mark(finding, lines)
     assert (finding.expected, finding.unexpected_pass, finding.fails) == ("known", False, False)

@@ -16,7 +16,7 @@ from refattn.models import TiledAttention, TiledBackward, TiledKernel
 from refattn.numbers import formats
 from refattn.suite import checking
 from refattn.suite.findings import Finding
-from refattn.suite.properties import PROFILES
+from refattn.suite.profile import PROFILES
 
 BASE = ("causal", "cross", "ragged", "scale")
 

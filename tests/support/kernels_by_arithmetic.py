@@ -11,7 +11,8 @@ from refattn.contract.arithmetic import Arithmetic, Stage
 from refattn.inputs.cases import AttentionCase
 from refattn.models import TiledAttention
 from refattn.numbers import formats
-from refattn.suite.comparison import Comparison, compare
+from refattn.suite.comparison import compare
+from refattn.suite.findings import Evidence
 
 
 def _truncating(format: Any) -> Stage:
@@ -60,7 +61,7 @@ def _stored(case: AttentionCase) -> list[Any]:
     return [array.astype(case.format.storage) for array in (case.q, case.k, case.v)]
 
 
-def judged(case: AttentionCase, kernel: TiledAttention) -> dict[str, Comparison]:
+def judged(case: AttentionCase, kernel: TiledAttention) -> dict[str, Evidence]:
     """Output and log-sum-exp of the kernel, compared."""
     out, lse = kernel(*_stored(case), spec=case.spec)
     truth = oracle.attention(case.q, case.k, case.v, case.spec)
@@ -71,7 +72,7 @@ def judged(case: AttentionCase, kernel: TiledAttention) -> dict[str, Comparison]
     }
 
 
-def judged_gradients(case: AttentionCase, kernel: TiledAttention) -> dict[str, Comparison]:
+def judged_gradients(case: AttentionCase, kernel: TiledAttention) -> dict[str, Evidence]:
     """Gradients of the kernel, compared."""
     assert case.do is not None
     found = kernel.backward(*_stored(case), case.do.astype(case.format.storage), spec=case.spec, dlse=case.dlse)

@@ -7,7 +7,7 @@ import numpy as np
 from refattn.contract.spec import AttentionSpec, SoftmaxSpec
 from refattn.inputs.cases import AttentionCase, SoftmaxCase
 from refattn.numbers.formats import bf16, fp32
-from refattn.suite.findings import Finding, Report, Verdict, Worst
+from refattn.suite.findings import Evidence, Finding, Report, Verdict, Worst
 
 INF, NAN = float("inf"), float("nan")
 REPLAY = "refattn replay kernels.attention:flash --call native --case " + "x" * 300
@@ -37,27 +37,29 @@ def full_report() -> Report:
         warnings=["known.txt:1: stale"],
         seconds=12.5,
         findings=[
-            Finding(
-                "values/generic", "bf16", Verdict.CONFORMS, share=0.42, rms_z=1.01, max_z=4.2, cases=30, seconds=1.5
-            ),
+            Finding("values/generic", "bf16", Evidence(share=0.42, rms_z=1.01, max_z=4.2, cases=30), seconds=1.5),
             Finding(
                 "values/needle",
                 "bf16",
-                Verdict.VIOLATES,
-                message="One key is lost [/bold] <&> \x1b[31m\x00.",
-                share=INF,
-                worst=worst,
-                case=attention_case(),
+                Evidence(
+                    Verdict.VIOLATES,
+                    "One key is lost [/bold] <&> \x1b[31m\x00.",
+                    share=INF,
+                    worst=worst,
+                    case=attention_case(),
+                ),
                 replay=REPLAY,
             ),
-            Finding("values/spread", "fp32", Verdict.SUSPECT, message="Biased.", share=0.3, rms_z=2.5, max_z=NAN),
-            Finding("backward/dq", "fp32", Verdict.ERROR, message="ValueError: no.", kind="call", case=softmax_case()),
-            Finding("backward/dk", "fp32", Verdict.VIOLATES, message="Wrong.", expected="no gradients yet"),
-            Finding("visibility/nan", "bf16", Verdict.VIOLATES, message="NaN leaks.", kind="poison", gating=False),
-            Finding("values/ties", "bf16", Verdict.CONFORMS, unexpected_pass=True),
-            Finding("sinks/values", "bf16", Verdict.NOT_CLAIMED, message="needs the claim sinks"),
-            Finding("sinks/values", "fp32", Verdict.NOT_CLAIMED, message="needs the claim sinks"),
-            Finding("window/values", "fp32", Verdict.NOT_CLAIMED, message="needs the claim window"),
+            Finding("values/spread", "fp32", Evidence(Verdict.SUSPECT, "Biased.", share=0.3, rms_z=2.5, max_z=NAN)),
+            Finding(
+                "backward/dq", "fp32", Evidence(Verdict.ERROR, "ValueError: no.", kind="call", case=softmax_case())
+            ),
+            Finding("backward/dk", "fp32", Evidence(Verdict.VIOLATES, "Wrong."), expected="no gradients yet"),
+            Finding("visibility/nan", "bf16", Evidence(Verdict.VIOLATES, "NaN leaks.", kind="poison"), gating=False),
+            Finding("values/ties", "bf16", Evidence(), unexpected_pass=True),
+            Finding("sinks/values", "bf16", Evidence(Verdict.NOT_CLAIMED, "needs the claim sinks", cases=0)),
+            Finding("sinks/values", "fp32", Evidence(Verdict.NOT_CLAIMED, "needs the claim sinks", cases=0)),
+            Finding("window/values", "fp32", Evidence(Verdict.NOT_CLAIMED, "needs the claim window", cases=0)),
         ],
     )
 

@@ -1,4 +1,4 @@
-"""refattn's suite on every kernel of the package, in parts, each in a process of its own, one for each core."""
+"""Which kernels of the package conform: `refattn check` on each, in parts, in processes of their own, one for each core."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 
 import refattn_gpu
 from refattn import adapters
-from refattn.suite.checking import applicable
+from refattn.suite.choosing import applicable
 
 FORMATS = ("bf16", "fp16", "fp32")
 # Patterns that share out the properties: values and visibility, gradients, statistics and specials, and the others.

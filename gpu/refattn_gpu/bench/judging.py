@@ -151,4 +151,4 @@ def within(name: str, actual: Array, truth: Enclosure, budget: ErrorBudget) -> f
     comparison = compare(name, actual, truth, budget)
     if comparison.violated and comparison.worst is not None:
         raise AssertionError(describe(comparison.worst))
-    return comparison.share
+    return comparison.share or 0.0

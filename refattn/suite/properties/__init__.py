@@ -1,11 +1,14 @@
-"""The conformance suite: every property, in the order in which they run within their stage."""
+"""The properties of the conformance suite, one family a file: a property's first word is the name of its file.
 
-from refattn.suite.base import PROFILES, Context, Observation, Profile, Property
+A property is added to its family's PROPERTIES, and its planted fault to tests/support/faults_by_property.py.
+"""
+
 from refattn.suite.properties import (
     approximation,
+    determinism,
     gradients,
-    identities,
     invariance,
+    lse,
     memory,
     softmax,
     specials,
@@ -13,18 +16,20 @@ from refattn.suite.properties import (
     values,
     visibility,
 )
+from refattn.suite.property import Property
 
+# In the order in which they run within their stage.
 ALL: tuple[Property, ...] = (
     *values.PROPERTIES,
+    *lse.PROPERTIES,
     *visibility.PROPERTIES,
     *approximation.PROPERTIES,
     *specials.PROPERTIES,
     *gradients.PROPERTIES,
     *memory.PROPERTIES,
+    *determinism.PROPERTIES,
     *invariance.PROPERTIES,
-    *identities.PROPERTIES,
+    *gradients.IDENTITIES,
     *softmax.PROPERTIES,
     *statistics.PROPERTIES,
 )
-
-__all__ = ["ALL", "PROFILES", "Context", "Observation", "Profile", "Property"]

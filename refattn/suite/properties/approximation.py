@@ -23,14 +23,15 @@ from refattn.inputs.cases import AttentionCase
 from refattn.numbers.formats import Array
 from refattn.numbers.roundoff import growth
 from refattn.oracle.enclosure import Enclosure
-from refattn.suite.base import NOTHING, Context, Observation, Property
 from refattn.suite.certificates import block_scaled, certificate
 from refattn.suite.comparison import compare
+from refattn.suite.context import Context
 from refattn.suite.drawing import drawn_cases, feature_cases, seeded_cases
-from refattn.suite.findings import Verdict
+from refattn.suite.findings import NOTHING, Evidence, Verdict
+from refattn.suite.hiding import HIDING, hidden_from
 from refattn.suite.judging import array_of, failure, judged
-from refattn.suite.properties.visibility import HIDING, hidden_from
-from refattn.suite.search import by_cases, by_search, in_turn
+from refattn.suite.property import Observe, Property
+from refattn.suite.search import by_both
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +59,13 @@ class Run:
         )
 
 
-Judge = Callable[[Context, Run], Observation]
-Observe = Callable[[Context, AttentionCase], Observation]
+Judge = Callable[[Context, Run], Evidence]
 
 
 def observe(judge: Judge, layout: Layout = "contiguous") -> Observe:
     """Call the kernel, and judge what it returned if its scales are numbers."""
 
-    def look(context: Context, case: AttentionCase) -> Observation:
+    def look(context: Context, case: AttentionCase) -> Evidence:
         blocks = context.approximation
         if blocks is None:
             return NOTHING
@@ -80,27 +80,25 @@ def observe(judge: Judge, layout: Layout = "contiguous") -> Observe:
     return look
 
 
-def _not_numbers(run: Run) -> Observation | None:
+def _not_numbers(run: Run) -> Evidence | None:
     wrong = ~np.isfinite(run.scales) | (run.scales < 0)
     return _bad_scale(run, wrong, "expected a finite number of at least 0") if wrong.any() else None
 
 
-def _bad_scale(run: Run, wrong: Any, expected: str) -> Observation:
+def _bad_scale(run: Run, wrong: Any, expected: str) -> Evidence:
     index = tuple(int(i) for i in np.argwhere(wrong)[0])
     where = ", ".join(map(str, index))
-    return Observation(
-        Verdict.VIOLATES, f"scales[{where}] is {float(run.scales[index]):.9g}: {expected}.", share=np.inf
-    )
+    return Evidence(Verdict.VIOLATES, f"scales[{where}] is {float(run.scales[index]):.9g}: {expected}.", share=np.inf)
 
 
-def judge_scales(context: Context, run: Run) -> Observation:
+def judge_scales(context: Context, run: Run) -> Evidence:
     """Exactly 0 for blocks of which a query sees nothing; summing to 1 if that is claimed."""
     unseen = ~run.seen & (run.scales != 0)
     if unseen.any():
         return _bad_scale(run, unseen, "expected exactly 0, as the query sees no key of the block")
     allowed = _sum_budget(context, run)
     if allowed is None:
-        return Observation(share=0.0)
+        return Evidence(share=0.0)
     sees = run.seen.any(axis=-1)
     total = np.where(sees, run.scales.sum(axis=-1), 1.0)
     return judged([compare("the row sum of scales", total, _known(np.ones_like(total)), allowed)])
@@ -124,13 +122,13 @@ def _sum_budget(context: Context, run: Run) -> ErrorBudget | None:
     return ErrorBudget(np.full(run.scales.shape[:-1], allowed))
 
 
-def judge_values(context: Context, run: Run) -> Observation:
+def judge_values(context: Context, run: Run) -> Evidence:
     """The output is sum_i a_i softmax(s of block i) V_i of the scales reported, within its rounding budget."""
     found = judged([compare("out", run.out, run.meaning(context), run.budget(context))], generic=run.case.generic)
     return _prefixed(found, "Given the scales that the kernel reports,")
 
 
-def judge_certificate(context: Context, run: Run) -> Observation:
+def judge_certificate(context: Context, run: Run) -> Evidence:
     """The output is as near to attention as its scales are to the exact ones, but for rounding."""
     case = run.case
     found = certificate(case.q, case.k, case.v, case.spec, scales=run.scales, blocks=run.blocks)
@@ -142,7 +140,7 @@ def judge_certificate(context: Context, run: Run) -> Observation:
     return _prefixed(seen, "Against attention, the certificate of the scales reported and rounding being allowed,")
 
 
-def judge_row_sums(context: Context, run: Run) -> Observation:
+def judge_row_sums(context: Context, run: Run) -> Evidence:
     """Values of 1 give the row sum of the scales, and 1 where scales are claimed to be normalised."""
     budget = run.budget(context)
     found = judged([compare("out", run.out, run.meaning(context), budget)])
@@ -164,12 +162,12 @@ observe_certificate = observe(judge_certificate)
 _observe_sums = observe(judge_row_sums)
 
 
-def observe_row_sums(context: Context, case: AttentionCase) -> Observation:
+def observe_row_sums(context: Context, case: AttentionCase) -> Evidence:
     """The same inputs with values of 1."""
     return _observe_sums(context, case.replace(v=np.ones_like(case.v), generic=False)).on(case)
 
 
-def observe_layouts(context: Context, case: AttentionCase) -> Observation:
+def observe_layouts(context: Context, case: AttentionCase) -> Evidence:
     """Strided, offset and stride-0 inputs give results within the same bounds."""
     found = NOTHING
     for layout in LAYOUTS:
@@ -181,7 +179,7 @@ def observe_layouts(context: Context, case: AttentionCase) -> Observation:
     return replace(found, cases=1)
 
 
-def observe_leak(context: Context, case: AttentionCase) -> Observation:
+def observe_leak(context: Context, case: AttentionCase) -> Evidence:
     """Values of 1 in keys that a query does not see, and of 0 in all others, give 0: the weight that leaks to it."""
     shape = case.shape
     if context.approximation is None or not shape.queries or not shape.keys:
@@ -214,68 +212,59 @@ def _known(exact: Array) -> Enclosure:
     return Enclosure(np.asarray(exact, np.float64), np.zeros(exact.shape))
 
 
-def _prefixed(found: Observation, words: str) -> Observation:
+def _prefixed(found: Evidence, words: str) -> Evidence:
     return replace(found, message=f"{words} {found.message}") if found.bad else found
 
 
-def _every_regime(name: str) -> Callable[[Context], Iterator[AttentionCase]]:
+def _features_and_regimes(context: Context, name: str) -> Iterator[AttentionCase]:
     """Each claimed feature and pairs of them, then every regime."""
-
-    def cases(context: Context) -> Iterator[AttentionCase]:
-        yield from feature_cases(name)(context)
-        yield from seeded_cases(name)(context)
-
-    return cases
+    yield from feature_cases()(context, name)
+    yield from seeded_cases()(context, name)
 
 
-def _property(
-    name: str,
-    summary: str,
-    look: Observe,
-    cases: Callable[[Context], Iterator[AttentionCase]],
-    **options: Any,
-) -> Property:
-    small = drawn_cases(features=options.pop("drawn", None))
-    examine = in_turn(by_cases(look, cases, small), by_search(look, small))
-    return Property(name, summary, 0, examine, look, of="approximate", **options)
-
+_FEATURES = by_both(feature_cases(), drawn_cases())
 
 PROPERTIES = (
-    _property(
+    Property(
         "approximation/scales",
         "scales are numbers of at least 0, and exactly 0 for a block of which nothing is seen",
         observe_scales,
-        feature_cases("approximation/scales"),
+        _FEATURES,
+        of="approximate",
     ),
-    _property(
+    Property(
         "approximation/leak",
         "no weight on keys that a query does not see",
         observe_leak,
-        seeded_cases("approximation/leak", features=HIDING),
-        drawn=HIDING,
+        by_both(seeded_cases(features=HIDING), drawn_cases(features=HIDING)),
+        of="approximate",
     ),
-    _property(
+    Property(
         "approximation/row_sums",
         "weights add up to the scales reported, and to 1 where these are claimed to",
         observe_row_sums,
-        feature_cases("approximation/row_sums"),
+        _FEATURES,
+        of="approximate",
     ),
-    _property(
+    Property(
         "approximation/values",
         "the output is that of the scales reported, within its rounding budget",
         observe_values,
-        _every_regime("approximation/values"),
+        by_both(_features_and_regimes, drawn_cases()),
+        of="approximate",
     ),
-    _property(
+    Property(
         "approximation/certificate",
         "the output is as near to attention as the scales reported are to the exact ones, but for rounding",
         observe_certificate,
-        feature_cases("approximation/certificate"),
+        _FEATURES,
+        of="approximate",
     ),
-    _property(
+    Property(
         "approximation/layouts",
         "strided, offset and broadcast inputs are read rightly",
         observe_layouts,
-        seeded_cases("approximation/layouts", family="generic", count=2),
+        by_both(seeded_cases("generic", count=2), drawn_cases()),
+        of="approximate",
     ),
 )

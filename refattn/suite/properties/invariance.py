@@ -1,4 +1,4 @@
-"""Relations between two calls: the kernel is run on a derived case and held to the truth of the original one."""
+"""What changes nothing: the kernel is run on a derived case, or on parts of one, and held to the original's truth."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ import numpy as np
 from refattn.adapters.session import CallFailure
 from refattn.bounds.budget import ErrorBudget
 from refattn.inputs.cases import AttentionCase
-from refattn.suite.base import NOTHING, Context, Observation, Property
+from refattn.numbers.formats import Array
 from refattn.suite.comparison import compare
+from refattn.suite.context import Context
 from refattn.suite.drawing import drawn_cases, seeded_cases
+from refattn.suite.findings import NOTHING, Evidence
 from refattn.suite.judging import array_of, failure, judged
+from refattn.suite.property import Property
 from refattn.suite.search import by_cases
 
 
@@ -34,10 +37,10 @@ class Derived:
 Derive = Callable[[AttentionCase], Derived | None]
 
 
-def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Observation]:
+def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Evidence]:
     """Run the kernel on the derived case and judge it by the original's truth and the derived case's budget."""
 
-    def observe(context: Context, case: AttentionCase) -> Observation:
+    def observe(context: Context, case: AttentionCase) -> Evidence:
         derived = derive(case)
         if derived is None:
             return NOTHING
@@ -147,7 +150,7 @@ def _part(budget: ErrorBudget, own: Any) -> ErrorBudget:
     return ErrorBudget(budget.certified[own], rms, {name: part[own] for name, part in budget.parts.items()})
 
 
-def observe_hull(context: Context, case: AttentionCase) -> Observation:
+def observe_hull(context: Context, case: AttentionCase) -> Evidence:
     """Every output lies between the smallest and the largest value of its column, within the bound."""
     try:
         outcome = context.target.run(case)
@@ -162,30 +165,110 @@ def observe_hull(context: Context, case: AttentionCase) -> Observation:
     return judged([compare("out", actual, replace(truth, mid=inside, low=None), budget)])
 
 
-def _property(name: str, summary: str, observe: Any, needs: tuple[str, ...] = (), family: str = "generic") -> Property:
-    examine = by_cases(observe, seeded_cases(name, family=family), drawn_cases())
-    return Property(name, summary, 1, examine, observe, needs=frozenset(needs))
+def observe_split(context: Context, case: AttentionCase) -> Evidence:
+    """Both halves of the keys, weighted by exp(lse_half - lse), make the whole.
 
+    With w the exact weight of a half and c, e the bounds of its output and its log-sum-exp, the combination errs by
+    sum_i w_i (c_i + (exp(e) - 1) (|out_i| + c_i)), e being the sum of both halves' bounds; it is done in float64.
+    """
+    plain = not case.spec.features().keys() - {"alignment", "scale", "softcap"}
+    keys = case.shape.keys
+    if not plain or keys < 2:
+        return NOTHING
+    halves = [slice(0, keys // 2), slice(keys // 2, keys)]
+    parts = [case.replace(k=case.k[:, :, half], v=case.v[:, :, half]) for half in halves]
+    outs, lses, out_bounds, lse_bounds = [], [], [], []
+    for part in parts:
+        try:
+            outcome = context.target.run(part, want_lse=True)
+        except CallFailure as error:
+            return failure(error)
+        budget = context.budget(part)
+        outs.append(array_of(outcome.out))
+        lses.append(array_of(outcome.lse))
+        out_bounds.append(budget.out.certified)
+        lse_bounds.append(budget.lse.certified)
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = np.logaddexp(*lses)
+        weights = [np.exp(lse - whole)[..., None] for lse in lses]
+        doubt = np.expm1(sum(lse_bounds))[..., None]
+        combined = weights[0] * outs[0] + weights[1] * outs[1]
+        bound = sum(
+            weight * (1 + doubt) * (own + doubt * (np.abs(out) + own))
+            for weight, out, own in zip(weights, outs, out_bounds, strict=True)
+        )
+        # The combination itself, in float64.
+        bound = np.asarray(bound * (1 + 2.0**-40) + 2.0**-40 * np.abs(combined))
+    return judged([compare("out", combined, context.truth(case).out, ErrorBudget(_claimed(bound)))])
+
+
+def _claimed(bound: Array) -> Array:
+    return np.where(np.isnan(bound), np.inf, bound)
+
+
+_GENERIC = by_cases(seeded_cases("generic"), drawn_cases())
 
 PROPERTIES = (
-    _property("invariance/key_order", "the order of the keys does not matter", observe_relation(permuted_keys)),
-    _property(
+    Property(
+        "invariance/key_order",
+        "the order of the keys does not matter",
+        observe_relation(permuted_keys),
+        _GENERIC,
+        stage=1,
+    ),
+    Property(
         "invariance/shift",
         "a constant added to every score changes nothing",
         observe_relation(shifted_scores),
-        ("bias",),
+        _GENERIC,
+        stage=1,
+        needs=frozenset({"bias"}),
     ),
-    _property(
+    Property(
         "invariance/heads",
         "grouped heads are repeated heads",
         observe_relation(repeated_heads),
-        ("gqa",),
-        family="shapes",
+        by_cases(seeded_cases("shapes"), drawn_cases()),
+        stage=1,
+        needs=frozenset({"gqa"}),
     ),
-    _property(
-        "invariance/decode", "a query alone gives its row of the whole", observe_relation(last_query), ("cross",)
+    Property(
+        "invariance/decode",
+        "a query alone gives its row of the whole",
+        observe_relation(last_query),
+        _GENERIC,
+        stage=1,
+        needs=frozenset({"cross"}),
     ),
-    _property("invariance/paged", "pages in any order are the sequence", observe_relation(paged), ("paged",)),
-    _property("invariance/packed", "a packed document is the sequence alone", observe_relation(packed), ("varlen",)),
-    _property("invariance/hull", "outputs lie between the smallest and largest values", observe_hull),
+    Property(
+        "invariance/paged",
+        "pages in any order are the sequence",
+        observe_relation(paged),
+        _GENERIC,
+        stage=1,
+        needs=frozenset({"paged"}),
+    ),
+    Property(
+        "invariance/packed",
+        "a packed document is the sequence alone",
+        observe_relation(packed),
+        _GENERIC,
+        stage=1,
+        needs=frozenset({"varlen"}),
+    ),
+    Property(
+        "invariance/hull",
+        "outputs lie between the smallest and largest values",
+        observe_hull,
+        _GENERIC,
+        stage=1,
+    ),
+    Property(
+        "invariance/split",
+        "two halves of the keys combine to the whole",
+        observe_split,
+        by_cases(seeded_cases("generic", count=4), drawn_cases("generic")),
+        stage=1,
+        needs=frozenset({"lse", "cross"}),
+    ),
 )

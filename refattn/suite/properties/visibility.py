@@ -8,39 +8,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refattn.adapters.session import CallFailure, Outcome
-from refattn.contract.visibility import visible
 from refattn.inputs.cases import AttentionCase
-from refattn.suite.base import NOTHING, Context, Observation, Property
+from refattn.suite.context import Context
 from refattn.suite.drawing import drawn_cases, seeded_cases
-from refattn.suite.findings import Verdict
+from refattn.suite.findings import NOTHING, Evidence, Verdict
+from refattn.suite.hiding import HIDING, hidden_from, poisoned
 from refattn.suite.judging import failure
-from refattn.suite.search import by_cases, by_search, in_turn
-
-HIDING = ("causal", "window", "mask", "sparse", "varlen", "paged")
-
-
-def hidden_from(case: AttentionCase, row: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The key slots (B, Hkv, Nk) that query `row` sees from no head, and the rows (B, H, Nq) that see none of those."""
-    shape = case.shape
-    seen = visible(case.spec, shape)
-    of_heads = seen[:, :, row].reshape(shape.batch, shape.kv_heads, shape.group, shape.keys)
-    slots = np.asarray(~of_heads.any(axis=2))
-    spread = np.repeat(slots, shape.group, axis=1)[:, :, None]
-    return slots, np.asarray(~(seen & spread).any(axis=-1))
+from refattn.suite.property import Observe, Property
+from refattn.suite.search import by_both
 
 
-def poisoned(case: AttentionCase, slots: NDArray[np.bool_], filler: float) -> AttentionCase:
-    """The case with `filler` in every number of some key slots."""
-    k, v = (np.where(slots[..., None], filler, array) for array in (case.k, case.v))
-    return case.replace(k=k, v=v)
-
-
-def observe_filler(
-    filler: Callable[[AttentionCase], float], what: str
-) -> Callable[[Context, AttentionCase], Observation]:
+def observe_filler(filler: Callable[[AttentionCase], float], what: str) -> Observe:
     """Compare the bits of rows before and after filling slots that they do not see."""
 
-    def observe(context: Context, case: AttentionCase) -> Observation:
+    def observe(context: Context, case: AttentionCase) -> Evidence:
         shape = case.shape
         if not shape.queries or not shape.keys:
             return NOTHING
@@ -57,8 +38,8 @@ def observe_filler(
             compared = True
             message = _difference(before, after, rows, what)
             if message:
-                return Observation(Verdict.VIOLATES, message, share=np.inf)
-        return Observation(share=0.0) if compared else NOTHING
+                return Evidence(Verdict.VIOLATES, message, share=np.inf)
+        return Evidence(share=0.0) if compared else NOTHING
 
     return observe
 
@@ -94,18 +75,26 @@ garbage = observe_filler(_large, "A large finite number")
 nan = observe_filler(lambda _: float("nan"), "NaN")
 infinity = observe_filler(lambda case: float("inf") if case.format.has_infinity else float("nan"), "Infinity")
 
-
-def _property(
-    name: str, summary: str, observe: Callable[[Context, AttentionCase], Observation], gate: str | None
-) -> Property:
-    small = drawn_cases(features=HIDING)
-    examine = in_turn(by_cases(observe, seeded_cases(name, features=HIDING), small), by_search(observe, small))
-    kind = "value" if gate is None else "poison"
-    return Property(name, summary, 0, examine, observe, gate=gate, kind=kind, of="any")
-
+_HIDDEN = by_both(seeded_cases(features=HIDING), drawn_cases(features=HIDING))
 
 PROPERTIES = (
-    _property("visibility/garbage", "finite garbage in invisible keys changes no bit", garbage, None),
-    _property("visibility/nan", "NaN in invisible keys changes no bit", nan, "nan_safe"),
-    _property("visibility/inf", "infinities in invisible keys change no bit", infinity, "nan_safe"),
+    Property("visibility/garbage", "finite garbage in invisible keys changes no bit", garbage, _HIDDEN, of="any"),
+    Property(
+        "visibility/nan",
+        "NaN in invisible keys changes no bit",
+        nan,
+        _HIDDEN,
+        gate="nan_safe",
+        kind="poison",
+        of="any",
+    ),
+    Property(
+        "visibility/inf",
+        "infinities in invisible keys change no bit",
+        infinity,
+        _HIDDEN,
+        gate="nan_safe",
+        kind="poison",
+        of="any",
+    ),
 )

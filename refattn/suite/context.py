@@ -1,16 +1,18 @@
-"""What a property is, what it is examined on, and what is observed."""
+"""What a property is examined on: one target, in one input format, with its truths and its budgets."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from refattn import bounds, oracle
 from refattn.adapters.session import Outcome
+from refattn.adapters.softmax import Softmax
+from refattn.adapters.target import Target
 from refattn.bounds.budget import AttentionBudget, ErrorBudget, GradientBudget
 from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.block_scales import BlockScales
@@ -21,45 +23,9 @@ from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.specials.forward import Specials, split, split_softmax
 from refattn.oracle.truth import AttentionTruth, GradientTruth
 from refattn.suite.certificates import block_outputs
-from refattn.suite.findings import Verdict, Worst
+from refattn.suite.profile import Profile
 
-Case = AttentionCase | SoftmaxCase
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Profile:
-    """How much to try.
-
-    seeds of each seeded regime; Hypothesis examples of each search and of each shrinking; the longest sequence, and
-    twice as many keys where there are few queries. With `largest` nothing is longer than that.
-    """
-
-    name: str
-    seeds: int
-    examples: int
-    shrinks: int
-    longest: int
-    largest: int | None = None
-
-    @property
-    def most_keys(self) -> int:
-        """The most keys of a case with few queries, and columns of a softmax."""
-        return 2 * self.longest if self.largest is None else self.largest
-
-    def within(self, largest: int | None) -> Profile:
-        """The same for kernels so slow that no sequence may be longer than `largest`."""
-        return self if largest is None else replace(self, longest=min(self.longest, largest), largest=largest)
-
-
-PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile("quick", seeds=1, examples=30, shrinks=150, longest=2048),
-        Profile("ci", seeds=3, examples=150, shrinks=400, longest=4096),
-        Profile("deep", seeds=12, examples=1500, shrinks=1500, longest=16384),
-    )
-}
 
 
 class Subject(Protocol):
@@ -160,78 +126,17 @@ class Context:
         return found
 
 
-@dataclass(frozen=True)
-class Observation:
-    """What one look at the kernel showed; `case` is the one behind it, `hung` is that the kernel did not return."""
-
-    verdict: Verdict = Verdict.CONFORMS
-    message: str = ""
-    share: float | None = None
-    rms_z: float | None = None
-    max_z: float | None = None
-    worst: Worst | None = None
-    case: Case | None = None
-    kind: str | None = None
-    cases: int = 1
-    hung: bool = False
-
-    @property
-    def bad(self) -> bool:
-        """True if the kernel did not satisfy the property."""
-        return self.verdict not in (Verdict.CONFORMS, Verdict.NOT_RUN)
-
-    def merged(self, other: Observation) -> Observation:
-        """Two good observations as one: the largest of each number, the worst element and its case."""
-        mine, theirs = self.share or 0.0, other.share or 0.0
-        chief = other if self.worst is None or (other.worst is not None and theirs > mine) else self
-        return Observation(
-            share=_largest(self.share, other.share),
-            rms_z=_largest(self.rms_z, other.rms_z),
-            max_z=_largest(self.max_z, other.max_z),
-            worst=chief.worst,
-            case=chief.case,
-            cases=self.cases + other.cases,
-        )
-
-    def on(self, case: Case) -> Observation:
-        """The same, with the case it was made on."""
-        return self if self.case is not None else replace(self, case=case)
-
-
-# What a case shows to which a property does not apply.
-NOTHING = Observation(cases=0)
-
-
-def too_long(keys: int, largest: int) -> Observation:
-    """What a property shows some of whose inputs are longer than the run allows."""
-    return Observation(Verdict.NOT_RUN, f"its inputs are up to {keys} keys long, and the largest is {largest}", cases=0)
-
-
-def _largest(a: float | None, b: float | None) -> float | None:
-    return b if a is None else a if b is None else max(a, b)
-
-
-@dataclass(frozen=True)
-class Property:
-    """Something that a conforming kernel satisfies.
-
-    needs    claims without which the property is not examined
-    stage    0 for the cheap and sharp ones, run first; 1 for searches; 2 for statistics
-    gate     a claim without which a failure is reported but does not fail the run; None gates always
-    quantity what the target must compute: "attention" or "softmax"
-    observe  looks at the kernel on one case (used to replay and to shrink)
-    examine  looks at as many cases as the profile asks for
-    of       "exact" if it holds of kernels that compute what the spec says, "approximate" if of those that declare an
-             approximation, "any" of both
-    """
-
-    name: str
-    summary: str
-    stage: int
-    examine: Callable[[Context], Observation]
-    observe: Callable[[Context, Any], Observation]
-    needs: frozenset[str] = frozenset()
-    gate: str | None = None
-    quantity: str = "attention"
-    kind: str = "value"
-    of: Literal["exact", "approximate", "any"] = "exact"
+def context_of(target: Target, format: Format, profile: Profile, seed: int) -> Context:
+    """The target in one input format."""
+    adapter = target.adapter
+    kind = adapter.kind(target.kernel) if isinstance(adapter, Softmax) else "softmax"
+    return Context(
+        target,
+        format,
+        profile,
+        seed,
+        alignment=adapter.alignment,
+        queries=adapter.queries,
+        lse_gradient=adapter.lse_gradient,
+        softmax_kind=kind,
+    )

@@ -1,0 +1,110 @@
+"""Errors of generic draws, tested, and each suspicion confirmed on CONFIRMATIONS fresh draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from refattn.adapters.session import CallFailure
+from refattn.inputs.cases import SoftmaxCase
+from refattn.numbers import formats
+from refattn.suite.context import Context
+from refattn.suite.findings import NOTHING, Evidence, Verdict
+from refattn.suite.judging import failure
+from refattn.suite.patterns import Draw
+from refattn.suite.property import Observe
+from refattn.suite.samples import Case, Test, biased, sample
+
+CONFIRMATIONS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Statistic:
+    """Tests of one output on each of several kinds of generic input of up to `keys` keys, confirmed on fresh draws."""
+
+    quantity: str
+    tests: tuple[Test, ...]
+    draws: Callable[[Context], Iterable[Draw]]
+    keys: int
+
+    def examine(self, context: Context, name: str, observe: Observe) -> Evidence:
+        """Every kind of input, until one fails; none at all where some are too long, as small samples say little."""
+        del observe
+        largest = context.profile.largest
+        if largest is not None and self.keys > largest:
+            reason = f"its inputs are up to {self.keys} keys long, and the largest is {largest}"
+            return Evidence(Verdict.NOT_RUN, reason, cases=0)
+        found = NOTHING
+        for position, draw in enumerate(self.draws(context)):
+            if position == 0 and not self.has_model(context, draw(context.generator(name))):
+                break
+            seen = self._examine_draw(context, f"{name} {position}", draw)
+            if seen.bad:
+                return replace(seen, cases=found.cases + seen.cases)
+            found = found.merged(seen)
+        return found
+
+    def has_model(self, context: Context, case: Case) -> bool:
+        """False where errors of the declared arithmetic are shared, or biased, in ways that the rms model leaves out.
+
+        In the log-sum-exp nothing cancels what a polynomial, a rounded query or a narrow exponential does to all keys
+        alike; narrow sums stagnate, which is a bias.
+        """
+        arithmetic = context.target.arithmetic_of(case)
+        wide = formats.fp32.precision
+        if self.quantity == "lse" and (arithmetic.exp_relative > 0 or arithmetic.scale_query):
+            return False
+        if not self.tests_of(context, case):
+            return False
+        stages = [arithmetic.accumulator, arithmetic.normaliser] if biased in self.tests else []
+        stages += [arithmetic.scores] if self.quantity == "lse" else []
+        return isinstance(case, SoftmaxCase) or all(stage.format.precision >= wide for stage in stages)
+
+    def tests_of(self, context: Context, case: Case) -> tuple[Test, ...]:
+        """The tests, but not that errors are centred where a stage truncates and no narrower result hides it."""
+        arithmetic = context.target.arithmetic_of(case)
+        of_lse = self.quantity == "lse"
+        kept = arithmetic.lse if of_lse else arithmetic.output
+        before = (arithmetic.dot,) if of_lse else (arithmetic.accumulator, arithmetic.probabilities)
+        shown = [stage for stage in (arithmetic.normaliser, *before) if stage.format.precision <= kept.format.precision]
+        if all(stage.rounding == "nearest" for stage in (*shown, kept)):
+            return self.tests
+        return tuple(test for test in self.tests if test is not biased)
+
+    def observe(self, context: Context, case: Case) -> Evidence:
+        """One given case, without confirmation."""
+        try:
+            found = sample(context, case, self.quantity)
+        except CallFailure as error:
+            return failure(error)
+        if found.evidence.violated:
+            return found.evidence
+        reasons = [reason for test in self.tests_of(context, case) if (reason := test(context, case, found))]
+        verdict = Verdict.SUSPECT if reasons else Verdict.CONFORMS
+        return replace(found.evidence, verdict=verdict, message=_sentence(self.quantity, reasons))
+
+    def _examine_draw(self, context: Context, name: str, draw: Draw) -> Evidence:
+        """One draw, and fresh ones if any test speaks: it counts only if the same test speaks on every one."""
+        speaking: tuple[Test, ...] | None = None
+        first: Evidence | None = None
+        for attempt in range(CONFIRMATIONS + 1):
+            case = draw(context.generator(name, attempt))
+            try:
+                found = sample(context, case, self.quantity)
+            except CallFailure as error:
+                return failure(error).on(case)
+            seen = found.evidence.on(case)
+            if seen.violated:
+                return seen
+            first = first or seen
+            tests = self.tests_of(context, case) if speaking is None else speaking
+            reasons = {test: reason for test in tests if (reason := test(context, case, found))}
+            speaking = tuple(reasons)
+            if not speaking:
+                return first
+        message = _sentence(self.quantity, list(reasons.values())) + f" So it was on {CONFIRMATIONS} fresh draws."
+        return replace(first or seen, verdict=Verdict.SUSPECT, message=message, cases=CONFIRMATIONS + 1)
+
+
+def _sentence(quantity: str, reasons: list[str]) -> str:
+    return f"In {quantity}, {'; '.join(reasons)}." if reasons else ""

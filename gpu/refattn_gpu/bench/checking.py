@@ -1,4 +1,4 @@
-"""Which kernels of the package conform: `refattn check` on each, in parts, in processes of their own, one for each core."""
+"""Which kernels of the package conform: `refattn check` on each, in parts, in processes of their own, one a core."""
 
 from __future__ import annotations
 

@@ -6,15 +6,18 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from refattn.adapters.backward import Backward
 from refattn.adapters.base import Adapter, checked_claims
-from refattn.adapters.flash_attn import FlashAttn, VarLen
-from refattn.adapters.jax_attention import JaxAttention
+from refattn.adapters.decode import Decode
+from refattn.adapters.flash_attn import FlashAttn
+from refattn.adapters.jax import JaxAttention
 from refattn.adapters.memory import LAYOUTS
-from refattn.adapters.native import Backward, Decode, Native
+from refattn.adapters.native import Native
 from refattn.adapters.plain import Plain, is_plain
 from refattn.adapters.sdpa import SDPA
 from refattn.adapters.session import CallFailure, Outcome
 from refattn.adapters.softmax import Softmax
+from refattn.adapters.varlen import VarLen
 from refattn.contract.features import CLAIMS
 from refattn.errors import InvalidType, InvalidValue
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from refattn.adapters import autograd, rendering
 from refattn.adapters.base import Adapter, Kernel
-from refattn.adapters.native import array_of, receive_gradients
+from refattn.adapters.receiving import array_of, receive_gradients
 from refattn.adapters.session import Session
 from refattn.contract.arithmetic import Arithmetic
 from refattn.numbers import formats

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from refattn.adapters import rendering
 from refattn.adapters.base import Adapter, Kernel
-from refattn.adapters.native import array_of, receive_gradients
+from refattn.adapters.receiving import array_of, receive_gradients
 from refattn.adapters.sdpa import flushes
 from refattn.adapters.session import CallFailure, Session
 from refattn.contract.arithmetic import Arithmetic

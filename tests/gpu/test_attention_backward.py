@@ -140,7 +140,7 @@ FAULTS = [
     (ON_QUERIES, "score_gradients", without_the_softcap, AttentionSpec(softcap=1.0), {"dq"}),
     (ON_QUERIES, "reference_of", in_nats, PLAIN, {"dq"}),
     (ON_KEYS, "tiles_seen", a_tile_late, CAUSAL, {"dk", "dv"}),
-    ("backward", "summed", first_of, AttentionSpec(bias=BIAS, sinks=SINKS), {"dbias", "dsinks"}),
+    ("dense.backward", "summed", first_of, AttentionSpec(bias=BIAS, sinks=SINKS), {"dbias", "dsinks"}),
 ]
 
 

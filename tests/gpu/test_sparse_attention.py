@@ -176,7 +176,7 @@ ORDERS = [
 def test_a_wrong_order_is_found(
     right: str, wrong: str, spec: AttentionSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(sparse_order.Order, "of", faulty("sparse_order", right, wrong, tmp_path, monkeypatch).Order.of)
+    monkeypatch.setattr(sparse_order.Order, "of", faulty("sparse.order", right, wrong, tmp_path, monkeypatch).Order.of)
     assert violations(SMALL, spec, problem()) == {"out", "lse", "dq", "dk", "dv"}
 
 

@@ -86,7 +86,7 @@ def test_second_derivatives_are_refused(upstream: bool) -> None:
 
 
 def test_a_forgotten_upstream_gradient_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    wrong = faulty("sparse_autograd", "out, lse, dlse)", "out, lse, None)", tmp_path, monkeypatch)
+    wrong = faulty("sparse.autograd", "out, lse, dlse)", "out, lse, None)", tmp_path, monkeypatch)
     monkeypatch.setattr(sparse, "sparse_function", wrong.sparse_function)
     with pytest.raises(AssertionError):
         test_tensors_and_autograd_give_the_bits_of_the_spec(BOTH)

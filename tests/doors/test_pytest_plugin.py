@@ -57,6 +57,13 @@ choosing.applicable = lambda adapter, kernel: [
     for name in (VERDICTS if adapter.quantity == "attention" else ["softmax/values"])
 ]
 """
+# This process has imported the plugin before the inner run marks it: only old releases of pytest warn of that.
+INI = """
+[pytest]
+filterwarnings =
+    error
+    ignore:Module already imported:pytest.PytestAssertRewriteWarning
+"""
 # Loaded by its module's name, whether or not the package is installed with its entry point.
 PLUGINS = ["-p", "no:refattn", "-p", "engine", "-p", "refattn.pytest_plugin", "-p", "no:cacheprovider"]
 
@@ -65,7 +72,7 @@ PLUGINS = ["-p", "no:refattn", "-p", "engine", "-p", "refattn.pytest_plugin", "-
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """An adopter's folder, with a kernel and the engine's stand-in."""
     pytester.makepyfile(kernels="def good(q, k, v, *, spec):\n    return v\n", engine=ENGINE)
-    pytester.makeini("[pytest]\nfilterwarnings = error\n")
+    pytester.makeini(INI)
     pytester.syspathinsert()
     monkeypatch.setenv("PYTHONPATH", str(Path(refattn.__file__).parent.parent))
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)

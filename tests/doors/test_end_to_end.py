@@ -79,7 +79,7 @@ def test_an_expected_failure_conforms_and_a_stale_expectation_does_not(capsys: p
 
 @pytest.mark.usefixtures("kernels")
 def test_a_kernel_that_cannot_be_called_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["check", "kernels_end_to_end:no_spec", *ONE_PROPERTY]) == 3
+    assert cli.main(["check", "kernels_end_to_end:no_spec", "--call", "native", *ONE_PROPERTY]) == 3
     assert "unexpected keyword argument 'spec'" in capsys.readouterr().out
 
 

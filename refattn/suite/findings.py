@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from refattn.errors import RefattnError
+
 if TYPE_CHECKING:
     from refattn.inputs.cases import AttentionCase, SoftmaxCase
 
@@ -217,13 +219,19 @@ class Report:
 
     def to_json(self) -> str:
         """The report as JSON, schema `refattn.reports.json.SCHEMA_VERSION`."""
-        return RENDERERS["json"](self)
+        return _renderer("json")(self)
 
     def to_junit(self) -> str:
         """The report as JUnit XML, one test case per property and format."""
-        return RENDERERS["junit"](self)
+        return _renderer("junit")(self)
 
 
 # What makes text of a report, by name. refattn.reports fills it when it is imported, as refattn.check and the commands
 # do: a report does not know how it is shown.
 RENDERERS: dict[str, Callable[[Report], str]] = {}
+
+
+def _renderer(form: str) -> Callable[[Report], str]:
+    if form not in RENDERERS:
+        raise RefattnError(f"report cannot be shown as {form} yet: expected `import refattn.reports` before")
+    return RENDERERS[form]

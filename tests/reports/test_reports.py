@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from refattn.errors import RefattnError
 from refattn.reports import terminal
 from refattn.reports.progress import LiveProgress
+from refattn.suite import findings
 from refattn.suite.findings import Evidence, Finding, Report, Verdict
 from tests.support.sample_reports import INF, NAN, REPLAY, full_report, good_report
 
@@ -155,3 +157,9 @@ def test_progress_on_a_terminal_shows_the_property_at_work() -> None:
 
 
 # JSON
+
+
+def test_a_report_that_nothing_can_render_yet_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "RENDERERS", {})
+    with pytest.raises(RefattnError, match="cannot be shown as junit yet: expected `import refattn.reports` before"):
+        good_report().to_junit()

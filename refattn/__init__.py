@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from refattn.oracle.enclosure import Enclosure
     from refattn.suite.certificates import Certificate, certificate
     from refattn.suite.checking import check
-    from refattn.suite.findings import Finding, Report, Verdict
+    from refattn.suite.findings import Evidence, Finding, Report, Verdict
 
 __version__ = "0.1.0"
 
@@ -39,6 +39,7 @@ _NAMES = {
     "BlockScales": "contract.block_scales",
     "Certificate": "suite.certificates",
     "Enclosure": "oracle.enclosure",
+    "Evidence": "suite.findings",
     "Finding": "suite.findings",
     "InvalidType": "errors",
     "InvalidValue": "errors",
@@ -65,6 +66,7 @@ __all__ = [
     "BlockScales",
     "Certificate",
     "Enclosure",
+    "Evidence",
     "Finding",
     "InvalidType",
     "InvalidValue",

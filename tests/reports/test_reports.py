@@ -161,5 +161,5 @@ def test_progress_on_a_terminal_shows_the_property_at_work() -> None:
 
 def test_a_report_that_nothing_can_render_yet_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "RENDERERS", {})
-    with pytest.raises(RefattnError, match="cannot be shown as junit yet: expected `import refattn.reports` before"):
+    with pytest.raises(RefattnError, match=r"cannot be shown as junit yet: expected `import refattn.reports` before"):
         good_report().to_junit()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from refattn.contract.features import PAIRWISE, compatible
+from refattn.contract.features import PAIRWISE, TABLE, compatible
 from refattn.contract.spec import SoftmaxSpec
 from refattn.errors import InvalidValue
 from refattn.inputs import regimes
@@ -34,6 +34,8 @@ HEAD_DIMS = (16, 8, 32, 40, 64, 24, 128, 5)
 FEW_HEADS = 3
 # Past 2^16 (query, key) pairs, where an offset into a mask can first exceed 16 bits.
 LARGE = Limits(length=384, long=384, batch=2, heads=4, head_dims=(16,), pairs=1 << 17)
+# How often a feature is drawn, for a case that shows what it is wanted for.
+MOST_DRAWS = 32
 SMALL = Limits(length=8, long=24, batch=2, heads=4, head_dims=(1, 2, 3, 4))
 
 
@@ -89,30 +91,49 @@ def seeded_cases(
     family: str | None = None,
     kind: str = "value",
     *,
-    features: Iterable[str] | None = None,
     count: int | None = None,
     upstream: bool = False,
 ) -> Seeded:
     """Every regime of the family, once plain and, for each of the profile's seeds, with drawn features.
 
-    `features` asks for one case with each of these claimed features instead; count takes so many of the plain regimes.
+    count takes so many of the plain regimes, and nothing else.
     """
 
     def cases(context: Context, name: str) -> Iterator[AttentionCase]:
         limits = seeded_limits(context, family, upstream=upstream)
-        chosen = regimes_of(context, limits, family if features is None else "generic", kind)
+        chosen = regimes_of(context, limits, family, kind)
         seed = int(context.generator(name).integers(1 << 30))
-        if features is not None:
-            for feature in features:
-                if feature in context.claims:
-                    for draw in range(context.profile.seeds):
-                        yield from _cases(context, chosen[:1], seed, draw, limits, frozenset({feature}), upstream)
-            return
         plain = chosen[:count]
         yield from _cases(context, plain, seed, 0, limits, frozenset(), upstream)
         if count is None:
             for draw in range(1, context.profile.seeds + 1):
                 yield from _cases(context, chosen, seed, draw, limits, None, upstream)
+
+    return cases
+
+
+def cases_of_features(features: Iterable[str], shows: Callable[[AttentionCase], bool]) -> Seeded:
+    """Each of the features that is claimed, alone, on normal inputs, for each of the profile's seeds.
+
+    For each field of a feature that no such case `shows` by itself, there is one more that does, if one can be drawn.
+    """
+
+    def cases(context: Context, name: str) -> Iterator[AttentionCase]:
+        limits, seeds = seeded_limits(context), context.profile.seeds
+        generic = regimes_of(context, limits, "generic")[:1]
+        seed = int(context.generator(name).integers(1 << 30))
+        for row in TABLE:
+            missing = set(row.fields) if row.name in features and row.name in context.claims else set()
+            for draw in range(max(seeds, MOST_DRAWS) if missing else 0):
+                if draw >= seeds and not missing:
+                    break
+                for case in _cases(context, generic, seed, draw, limits, frozenset({row.name}), upstream=False):
+                    fields = row.fields.keys() & case.spec.features().keys()
+                    news = len(fields) == 1 and fields <= missing and shows(case)
+                    if draw < seeds or news:
+                        yield case
+                    if news:
+                        missing -= fields
 
     return cases
 

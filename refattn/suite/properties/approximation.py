@@ -28,7 +28,7 @@ from refattn.suite.comparison import compare
 from refattn.suite.context import Context
 from refattn.suite.drawing import drawn_cases, feature_cases, seeded_cases
 from refattn.suite.findings import NOTHING, Evidence, Verdict
-from refattn.suite.hiding import HIDING, hidden_from
+from refattn.suite.hiding import HIDDEN_KEYS, hidden_from, rows_of
 from refattn.suite.judging import array_of, failure, judged
 from refattn.suite.property import Observe, Property
 from refattn.suite.search import by_both
@@ -185,7 +185,7 @@ def observe_leak(context: Context, case: AttentionCase) -> Evidence:
     if context.approximation is None or not shape.queries or not shape.keys:
         return NOTHING
     found = NOTHING
-    for row in sorted({0, shape.queries // 2, shape.queries - 1}):
+    for row in rows_of(case):
         slots, rows = hidden_from(case, row)
         if not slots.any():
             continue
@@ -236,7 +236,7 @@ PROPERTIES = (
         "approximation/leak",
         "no weight on keys that a query does not see",
         observe_leak,
-        by_both(seeded_cases(features=HIDING), drawn_cases(features=HIDING)),
+        HIDDEN_KEYS,
         of="approximate",
     ),
     Property(

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from refattn.adapters.session import CallFailure, Outcome
 from refattn.inputs.cases import AttentionCase
 from refattn.suite.context import Context
-from refattn.suite.drawing import drawn_cases, seeded_cases
 from refattn.suite.findings import NOTHING, Evidence, Verdict
-from refattn.suite.hiding import HIDING, hidden_from, poisoned
+from refattn.suite.hiding import HIDDEN_KEYS, hidden_from, poisoned, rows_of
 from refattn.suite.judging import failure
 from refattn.suite.property import Observe, Property
-from refattn.suite.search import by_both
 
 
 def observe_filler(filler: Callable[[AttentionCase], float], what: str) -> Observe:
@@ -26,7 +24,7 @@ def observe_filler(filler: Callable[[AttentionCase], float], what: str) -> Obser
         if not shape.queries or not shape.keys:
             return NOTHING
         compared = False
-        for row in sorted({0, shape.queries // 2, shape.queries - 1}):
+        for row in rows_of(case):
             slots, rows = hidden_from(case, row)
             if not slots.any():
                 continue
@@ -75,15 +73,13 @@ garbage = observe_filler(_large, "A large finite number")
 nan = observe_filler(lambda _: float("nan"), "NaN")
 infinity = observe_filler(lambda case: float("inf") if case.format.has_infinity else float("nan"), "Infinity")
 
-_HIDDEN = by_both(seeded_cases(features=HIDING), drawn_cases(features=HIDING))
-
 PROPERTIES = (
-    Property("visibility/garbage", "finite garbage in invisible keys changes no bit", garbage, _HIDDEN, of="any"),
+    Property("visibility/garbage", "finite garbage in invisible keys changes no bit", garbage, HIDDEN_KEYS, of="any"),
     Property(
         "visibility/nan",
         "NaN in invisible keys changes no bit",
         nan,
-        _HIDDEN,
+        HIDDEN_KEYS,
         gate="nan_safe",
         kind="poison",
         of="any",
@@ -92,7 +88,7 @@ PROPERTIES = (
         "visibility/inf",
         "infinities in invisible keys change no bit",
         infinity,
-        _HIDDEN,
+        HIDDEN_KEYS,
         gate="nan_safe",
         kind="poison",
         of="any",

@@ -1,6 +1,6 @@
-"""One problem to give to a kernel: the inputs, what is to be computed of them, and where they came from.
+"""One problem for a kernel: the inputs, the spec, and the inputs' origin.
 
-A case goes in a failure message (`describe`); refattn.inputs.replay puts it in a command line.
+`describe` puts a case in a failure message, refattn.inputs.replay in a command line.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class AttentionCase:
         return _same_trees(self.tree(), other.tree())
 
     def describe(self) -> str:
-        """What a person reads in a failure message: sizes, features of the spec, and small arrays whole."""
+        """The case in a failure message: sizes, features of the spec, and small arrays whole."""
         b, h, g, nq, nk, d, dv = self.shape
         lines = [
             f"{self.regime} in {self.format.name}: B={b} H={h} Hkv={g} Nq={nq} Nk={nk} D={d} Dv={dv}",
@@ -120,7 +120,7 @@ class SoftmaxCase:
         return self.x.shape
 
     def rows(self) -> Array:
-        """X as (rows, n), the axis of the softmax last."""
+        """x as (rows, n), the axis of the softmax last."""
         last = np.moveaxis(self.x, self.spec.axis, -1)
         return last.reshape(-1, last.shape[-1]) if last.size else last.reshape(0, last.shape[-1])
 
@@ -133,7 +133,7 @@ class SoftmaxCase:
         return _same_trees(self.tree(), other.tree())
 
     def describe(self) -> str:
-        """What a person reads in a failure message."""
+        """The case in a failure message."""
         lines = [
             f"{self.regime} in {self.format.name}: {self.spec.kind} of {self.x.shape} along axis {self.spec.axis}",
             *([f"  empty_rows = {self.spec.empty_rows}"] if self.spec.empty_rows != "nan" else []),
@@ -198,8 +198,8 @@ def _numbers(array: np.ndarray[Any, Any]) -> str:
         return f"{array.shape}, {np.count_nonzero(array)} of {array.size} True"
     finite = array[np.isfinite(array)]
     span = f"{_number(finite.min())} .. {_number(finite.max())}" if finite.size else "nothing finite"
-    odd = {"NaN": np.isnan(array), "+inf": np.isposinf(array), "-inf": np.isneginf(array)}
-    counts = "".join(f", {int(found.sum())} {name}" for name, found in odd.items() if found.any())
+    nonfinite = {"NaN": np.isnan(array), "+inf": np.isposinf(array), "-inf": np.isneginf(array)}
+    counts = "".join(f", {int(where.sum())} {name}" for name, where in nonfinite.items() if where.any())
     return f"{array.shape}, {span}{counts}"
 
 

@@ -1,4 +1,4 @@
-"""A case as a text for a command line, and back: all numbers of a small case, the recipe of one that a recipe made."""
+"""A case as a text for a command line, and back: the numbers of a small case, the recipe of a large one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WORTH_A_RECIPE = 64
 def token(case: AttentionCase | SoftmaxCase) -> str:
     """A URL-safe text from which `case_of` makes the same case again.
 
-    A case of more than a few numbers that was made by a recipe gives that recipe.
+    For a case of more than a few numbers that a recipe made, it is the recipe.
     """
     arrays = case.tree()[0].values()
     if case.recipe is not None and sum(array.size for array in arrays) > _WORTH_A_RECIPE and _is_recipes(case):

@@ -1,6 +1,6 @@
-"""Where the numbers of a case come from: a seeded generator (fast, large) or Hypothesis (small, shrinking to simple).
+"""Sources of the numbers of a case: a seeded generator (fast, large) or Hypothesis (small, shrinking to simple).
 
-A regime asks a Source for what it needs, so that one function makes both kinds of case.
+A regime draws all its numbers from a Source, so that one function makes both kinds of case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ROUND = 16
 
 
 class Source(Protocol):
-    """What a regime may ask for; arrays are float64, int64 or bool."""
+    """The draws that a regime can make; arrays are float64, int64 or bool."""
 
     @property
     def continuous(self) -> bool:
@@ -47,7 +47,7 @@ class Source(Protocol):
         """True or False, simplest False."""
 
     def normal(self, shape: ShapeLike, scale: float = 1.0) -> Array:
-        """Standard normal numbers times scale; when drawn, multiples of 1/8 up to 4 in their stead."""
+        """Standard normal numbers times scale; from Hypothesis, multiples of 1/8 up to 4 times scale."""
 
     def small(self, shape: ShapeLike) -> Array:
         """Multiples of 1/8 in [-4, 4], exact in every format of at least 6 bits."""
@@ -62,10 +62,10 @@ class Source(Protocol):
         """Each True with the given probability, simplest True."""
 
     def permutation(self, n: int) -> Ints:
-        """0 .. n-1 in some order, simplest as they are."""
+        """0 .. n-1 in some order, simplest in rising order."""
 
     def leave_room(self) -> None:
-        """Say that the case is complete, and that another one might have asked for more."""
+        """End the case, padding its draws to a round number where that matters."""
 
 
 class SeededSource:
@@ -174,7 +174,8 @@ class DrawnSource:
     def leave_room(self) -> None:
         """See Source.
 
-        Hypothesis takes the case with fewer draws for the simpler one, whatever was drawn: so all make a round number.
+        Hypothesis takes the case with fewer draws for the simpler one, whatever was drawn: so all cases make a round
+        number.
         """
         while self._drawn % _ROUND:
             self._choose(self._strategies.booleans())
@@ -184,7 +185,7 @@ class DrawnSource:
         # A few sizes only, so that most changes of the shape leave the later draws of the shrinker in step.
         padded = max(8, 1 << (size - 1).bit_length()) if size else 0
         drawn = self._choose(self._strategies.binary(min_size=padded, max_size=padded))
-        # The shrinker leaves what it cannot make zero at the end, where it would be in the way of fewer numbers.
+        # The shrinker leaves nonzero bytes at the end, where they would keep it from drawing fewer numbers: so reverse.
         return np.frombuffer(drawn, np.uint8)[::-1][:size].astype(np.int64).reshape(shape)
 
     def _choose(self, strategy: Any) -> Any:

@@ -1,7 +1,7 @@
 """Hypothesis strategies for attention and softmax cases, and the same cases by seed.
 
-Drawn cases are small and shrink to something a person can read; seeded ones are as large as one likes and carry the
-recipe that makes them again. Both come from the regimes of refattn.inputs.regimes.
+Drawn cases are small and shrink to something a person can read; seeded ones have any size and carry the recipe that
+makes them again. Both come from the regimes of refattn.inputs.regimes.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ def attention_cases(
 ) -> AttentionCase:
     """Small attention cases for a kernel with these claims.
 
-    regimes      names of the regimes to use; all that such a kernel can be given if not said
+    regimes      names of the regimes to use; None is all regimes that fit the claims
     kinds        kinds of regimes to use when their names are not given: "value", "nan", "ieee", "poison"
-    features     features of the spec to use, besides those of the regime; some of the claimed ones if not said
+    features     features of the spec to use, besides those of the regime; None is some of the claimed ones
     max_length   of queries and keys, which are multiples of `multiple` for a kernel that does not claim "ragged"
     head_dims    the head dimensions that the kernel takes, simplest first
     upstream     add upstream gradients for the backward pass, of the log-sum-exp too if "lse" is claimed
@@ -84,10 +84,12 @@ def attention_cases(
     Raises InvalidValue when no regime is left. They shrink towards one batch, head, query and key, no feature, zeros.
     """
     limits = Limits(max_length, max_length, max_batch, max_heads, tuple(head_dims), multiple)
-    kept, claimed = _formats.get(format), frozenset(claims)
+    number_format, claimed = _formats.get(format), frozenset(claims)
     source = DrawnSource(draw)
-    regime = source.choice(attention_regimes(kept, claimed, limits, regimes, kinds))
-    case = make_case(regime, source, kept, claims=claimed, limits=limits, alignment=alignment, features=features)
+    regime = source.choice(attention_regimes(number_format, claimed, limits, regimes, kinds))
+    case = make_case(
+        regime, source, number_format, claims=claimed, limits=limits, alignment=alignment, features=features
+    )
     return with_upstream(case, source, dlse="lse" in claimed) if upstream else case
 
 
@@ -175,13 +177,13 @@ def attention_regimes(
     """The regimes that such a kernel can be given, of those named or of those kinds. Raises InvalidValue if none."""
     named = ALL if names is None else [_attention_regime(name) for name in names]
     wanted = [regime for regime in named if names is not None or regime.kind in kinds]
-    found = [regime for regime in wanted if regime.available(format, limits, claims)]
-    if not found:
+    available = [regime for regime in wanted if regime.available(format, limits, claims)]
+    if not available:
         raise InvalidValue(
             f"regimes is {names!r} and kinds is {kinds!r}: expected at least one that exists for {format.name} within "
             "the claims and the limits"
         )
-    return found
+    return available
 
 
 def softmax_regimes(
@@ -190,13 +192,13 @@ def softmax_regimes(
     """The softmax regimes that exist in the format within the limits. Raises InvalidValue if there are none."""
     named = SOFTMAX if names is None else [_softmax_regime(name) for name in names]
     wanted = [regime for regime in named if names is not None or regime.kind in kinds]
-    found = [regime for regime in wanted if regime.available(format, limits)]
-    if not found:
+    available = [regime for regime in wanted if regime.available(format, limits)]
+    if not available:
         raise InvalidValue(
             f"regimes is {names!r} and kinds is {kinds!r}: expected at least one that exists for {format.name} within "
             "the limits"
         )
-    return found
+    return available
 
 
 def _attention_regime(name: str) -> Regime:

@@ -29,7 +29,7 @@ _INTEGERS: dict[str, np.dtype[Any]] = {
     "z": np.dtype("<i8"),
 }
 _BOOLEANS = "?"
-# A header is mostly these words; a change makes every token made before unreadable.
+# A header is mostly these words; a change makes every earlier token unreadable.
 _DICTIONARY = (
     b'"empty_rows":"nan""dropout":0.5,"keep":{"@":"?"key_positions":{"@":"w"buckets":["kept_queries":{"@":"?'
     b'"kept_keys":{"@":"?"documents":["sinks":{"@":"mask":{"@":"?1,1,"bias":{"@":"alibi_slopes":{"@":"softcap":'
@@ -71,7 +71,7 @@ def unpack(text: str) -> Any:
 
 
 def shortened(text: str) -> str:
-    """The text, cut to what fits in an error message."""
+    """The text, cut to fit in an error message."""
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 

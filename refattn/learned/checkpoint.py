@@ -1,4 +1,4 @@
-"""Checkpoints: what a trainee has learned and all that its training needs to go on, in one safetensors file.
+"""Checkpoints: a trainee's learned numbers and the state that its training needs to go on, in one safetensors file.
 
 A file is written whole or not at all, so that an interruption leaves the last one.
 """
@@ -22,14 +22,14 @@ FORMAT = 1
 
 
 class Origin(NamedTuple):
-    """What scales were trained on: fingerprints of the model and of the windows."""
+    """The model and the windows that scales were trained on, by their fingerprints."""
 
     model: str
     text: str
 
 
 def path_of(folder: Path, trainee: Trainee) -> Path:
-    """Where a trainee's checkpoint lies in a folder."""
+    """The path of a trainee's checkpoint in a folder."""
     return folder / f"{trainee.name}-{trainee.blocks.blocks}.safetensors"
 
 
@@ -45,7 +45,7 @@ def write(path: Path, trainee: Trainee, origin: Origin) -> None:
 
 
 def read(path: Path, trainee: Trainee, origin: Origin, *, to_resume: bool) -> None:
-    """Bring a new trainee to where a checkpoint left off; one that only runs may have been trained in any way.
+    """Load a checkpoint into a new trainee; unless `to_resume`, it may have been trained by any plan and text.
 
     Raises InvalidValue, and leaves the trainee as it is, where the file is missing, truncated, or of something else.
     """
@@ -65,7 +65,7 @@ def read(path: Path, trainee: Trainee, origin: Origin, *, to_resume: bool) -> No
 
 
 def _identity(trainee: Trainee, origin: Origin) -> dict[str, Any]:
-    """What a checkpoint must agree on to be resumed."""
+    """The entries that a checkpoint and a trainee must agree on to resume."""
     return {
         "format": FORMAT,
         "method": trainee.name,

@@ -26,10 +26,10 @@ from refattn.reports import files, terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 BAD_USAGE, INTERRUPTED = 2, 130
-# What takes a backward pass of the whole model to train is trained, and shown, when it is asked for by name.
+# Methods trained by default; those that need a backward pass of the whole model are trained and shown only by name.
 TRAINED = tuple(name for name in METHODS if METHODS[name].objective == "scales")
 SHOWN = ("none", *TRAINED)
-# What starts at random, as published, and has nothing to observe then.
+# Methods that start at random, as published, and then observe nothing.
 RANDOM = tuple(name for name in METHODS if issubclass(METHODS[name], Original))
 
 
@@ -106,12 +106,14 @@ def train(
     """
     setting = _setting(**common)
     names = setting.methods or TRAINED
-    seen = setting.train if observed is None else observed
-    for value, name in ((setting.train, "--train"), (seen, "--observed"), (save_every, "--save-every")):
+    observed_windows = setting.train if observed is None else observed
+    for value, name in ((setting.train, "--train"), (observed_windows, "--observed"), (save_every, "--save-every")):
         _at_least(value, 1, name)
     _at_least(steps, 0, "--steps")
-    if seen > setting.train:
-        raise InvalidValue(f"--observed is {seen}: expected at most the {setting.train} windows to train on")
+    if observed_windows > setting.train:
+        raise InvalidValue(
+            f"--observed is {observed_windows}: expected at most the {setting.train} windows to train on"
+        )
     if start is not None and not any(name in RANDOM for name in names):
         raise InvalidValue(f"--start is {start!r}: expected --methods with one of {', '.join(RANDOM)}")
     experiment = _prepared(setting)
@@ -119,7 +121,7 @@ def train(
     def plan(name: str) -> Plan:
         chosen = objective or METHODS[name].objective or "scales"
         at_random = name in RANDOM and start != "observed"
-        return Plan(chosen, 0 if at_random else seen, steps, setting.batch, rate, seed)
+        return Plan(chosen, 0 if at_random else observed_windows, steps, setting.batch, rate, seed)
 
     trainees = [experiment.trainee(name, blocks, plan(name)) for blocks in setting.blocks for name in names]
     folder = Path(setting.out)
@@ -128,7 +130,7 @@ def train(
         path = checkpoint.path_of(folder, trainee)
         if path.exists():
             checkpoint.read(path, trainee, experiment.origin, to_resume=True)
-    with _bar("training", sum(each.total for each in trainees), sum(each.step for each in trainees)) as advance:
+    with _bar("training", sum(one.total for one in trainees), sum(one.step for one in trainees)) as advance:
 
         def stepped(moved: Sequence[Trainee], loss: float) -> None:
             for trainee in moved:
@@ -196,7 +198,7 @@ def _setting(**common: Any) -> Setting:
 
 
 def _prepared(setting: Setting) -> Experiment:
-    """The model and the windows; loading says nothing but what is wrong."""
+    """The model and the windows; loading prints errors only."""
     import transformers
 
     transformers.logging.set_verbosity_error()

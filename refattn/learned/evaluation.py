@@ -1,4 +1,4 @@
-"""What scales cost: perplexity, and the certificate on the very rows that the model then attends with."""
+"""The cost of scales: perplexity, and the certificate on the rows that the model attends with."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class LayerCertificate:
     """Distances of one layer's scales from the exact ones, a number a head: over all rows of all windows.
 
     mean, largest  of sum_j |p'_j - p_j| = sum_i |a_i - a*_i|
-    output_bound   the largest of that times the largest |v| of the head: no element of the output is farther off, but
-                   for roundings
+    output_bound   the largest of that times the largest |v| of the head: it bounds the error of every output element,
+                   but for roundings
     leak           the largest weight on keys that a query does not see
     row_sum_error  the largest |sum_j p'_j - 1|
     """
@@ -51,20 +51,20 @@ class Cost:
     @classmethod
     def of(cls, loss: Tensor, exact: Tensor | None) -> Cost:
         """From losses (windows, tokens), in nats, and the exact model's."""
-        found = cls(math.exp(loss.mean(1).mean()))
+        cost = cls(math.exp(loss.mean(1).mean()))
         if exact is not None:
             difference = loss.mean(1) - exact.mean(1)
-            found.change = math.expm1(difference.mean())
+            cost.change = math.expm1(difference.mean())
             spread = difference.std().item() if len(difference) > 1 else 0.0
-            found.doubt = (1 + found.change) * spread / math.sqrt(len(difference))
-        return found
+            cost.doubt = (1 + cost.change) * spread / math.sqrt(len(difference))
+        return cost
 
 
 @dataclass
 class Result(Cost):
     """One method, with one number of blocks, on the windows to test on.
 
-    parts        what the queries of each block predict, block by block
+    parts        the cost of the queries of each block
     """
 
     method: str = ""
@@ -77,9 +77,9 @@ class Result(Cost):
 
     @property
     def mean_distance(self) -> float:
-        """Over all layers and heads."""
-        every = [value for layer in self.layers for value in layer.mean]
-        return sum(every) / max(len(every), 1)
+        """Mean distance over all layers and heads."""
+        means = [value for layer in self.layers for value in layer.mean]
+        return sum(means) / max(len(means), 1)
 
     def largest(self, name: str) -> float:
         """The largest of a field of the layers' certificates."""
@@ -91,7 +91,7 @@ class Result(Cost):
 
 
 class _Judge:
-    """A site that attends by a method, and judges its scales on the way."""
+    """A site that attends by a method and measures its scales."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
@@ -103,15 +103,15 @@ class _Judge:
     def __call__(self, rows: Rows) -> Tensor:
         softmax = block_softmax(rows, self.method.blocks)
         scales = self.method.scales(rows, softmax)
-        found = distances(softmax, scales)
-        self.rows += found.distance[:, 0].numel()
-        self.total += found.distance.sum((0, 2)).cpu()
+        certificate = distances(softmax, scales)
+        self.rows += certificate.distance[:, 0].numel()
+        self.total += certificate.distance.sum((0, 2)).cpu()
         largest_value = rows.for_heads(rows.value.abs().amax((2, 3), keepdim=True))[..., 0]
         for name, values in (
-            ("distance", found.distance),
-            ("output", found.distance * largest_value),
-            ("leak", found.leak),
-            ("sum", found.row_sum_error),
+            ("distance", certificate.distance),
+            ("output", certificate.distance * largest_value),
+            ("leak", certificate.leak),
+            ("sum", certificate.row_sum_error),
         ):
             self.most[name] = torch.maximum(self.most[name], values.amax((0, 2)).cpu())
         return rows.output(self.method.weights(softmax, scales))
@@ -124,15 +124,15 @@ class _Judge:
 
 def losses(model: Any, windows: Tensor, batch: int, advanced: Callable[[int], None]) -> Tensor:
     """Negative log-likelihood of the tokens of each window but its first, (windows, tokens - 1), in nats."""
-    found = []
+    by_batch = []
     with torch.no_grad():
         for part in torch.split(windows, batch):
             tokens = part.to(model.device)
             logits = model(tokens, use_cache=False).logits[:, :-1].flatten(0, 1).float()
-            each = torch.nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
-            found.append(each.view(len(part), -1).double().cpu())
+            token_losses = torch.nn.functional.cross_entropy(logits, tokens[:, 1:].flatten(), reduction="none")
+            by_batch.append(token_losses.view(len(part), -1).double().cpu())
             advanced(len(part))
-    return torch.cat(found)
+    return torch.cat(by_batch)
 
 
 def evaluate(
@@ -161,6 +161,6 @@ def evaluate(
 
 
 def parts(loss: Tensor, exact: Tensor | None, blocks: BlockScales) -> list[Cost]:
-    """What the queries of each block cost, of losses (windows, queries); blocks without any are left out."""
+    """The cost of the queries of each block, from losses (windows, queries); blocks without queries are left out."""
     taken = [queries for queries in blocks.slices(loss.shape[1]) if queries.stop > queries.start]
     return [Cost.of(loss[:, each], None if exact is None else exact[:, each]) for each in taken]

@@ -1,4 +1,4 @@
-"""One model on one text: what training, evaluation and pictures are made on."""
+"""One model on one text, for training, evaluation and pictures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from refattn.learned.training import Plan, Trainee
 
 @dataclass(frozen=True)
 class Setting:
-    """What to run on: see the command line's options of the same names."""
+    """The command line's options of the same names."""
 
     model: str
     texts: tuple[str, ...]
@@ -39,7 +39,7 @@ class Setting:
 
 
 class Ready(NamedTuple):
-    """The modules of a method, one a layer, ready to run, and what it took to train them."""
+    """The modules of a method, one a layer, ready to run, with the seconds and steps of their training."""
 
     methods: list[Method]
     seconds: float
@@ -84,14 +84,14 @@ class Experiment:
 
     @classmethod
     def of(cls, setting: Setting, language: LanguageModel, windows: Windows) -> Experiment:
-        """With a model and windows that are there already."""
+        """An experiment with a loaded model and given windows."""
         language.model.to(setting.device)
         digest = hashlib.sha256(windows.train.numpy().tobytes()).hexdigest()[:16]
         origin = checkpoint.Origin(language_models.fingerprint(language.model), digest)
         return cls(setting, language, windows, list(layers(language.model).values()), origin)
 
     def division(self, blocks: int) -> BlockScales:
-        """So many blocks of a window."""
+        """The blocks of a window."""
         return BlockScales(blocks, self.setting.window)
 
     def trainee(self, name: str, blocks: int, plan: Plan) -> Trainee:
@@ -101,7 +101,7 @@ class Experiment:
         return trainee
 
     def loaded(self, name: str, blocks: int, folder: Path) -> Ready:
-        """A method from its checkpoint in a folder, or as it is if it does not learn. Raises InvalidValue."""
+        """A method from its checkpoint in a folder, or a new one if it does not learn. Raises InvalidValue."""
         division = self.division(blocks)
         if METHODS[name].objective is None:
             modules = build(name, self.layers, division)
@@ -112,7 +112,7 @@ class Experiment:
         return Ready(trainee.methods, trainee.seconds, trainee.step)
 
     def train(self, trainees: Sequence[Trainee], stepped: Callable[[Sequence[Trainee], float], None]) -> None:
-        """Train on the windows to train on."""
+        """Train on the training windows."""
         training.train(self.language.model, trainees, self.windows.train, stepped)
 
     def evaluate(self, methods: Sequence[Ready], advanced: Callable[[int], None]) -> Report:

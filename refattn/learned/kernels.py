@@ -1,6 +1,6 @@
 """The methods as kernels for refattn to judge: `refattn check refattn.learned.kernels:moments`.
 
-What they learn is drawn at random, as a kernel must be right whatever it is.
+Learned numbers are drawn at random, as a kernel must be right for any of them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class BlockScaledKernel:
 
     @property
     def refattn_approximation(self) -> BlockScales:
-        """What the kernel declares."""
+        """The blocks, which the kernel declares."""
         sums_to_one = self.name not in ("none", "original", "original-sealed")
         return BlockScales(self.blocks, self.window, normalised=sums_to_one)
 

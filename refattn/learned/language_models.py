@@ -1,4 +1,4 @@
-"""Language models from a folder, a Python package that carries one, or the hub; and what tells one from another."""
+"""Language models from a folder, a Python package that carries one, or the hub, and fingerprints of them."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def fingerprint(model: Any) -> str:
 
 
 def _place(name: str) -> tuple[str, dict[str, str]]:
-    """Where transformers finds the model, and the options it needs for that."""
+    """The place from which transformers loads the model, and the options for that."""
     path = Path(name)
     if not path.exists() and name.replace("-", "_").isidentifier():
-        found = importlib.util.find_spec(name.replace("-", "_"))
-        if found is not None and found.origin is not None:
-            path = Path(found.origin).parent
+        package = importlib.util.find_spec(name.replace("-", "_"))
+        if package is not None and package.origin is not None:
+            path = Path(package.origin).parent
     if path.is_file():
         return str(path.parent), {"gguf_file": path.name}
     if path.is_dir() and not (path / "config.json").exists():

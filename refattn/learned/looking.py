@@ -1,4 +1,4 @@
-"""What pictures show: the weights of methods and of exact attention on the same rows, and their entropy."""
+"""Data for pictures: the weights of methods and of exact attention on the same rows, and their entropy."""
 
 from __future__ import annotations
 
@@ -34,25 +34,27 @@ class Views:
     entropies: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def entropy(self, name: str) -> Tensor:
-        """Of all rows that see two blocks or more."""
+        """Entropy of all rows that see two blocks or more."""
         return torch.cat(self.entropies[name])
 
 
 def look(
     model: Any, layers: Sequence[LayerShape], methods: Mapping[str, Sequence[Method]], window: Tensor, shown: int = 3
 ) -> Views:
-    """What the methods, and "exact", make of the rows of the exact model on one window, (1, tokens).
+    """The weights of the methods, and of "exact", on the rows of the exact model on one window, (1, tokens).
 
-    `shown` heads are kept, of layers spread evenly: in each the head whose rows are divided most evenly among the
-    blocks, as scales matter most there.
+    `shown` heads are kept, one in each of so many layers spread evenly: the head whose rows are divided most evenly
+    among the blocks, as scales matter most there.
     """
     division = next(iter(methods.values()))[0].blocks
     views = Views(division)
-    kept = set(torch.linspace(0, len(layers) - 1, shown + 2).round().long().tolist()[1:-1])
+    chosen = set(torch.linspace(0, len(layers) - 1, shown + 2).round().long().tolist()[1:-1])
 
     def site(layer: int, exact: Exact) -> Site:
         def attention(rows: Rows) -> Tensor:
-            _look_at_layer(views, layer, rows, {name: each[layer] for name, each in methods.items()}, layer in kept)
+            _look_at_layer(
+                views, layer, rows, {name: modules[layer] for name, modules in methods.items()}, layer in chosen
+            )
             return exact.forward(rows)
 
         return attention
@@ -66,7 +68,7 @@ def look(
 def _look_at_layer(views: Views, layer: int, rows: Rows, methods: Mapping[str, Method], keep: bool) -> None:
     softmax = block_softmax(rows, views.blocks)
     weights = {"exact": softmax.weights(softmax.exact)}
-    weights |= {name: each.weights(softmax, each.scales(rows, softmax)) for name, each in methods.items()}
+    weights |= {name: method.weights(softmax, method.scales(rows, softmax)) for name, method in methods.items()}
     divided = (softmax.seen.sum(-1) > 1).expand(weights["exact"].shape[:-1])
     for name, values in weights.items():
         views.entropies.setdefault(name, []).append(entropy(values)[divided].cpu())
@@ -77,7 +79,7 @@ def _look_at_layer(views: Views, layer: int, rows: Rows, methods: Mapping[str, M
 
 
 def entropy(weights: Tensor) -> Tensor:
-    """Of weights (..., n), made to sum to 1, in nats; 0 where they are all 0."""
+    """Entropy in nats of weights (..., n) normalised to sum to 1; 0 where all are 0."""
     shares = weights / weights.sum(-1, keepdim=True).clamp_min(torch.finfo(weights.dtype).tiny)
-    found: Tensor = torch.special.entr(shares).sum(-1)
-    return found
+    nats: Tensor = torch.special.entr(shares).sum(-1)
+    return nats

@@ -21,7 +21,7 @@ COLUMNS = ("method", "blocks", "perplexity", "change", "±", "mean distance", "l
 
 
 def page(report: Mapping[str, Any], pictures: Mapping[str, tuple[str, bytes]]) -> str:
-    """The page of a report as eval writes it; pictures are PNGs by title, each with what it shows."""
+    """The page of a report as eval writes it; pictures are PNGs by title, each with a caption."""
     setting = report["setting"]
     about = (
         f"{setting['model']}: {setting['test']} windows of {setting['window']} tokens to test on, "
@@ -49,24 +49,24 @@ def page(report: Mapping[str, Any], pictures: Mapping[str, tuple[str, bytes]]) -
 def table(report: Mapping[str, Any]) -> str:
     """The results as an HTML table."""
     lines = ["<div class='wide'><table><tr>", *(f"<th>{name}</th>" for name in COLUMNS), "</tr>"]
-    for each in report["results"]:
-        exact = each["method"] == "exact"
-        heads = [value for layer in each["layers"] for value in layer["mean"]]
-        most = {
-            name: max((value for layer in each["layers"] for value in layer[name]), default=0.0)
+    for result in report["results"]:
+        exact = result["method"] == "exact"
+        heads = [value for layer in result["layers"] for value in layer["mean"]]
+        largest = {
+            name: max((value for layer in result["layers"] for value in layer[name]), default=0.0)
             for name in ("largest", "leak", "row_sum_error")
         }
         cells = [
-            html.escape(each["method"]),
-            "" if exact else str(each["blocks"]),
-            f"{each['perplexity']:.3f}",
-            "" if exact else f"{each['change']:+.2%}",
-            "" if exact else f"{each['doubt']:.2%}",
+            html.escape(result["method"]),
+            "" if exact else str(result["blocks"]),
+            f"{result['perplexity']:.3f}",
+            "" if exact else f"{result['change']:+.2%}",
+            "" if exact else f"{result['doubt']:.2%}",
             f"{sum(heads) / max(len(heads), 1):.4f}",
-            f"{most['largest']:.3f}",
-            f"{most['leak']:.3g}",
-            f"{most['row_sum_error']:.1e}",
+            f"{largest['largest']:.3f}",
+            f"{largest['leak']:.3g}",
+            f"{largest['row_sum_error']:.1e}",
         ]
-        marks = [" class='leak'" if name == "leak" and most["leak"] else "" for name in COLUMNS]
+        marks = [" class='leak'" if name == "leak" and largest["leak"] else "" for name in COLUMNS]
         lines.append("<tr>" + "".join(f"<td{mark}>{cell}</td>" for mark, cell in zip(marks, cells, strict=True)))
     return "".join([*lines, "</table></div>"])

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from refattn.learned.looking import Views
 
-# A colour for each method, told apart by colour-blind readers too (Okabe and Ito).
+# A colour for each method, distinct for colour-blind readers too (Okabe and Ito).
 COLOURS = {
     "exact": "#000000",
     "none": "#999999",
@@ -28,7 +28,7 @@ COLOURS = {
 }
 MARKERS = {"none": "x", "original": "v", "original-sealed": "^", "static": "s", "moments": "D", "moments+learned": "o"}
 STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "savefig.dpi": 130}
-# The smallest weight that has a colour of its own in a map; those below share one, and only weight 0 has none.
+# Weights below this share one colour in a map; only weight 0 has none.
 LEAST = 1e-4
 
 
@@ -61,7 +61,7 @@ def attention_maps(views: Views) -> Any:
 
 
 def entropies(views: Views) -> Any:
-    """How spread out rows are: a histogram of their entropy for each method, over that of exact attention."""
+    """A histogram of the rows' entropy for each method, over that of exact attention."""
     names = [name for name in views.entropies if name != "exact"]
     exact = views.entropy("exact").numpy()
     highest = max(float(views.entropy(name).max()) for name in views.entropies)
@@ -85,20 +85,20 @@ def perplexities(results: Sequence[dict[str, Any]]) -> Any:
     """The change of perplexity, relative to the exact model's, against the number of blocks."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(5.4, 3.6), layout="constrained")
-        blocks = sorted({each["blocks"] for each in results if each["method"] != "exact"})
+        blocks = sorted({result["blocks"] for result in results if result["method"] != "exact"})
         methods = _by_method(results)
-        for index, (name, found) in enumerate(methods.items()):
-            # Side by side, as methods that cost nearly the same would hide one another.
-            x = [each["blocks"] * 2 ** (0.03 * (index - (len(methods) - 1) / 2)) for each in found]
-            y, doubt = [each["change"] for each in found], [each["doubt"] for each in found]
+        for index, (name, method_results) in enumerate(methods.items()):
+            # Side by side: methods of nearly equal cost would hide one another.
+            x = [result["blocks"] * 2 ** (0.03 * (index - (len(methods) - 1) / 2)) for result in method_results]
+            y, doubt = [result["change"] for result in method_results], [result["doubt"] for result in method_results]
             style = {"color": COLOURS.get(name), "marker": MARKERS.get(name, "."), "markersize": 4.5, "linewidth": 1.2}
             axis.errorbar(x, y, doubt, capsize=2, label=name, **style)
         axis.axhline(0.0, color="black", linewidth=0.8)
         axis.set_yscale("symlog", linthresh=0.01, linscale=0.6)
-        lowest = min((each["change"] - each["doubt"] for each in results), default=0.0)
+        lowest = min((result["change"] - result["doubt"] for result in results), default=0.0)
         axis.set_ylim(bottom=min(-0.005, 1.3 * lowest))
         axis.set_xscale("log", base=2)
-        axis.set_xticks(blocks, [str(each) for each in blocks])
+        axis.set_xticks(blocks, [str(number) for number in blocks])
         axis.minorticks_off()
         axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axis.grid(axis="y", color="#e6e6e6", linewidth=0.7)
@@ -109,18 +109,18 @@ def perplexities(results: Sequence[dict[str, Any]]) -> Any:
 
 def certificates(results: Sequence[dict[str, Any]]) -> Any:
     """The mean distance of each layer's weights from the exact ones, a panel a number of blocks; heads are a band."""
-    learned = [each for each in results if each["method"] != "exact"]
-    blocks = sorted({each["blocks"] for each in learned})
+    learned = [result for result in results if result["method"] != "exact"]
+    blocks = sorted({result["blocks"] for result in learned})
     with plt.rc_context(STYLE):
         size = (3.3 * len(blocks) + 1.2, 3.0)
         figure, axes = plt.subplots(1, len(blocks), figsize=size, sharey=True, squeeze=False, layout="constrained")
         for axis, number in zip(axes[0], blocks, strict=True):
-            for each in learned:
-                if each["blocks"] != number:
+            for result in learned:
+                if result["blocks"] != number:
                     continue
-                heads = np.array([layer["mean"] for layer in each["layers"]])
-                colour = COLOURS.get(each["method"])
-                axis.plot(heads.mean(1), color=colour, label=each["method"], linewidth=1.4)
+                heads = np.array([layer["mean"] for layer in result["layers"]])
+                colour = COLOURS.get(result["method"])
+                axis.plot(heads.mean(1), color=colour, label=result["method"], linewidth=1.4)
                 axis.fill_between(range(len(heads)), heads.min(1), heads.max(1), color=colour, alpha=0.12, linewidth=0)
             axis.set_title(f"{number} blocks", fontsize=9)
             axis.set_yscale("log")
@@ -134,13 +134,13 @@ def certificates(results: Sequence[dict[str, Any]]) -> Any:
 
 
 def close(figure: Any) -> None:
-    """Forget a figure that is written."""
+    """Free a figure after it is written."""
     plt.close(figure)
 
 
 def _by_method(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for each in sorted(results, key=lambda each: each["blocks"]):
-        if each["method"] != "exact":
-            found.setdefault(each["method"], []).append(each)
-    return found
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for result in sorted(results, key=lambda result: result["blocks"]):
+        if result["method"] != "exact":
+            grouped.setdefault(result["method"], []).append(result)
+    return grouped

@@ -1,4 +1,4 @@
-"""Other attention in a Hugging Face model, through its AttentionInterface: each layer calls what it is given."""
+"""Other attention in a Hugging Face model, through its AttentionInterface: each layer calls a given function."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from refattn.learned.rows import Rows, rows_of_call
 
 # The name by which a model's configuration knows this attention.
 IMPLEMENTATION = "refattn_block_scales"
-# What computes a layer's attention: its rows -> the output (B, H, Nq, Dv).
+# A layer's attention: its rows -> the output (B, H, Nq, Dv).
 Site = Callable[[Rows], Tensor]
-# Arguments that change the scores, and of which blocks know nothing.
+# Arguments that change the scores and that blocks do not support.
 UNKNOWN = ("s_aux", "position_bias", "head_mask", "cache")
 
 
@@ -37,9 +37,9 @@ def attend(
     is_causal: bool | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """What transformers calls, with the sites of all modules: the output, (B, Nq, H, Dv), of one of them.
+    """The function that transformers calls, given the sites of all modules: the output, (B, Nq, H, Dv), of one module.
 
-    Raises InvalidValue where the model asks for what sites do not know, dropout included.
+    Raises InvalidValue where the model passes an argument that sites do not support, dropout included.
     """
     for name in UNKNOWN:
         if others.get(name) is not None:
@@ -52,7 +52,7 @@ def attend(
 
 
 def whole_mask(*args: Any, **options: Any) -> Tensor:
-    """The mask as booleans, (B, 1, Nq, Nk), even where attention could be told to be causal instead.
+    """The mask as booleans, (B, 1, Nq, Nk), even where a flag `causal` would do.
 
     Raises InvalidValue for a cache that has dropped keys: then a key's place no longer says which block it is in.
     """
@@ -64,22 +64,22 @@ def whole_mask(*args: Any, **options: Any) -> Tensor:
 
 
 def layers(model: Any) -> dict[nn.Module, LayerShape]:
-    """The modules of a model that attend, in the order in which they do, and their sizes.
+    """The attending modules of a model, in the order of their calls, and their sizes.
 
     Raises InvalidValue for a model that does not attend through AttentionInterface.
     """
-    found: dict[nn.Module, LayerShape] = {}
+    shapes: dict[nn.Module, LayerShape] = {}
 
     def note(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
         heads, queries = query.shape[1:3]
-        found[module] = LayerShape(heads, key.shape[1], query.shape[3])
+        shapes[module] = LayerShape(heads, key.shape[1], query.shape[3])
         return value.new_zeros(len(value), queries, heads, value.shape[3]), None
 
     with _implementation(model, note), torch.no_grad():
         model(torch.zeros(1, 2, dtype=torch.long, device=model.device), use_cache=False)
-    if not found:
+    if not shapes:
         raise InvalidValue(f"model is a {type(model).__name__}: expected one that attends through AttentionInterface")
-    return found
+    return shapes
 
 
 @contextmanager

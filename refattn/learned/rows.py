@@ -1,4 +1,4 @@
-"""What one layer's attention is called with: queries, keys, values, and who sees whom."""
+"""The arguments of one layer's attention: queries, keys, values, and the visibility mask."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Rows:
 
     @property
     def keys(self) -> int:
-        """How many keys there are."""
+        """Number of keys."""
         return self.key.shape[2]
 
     @cached_property
@@ -53,7 +53,7 @@ class Rows:
 
     @cached_property
     def scores(self) -> Tensor:
-        """What softmax is taken of, (B, H, Nq, Nk); -inf where the key is invisible."""
+        """The logits of the softmax, (B, H, Nq, Nk); -inf where the key is invisible."""
         scores = self.dot_products
         if self.softcap is not None:
             scores = self.softcap * torch.tanh(scores / self.softcap)
@@ -96,8 +96,8 @@ def rows_of_call(
     """
     queries, keys = query.shape[2], key.shape[2]
     if mask is None:
-        seen = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=query.device)
-        mask = seen.tril(keys - queries) if causal else seen
+        all_visible = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=query.device)
+        mask = all_visible.tril(keys - queries) if causal else all_visible
     elif mask.dtype is not torch.bool:
         raise InvalidValue(f"attention_mask has dtype {mask.dtype}: expected booleans, True where a query sees a key")
     return Rows(query, key, value, mask[..., :keys], scale, softcap)

@@ -1,6 +1,6 @@
 """Softmax over blocks of keys, in torch: the blocks' log-sum-exps, exact scales, weights, and the distance of scales.
 
-What refattn.models.learned says in NumPy, and proofs/block_scales.md proves.
+refattn.models.learned is the same in NumPy; proofs/block_scales.md has the proofs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from refattn.learned.rows import Rows
 class BlockSoftmax:
     """The scores (B, H, Nq, Nk) of rows, divided in blocks; -inf is an invisible key.
 
-    Exponentials are taken below each block's own maximum, so that no block needs to know of another.
+    Exponentials are taken relative to each block's own maximum, so that no block depends on another.
     """
 
     scores: Tensor
@@ -34,11 +34,11 @@ class BlockSoftmax:
     @cached_property
     def maxima(self) -> Tensor:
         """The largest score of each block, (B, H, Nq, blocks); 0 where none is visible. Not differentiated."""
-        found = self.scores.new_full((*self.scores.shape[:-1], self.blocks.blocks), -math.inf)
+        maxima = self.scores.new_full((*self.scores.shape[:-1], self.blocks.blocks), -math.inf)
         for block, keys in enumerate(self.blocks.slices(self.scores.shape[-1])):
             if keys.stop > keys.start:
-                found[..., block] = self.scores.detach()[..., keys].amax(-1)
-        return found.masked_fill(found == -math.inf, 0.0)
+                maxima[..., block] = self.scores.detach()[..., keys].amax(-1)
+        return maxima.masked_fill(maxima == -math.inf, 0.0)
 
     @cached_property
     def seen(self) -> Tensor:
@@ -93,18 +93,18 @@ def log_normalised(logits: Tensor, seen: Tensor) -> Tensor:
 
 
 def log_sum_exp(values: Tensor, known: Tensor, dim: int) -> Tensor:
-    """The natural log-sum-exp of the values that are known, -inf of none: differentiable there too."""
+    """The natural log-sum-exp of the known values; -inf of none, where it is differentiable too."""
     if not known.shape[dim]:
         return (values + known).sum(dim).fill_(-math.inf)
     largest = torch.where(known, values.detach(), -math.inf).amax(dim, keepdim=True)
     largest = largest.masked_fill(largest == -math.inf, 0.0)
     total = torch.where(known, torch.exp(torch.where(known, values, largest) - largest), 0.0).sum(dim)
-    found = largest.squeeze(dim) + torch.log(torch.where(total > 0, total, 1.0))
-    return torch.where(total > 0, found, -math.inf)
+    logarithm = largest.squeeze(dim) + torch.log(torch.where(total > 0, total, 1.0))
+    return torch.where(total > 0, logarithm, -math.inf)
 
 
 def log_add_exp(one: Tensor, other: Tensor) -> Tensor:
-    """log(exp(one) + exp(other)), of which both may be -inf: differentiable there too."""
+    """log(exp(one) + exp(other)); both may be -inf, where it is differentiable too."""
     shape = (one + other).shape
     both = torch.stack((one.expand(shape), other.expand(shape)), -1)
     return log_sum_exp(both, both > -math.inf, -1)
@@ -118,11 +118,11 @@ def divergence(exact: Tensor, log_scales: Tensor, seen: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Distances:
-    """How far scales are from the exact ones, per row, (B, H, Nq): the certificate, as far as its rounding allows.
+    """Distance of scales from the exact ones, per row, (B, H, Nq): the certificate, but for roundings.
 
     distance       sum_j |p'_j - p_j| = sum_i |a_i - a*_i|
-    leak           sum of a_i over blocks of which the query sees nothing
-    row_sum_error  |sum_i a_i - 1|, or |sum_i a_i| where the query sees nothing at all
+    leak           sum of a_i over blocks of which the query sees no key
+    row_sum_error  |sum_i a_i - 1|, or |sum_i a_i| where the query sees no key at all
     """
 
     distance: Tensor

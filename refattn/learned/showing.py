@@ -1,4 +1,4 @@
-"""Everything that the command `show` writes: a PNG a picture, and a page with all of them."""
+"""The output of the command `show`: a PNG a picture, and a page with all of them."""
 
 from __future__ import annotations
 
@@ -31,39 +31,39 @@ CERTIFICATE = (
 
 
 def read_report(path: str) -> dict[str, Any]:
-    """What eval --json wrote. Raises InvalidValue."""
+    """A report that eval --json wrote. Raises InvalidValue."""
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
-        rows = [(each["method"], each["blocks"], each["layers"][0]["mean"]) for each in report["results"]]
+        rows = [(result["method"], result["blocks"], result["layers"][0]["mean"]) for result in report["results"]]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise InvalidValue(f"--results {path!r} cannot be read: expected a file that eval --json wrote") from error
     if not any(method != "exact" for method, *_ in rows):
         raise InvalidValue(f"--results {path!r} holds no method: expected results of one or more")
-    found: dict[str, Any] = report
-    return found
+    loaded: dict[str, Any] = report
+    return loaded
 
 
 def joined(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Reports of different methods or numbers of blocks as one, in the order of blocks and methods, whatever theirs; of
-    two results of the same the later one. Raises InvalidValue if their texts differ.
+    """Reports of different methods or numbers of blocks as one, ordered by blocks and method; the later of two results
+    of the same method and blocks. Raises InvalidValue if their texts differ.
     """
     first = reports[0]
-    every = {(each["method"], each["blocks"]): each for report in reports for each in report["results"]}
+    by_method = {(result["method"], result["blocks"]): result for report in reports for result in report["results"]}
     exact = {report["results"][0]["perplexity"] for report in reports}
     if len(exact) > 1 or any(report["tokens"] != first["tokens"] for report in reports):
         raise InvalidValue("--results are of different models or texts: expected the same exact perplexity in each")
     order = list(METHODS)
 
-    def place(each: Mapping[str, Any]) -> tuple[int, int]:
-        return each["blocks"], order.index(each["method"]) if each["method"] in order else len(order)
+    def place(result: Mapping[str, Any]) -> tuple[int, int]:
+        return result["blocks"], order.index(result["method"]) if result["method"] in order else len(order)
 
-    return {**first, "results": sorted(every.values(), key=place)}
+    return {**first, "results": sorted(by_method.values(), key=place)}
 
 
 def write(
     experiment: Experiment, methods: Mapping[str, Sequence[Method]], report: Mapping[str, Any], folder: Path
 ) -> list[Path]:
-    """Write the pictures and the page, and return where they are. Raises InvalidValue where they cannot be written."""
+    """Write the pictures and the page, and return their paths. Raises InvalidValue where they cannot be written."""
     window = experiment.windows.test[:1].to(experiment.setting.device)
     views = look(experiment.language.model, experiment.layers, methods, window)
     blocks = views.blocks.blocks

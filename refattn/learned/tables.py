@@ -1,4 +1,4 @@
-"""What the commands print."""
+"""The tables that the commands print."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from refattn.learned.training import Trainee
 
 
 def training(trainees: Sequence[Trainee], folder: Path) -> Table:
-    """What was trained, and for how long."""
+    """The trained methods, their steps and seconds."""
     table = Table(box=box.SIMPLE_HEAD, title=f"trained, in {folder}", title_justify="left")
     for column in ("method", "blocks", "objective", "learned numbers", "steps", "seconds"):
         table.add_column(column, justify="left" if column in ("method", "objective") else "right")
-    for each in trainees:
-        learned = sum(parameter.numel() for parameter in each.modules.parameters())
-        cells = (each.blocks.blocks, each.plan.objective, learned, each.step, f"{each.seconds:.0f}")
-        table.add_row(each.name, *map(str, cells))
+    for trainee in trainees:
+        learned = sum(parameter.numel() for parameter in trainee.modules.parameters())
+        cells = (trainee.blocks.blocks, trainee.plan.objective, learned, trainee.step, f"{trainee.seconds:.0f}")
+        table.add_row(trainee.name, *map(str, cells))
     return table
 
 
@@ -32,23 +32,23 @@ def results(report: Report) -> Table:
         f"{setting.train} others to train on"
     )
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    # Other columns can wrap at spaces, but a name would be cut off.
-    table.add_column("method", min_width=max(len(each.method) for each in report.results))
+    # Other columns wrap at spaces; a name would be cut off.
+    table.add_column("method", min_width=max(len(result.method) for result in report.results))
     columns = ("blocks", "perplexity", "change", "±", "distance", "largest", "leak", "row sum off by", "trained (s)")
     for column in columns:
         table.add_column(column, justify="right")
-    for each in report.results:
-        exact = each.method == "exact"
+    for result in report.results:
+        exact = result.method == "exact"
         table.add_row(
-            each.method,
-            "" if exact else str(each.blocks),
-            f"{each.perplexity:.3f}",
-            "" if exact else f"{each.change:+.2%}",
-            "" if exact else f"{each.doubt:.2%}",
-            f"{each.mean_distance:.4f}",
-            f"{each.largest('largest'):.3f}",
-            f"{each.largest('leak'):.3g}",
-            f"{each.largest('row_sum_error'):.1e}",
-            f"{each.training_seconds:.0f}" if each.steps else "",
+            result.method,
+            "" if exact else str(result.blocks),
+            f"{result.perplexity:.3f}",
+            "" if exact else f"{result.change:+.2%}",
+            "" if exact else f"{result.doubt:.2%}",
+            f"{result.mean_distance:.4f}",
+            f"{result.largest('largest'):.3f}",
+            f"{result.largest('leak'):.3g}",
+            f"{result.largest('row_sum_error'):.1e}",
+            f"{result.training_seconds:.0f}" if result.steps else "",
         )
     return table

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from refattn.errors import InvalidValue
 
-# What a gzip file begins with, that of a dictionary for dictd (.dz) included.
+# The first bytes of a gzip file, also of a dictionary for dictd (.dz).
 GZIP = b"\x1f\x8b"
 
 
@@ -34,8 +34,8 @@ def read(path: str) -> str:
 
 
 def windows(tokenizer: Any, paths: Sequence[str], window: int, train: int, test: int) -> Windows:
-    """Windows from the texts, as many of each: those to train on from each text's beginning, those to test on from its
-    end, spread evenly over the last half.
+    """Windows from the texts, as many of each: training windows from each text's beginning, test windows from its end,
+    spread evenly over the last half.
 
     Raises InvalidValue where a text is shorter than the windows that it must yield.
     """
@@ -45,11 +45,11 @@ def windows(tokenizer: Any, paths: Sequence[str], window: int, train: int, test:
         raise InvalidValue("text is missing: expected a file or more")
     shares = [_share(train, part, len(paths)) for part in range(len(paths))]
     tests = [_share(test, part, len(paths)) for part in range(len(paths))]
-    found = [
+    cuts = [
         _cut(_tokens(tokenizer, path), path, window, trained, tested)
         for path, trained, tested in zip(paths, shares, tests, strict=True)
     ]
-    return Windows(torch.cat([each.train for each in found]), torch.cat([each.test for each in found]))
+    return Windows(torch.cat([cut.train for cut in cuts]), torch.cat([cut.test for cut in cuts]))
 
 
 def _tokens(tokenizer: Any, path: str) -> Tensor:
@@ -64,12 +64,12 @@ def _cut(tokens: Tensor, path: str, window: int, train: int, test: int) -> Windo
             f"{train} windows of {window} to train on and {test} others to test on"
         )
     whole = tokens[: count * window].view(count, window)
-    # The last window is always one of those tested, and the first of them lies past all that is trained on.
+    # The last window is always a test window, and the first test window lies past all training windows.
     first = max(train, count // 2) if count - max(train, count // 2) >= test else count - test
     tested = torch.linspace(first, count - 1, max(test, 1)).round().long()[:test]
     return Windows(whole[torch.linspace(0, first - 1, max(train, 1)).round().long()[:train]], whole[tested])
 
 
 def _share(total: int, part: int, parts: int) -> int:
-    """How many of `total` fall to a part."""
+    """The share of `total` of one part, as a whole number."""
     return total // parts + (part < total % parts)

@@ -1,7 +1,7 @@
 """Training scales in a frozen model: on the divergence of the scales, layer by layer, or on the model's own loss.
 
-With the first the model stays exact and no gradient passes through it: one forward pass a batch serves all methods and
-numbers of blocks at once.
+On the divergence the model stays exact and no gradient passes through it: one forward pass a batch serves all methods
+and numbers of blocks at once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from refattn.learned.rows import Rows
 
 
 class Plan(NamedTuple):
-    """How to train: everything that decides what comes out, beside the model and the text.
+    """How to train: all that decides the result besides the model and the text.
 
     objective    "scales" is the mean divergence of the scales from the exact ones, "lm" the language model's loss
-    observed     windows of the exact model that are observed before anything is trained; with none, the published
-                 method starts at random
+    observed     windows of the exact model that are observed before training; with none, the published method starts
+                 at random
     steps        of Adam, without weight decay, its rate falling linearly to 0
     batch        windows a step
     rate         the rate to start from
@@ -42,7 +42,7 @@ class Plan(NamedTuple):
 
     @property
     def observing(self) -> int:
-        """Steps in which windows are only observed."""
+        """Steps that only observe windows."""
         return -(-self.observed // self.batch)
 
     @property
@@ -53,13 +53,13 @@ class Plan(NamedTuple):
     def batch_at(self, step: int, windows: Tensor) -> Tensor:
         """The windows of a step, (batch, window): in order while observing, then in a new order each time round.
 
-        It follows from the seed and the step alone, so that there is no random state to keep.
+        It depends on the seed and the step alone, so that no random state is stored.
         """
         if step < self.observing:
             first = step * self.batch
             return windows[first : min(first + self.batch, self.observed)]
         drawn = (step - self.observing) * self.batch + torch.arange(self.batch)
-        rounds = {int(each): self._order(int(each), len(windows)) for each in torch.unique(drawn // len(windows))}
+        rounds = {int(number): self._order(int(number), len(windows)) for number in torch.unique(drawn // len(windows))}
         chosen = [windows[rounds[int(n) // len(windows)][int(n) % len(windows)]] for n in drawn]
         return torch.stack(chosen)
 
@@ -70,7 +70,7 @@ class Plan(NamedTuple):
 
 @dataclass(eq=False)
 class Trainee:
-    """A method in training: its modules, one a layer, and how far it has come."""
+    """A method in training: its modules, one a layer, and its steps so far."""
 
     name: str
     blocks: BlockScales
@@ -82,7 +82,9 @@ class Trainee:
 
     @classmethod
     def new(cls, name: str, layers: Sequence[LayerShape], blocks: BlockScales, plan: Plan) -> Trainee:
-        """A method at its start. Raises InvalidValue for a method, or an objective, with which nothing is trained."""
+        """A method at its start. Raises InvalidValue for a method that learns nothing, or not by the plan's
+        objective.
+        """
         modules = build(name, layers, blocks, plan.seed)
         if METHODS[name].objective is None:
             raise InvalidValue(f"method {name!r} has nothing to learn: expected one of {', '.join(learning())}")
@@ -94,7 +96,7 @@ class Trainee:
 
     @property
     def total(self) -> int:
-        """Steps until it is trained; what is settled in closed form needs no more than to observe."""
+        """Steps until it is trained; a method with a closed form only observes."""
         trains = self.optimizer is not None and (self.plan.objective == "lm" or METHODS[self.name].descends)
         return self.plan.total if trains else self.plan.observing
 
@@ -105,11 +107,11 @@ class Trainee:
 
     @property
     def methods(self) -> list[Method]:
-        """One a layer."""
+        """The modules, one a layer."""
         return [module for module in self.modules if isinstance(module, Method)]
 
     def begin_step(self) -> None:
-        """Forget the last step's gradients, and settle what was observed when all is."""
+        """Clear the last step's gradients, and settle the method once all windows are observed."""
         if self.step == self.plan.observing:
             self.settle()
         if self.optimizer is not None:
@@ -119,7 +121,7 @@ class Trainee:
                 group["lr"] = self.plan.rate * (1 - past / max(self.plan.steps, 1))
 
     def end_step(self, seconds: float) -> None:
-        """Descend, if anything was trained."""
+        """Take the optimizer's step, unless this one only observed."""
         if self.step >= self.plan.observing and self.optimizer is not None:
             self.optimizer.step()
         self.step += 1
@@ -128,7 +130,7 @@ class Trainee:
             self.settle()
 
     def settle(self) -> None:
-        """Work out what follows from the rows that were observed."""
+        """Compute the closed forms from the observed rows."""
         for method in self.methods:
             method.settle()
 
@@ -141,12 +143,12 @@ def learning() -> list[str]:
 def train(
     model: Any, trainees: Sequence[Trainee], windows: Tensor, stepped: Callable[[Sequence[Trainee], float], None]
 ) -> None:
-    """Train all that are not done, from where they are; `stepped` is called after each step with those that made it,
+    """Train all trainees that are not done, each from its own step; after each step `stepped` gets those that made it
     and their mean loss.
     """
     while waiting := [trainee for trainee in trainees if not trainee.done]:
         first = min(waiting, key=lambda trainee: (trainee.step, trainee.plan))
-        due = [each for each in waiting if (each.step, each.plan) == (first.step, first.plan)]
+        due = [trainee for trainee in waiting if (trainee.step, trainee.plan) == (first.step, first.plan)]
         if first.plan.objective == "lm" and first.step >= first.plan.observing:
             due = [first]
         started = time.monotonic()
@@ -191,12 +193,12 @@ def _descend_on_loss(model: Any, trainee: Trainee, batch: Tensor) -> float:
     with attending(model, trainee.methods):
         loss = model(batch, labels=batch, use_cache=False).loss
         torch.autograd.backward(loss)
-    found: float = loss.item()
-    return found
+    value: float = loss.item()
+    return value
 
 
 def _visit_exact(model: Any, visit: Callable[[int, Rows], None], trainee: Trainee, batch: Tensor) -> None:
-    """Run the exact model, and show the rows of each layer to `visit`."""
+    """Run the exact model, and pass the rows of each layer to `visit`."""
 
     def site(layer: int, exact: Exact) -> Callable[[Rows], Tensor]:
         def attention(rows: Rows) -> Tensor:

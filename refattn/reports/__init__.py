@@ -1,4 +1,4 @@
-"""How a report is shown and kept: terminal, JSON, JUnit XML; each in its own module."""
+"""Reports for people and tools: terminal, JSON, JUnit XML; each in its own module."""
 
 from refattn.reports import json, junit
 from refattn.suite.findings import RENDERERS

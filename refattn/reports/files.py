@@ -10,7 +10,7 @@ from refattn.errors import InvalidValue
 
 
 def check_writable(path: str | os.PathLike[str], name: str) -> None:
-    """Raises InvalidValue, naming the argument, when `write` is bound to fail: better before a long run than after."""
+    """Raises InvalidValue, naming the argument, if `write` is bound to fail; to be called before a long run."""
     target = Path(path)
     if target.is_dir():
         raise InvalidValue(f"{name} {os.fspath(path)!r} is a folder: expected a file to write")
@@ -19,9 +19,9 @@ def check_writable(path: str | os.PathLike[str], name: str) -> None:
 
 
 def write(path: str | os.PathLike[str], text: str, name: str) -> None:
-    """Write UTF-8 text, so that at any moment the file holds either what it held before or all of the text.
+    """Write UTF-8 text, so that at any moment the file holds either its old content or all of the text.
 
-    What is not a regular file (a pipe, a device) is written to directly. Raises InvalidValue, naming the argument.
+    A pipe or a device is written to directly. Raises InvalidValue, naming the argument.
     """
     target = Path(path).resolve()
     try:

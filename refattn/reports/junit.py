@@ -1,8 +1,8 @@
 """A report as JUnit XML, one test case per property and format, for the tools of continuous integration.
 
-A property that fails is a failure, or an error when the kernel could not be judged; one that is not claimed, not run or
-replaced, and a failure that an xfails file expects, are skipped with the reason. Findings that do not gate pass and say
-so.
+A property that fails is a failure, or an error when the kernel could not be judged. A property that is not claimed, not
+run or replaced is skipped with the reason, as is a failure that an xfails file expects. Findings that do not gate pass
+and say so.
 """
 
 from __future__ import annotations

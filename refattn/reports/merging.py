@@ -1,4 +1,4 @@
-"""Several reports on one kernel as one."""
+"""Merges several reports on one kernel."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def merged(reports: Sequence[Report]) -> Report:
-    """One report with the findings of all, in order; what the run was is taken from the first of them."""
+    """One report with the findings of all, in order; target, call, profile and seed are the first report's."""
     return replace(
         reports[0],
         dtypes=tuple(_once([dtype for report in reports for dtype in report.dtypes])),

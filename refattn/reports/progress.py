@@ -1,4 +1,4 @@
-"""What a person sees while a check runs: a bar on stderr, and the first violation the moment it is found."""
+"""Progress of a check for a person: a bar on stderr, and the first violation as soon as it occurs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checks a decoded JSON document against a JSON Schema, of which it knows the few words that refattn's schema uses."""
+"""Checks a decoded JSON document against a JSON Schema; it supports only the keywords that refattn's schema uses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 
 
 def check(document: Any, schema: Schema, where: str = "report") -> None:
-    """Raises InvalidValue, naming the place in the document, unless the document is as the schema says."""
+    """Raises InvalidValue, naming the place in the document, unless the document satisfies the schema."""
     if "anyOf" in schema and not any(_accepts(document, choice) for choice in schema["anyOf"]):
         check(document, schema["anyOf"][-1], where)
     if "enum" in schema and document not in schema["enum"]:

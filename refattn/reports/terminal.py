@@ -17,11 +17,11 @@ from rich.text import Text
 
 from refattn.suite.findings import Finding, Report, Verdict, Worst
 
-# The width of a terminal from which there is room for the statistics, and what must be left of it for the worst case.
+# Least width of a terminal for the statistics, and least remaining width for the worst case.
 ROOM_FOR_STATISTICS = 80
 ROOM_FOR_WORST = 16
 _GAP = 3
-# A replay command longer than this is not shown: nobody would copy it.
+# A longer replay command is not shown: nobody would copy it.
 LONGEST_REPLAY = 4000
 _FILE_WIDTH = 120
 _STYLES = {
@@ -41,7 +41,7 @@ _UNCHECKED = {
 
 
 def console(stderr: bool = False) -> Console:
-    """A console that keeps its width when the output goes to a file, and prints what it is given as it is."""
+    """A console that keeps its width when the output goes to a file, and prints text unchanged."""
     plain = Console(stderr=stderr, highlight=False, markup=False, emoji=False, legacy_windows=False)
     if not plain.is_terminal and "COLUMNS" not in os.environ:
         plain.width = _FILE_WIDTH
@@ -80,7 +80,7 @@ def render_finding(finding: Finding, out: Console) -> None:
 
 
 def evidence(finding: Finding) -> str:
-    """What `render_finding` prints, as plain text."""
+    """The output of `render_finding` as plain text."""
     stream = io.StringIO()
     render_finding(finding, Console(file=stream, width=_FILE_WIDTH, highlight=False, markup=False, emoji=False))
     return stream.getvalue().rstrip()
@@ -130,7 +130,7 @@ def _grid(findings: list[Finding], statistics: bool, room: int) -> Table:
 
 
 def verdict(finding: Finding) -> Text:
-    """The verdict in words and colour, with what an xfails file makes of it."""
+    """The verdict in words and colour, after the xfails file."""
     if finding.unexpected_pass:
         return Text("passes unexpectedly", style="bold red")
     if finding.bad and finding.expected is not None:
@@ -150,7 +150,7 @@ def share(value: float | None) -> str:
 
 
 def unchecked(report: Report) -> list[str]:
-    """One line for each reason why properties were not checked, and set of formats in which they were not."""
+    """One line for each reason why properties were not checked, and each set of formats."""
     formats_of = defaultdict(list)
     for finding in report.findings:
         if not finding.checked:
@@ -180,7 +180,7 @@ def headline(finding: Finding) -> Text:
 
 
 def worst_element(worst: Worst) -> str:
-    """Where the worst element is, what it holds and what it should."""
+    """The worst element: its place, its value and the exact one."""
     part = f", of which the largest part is {worst.part}" if worst.part else ""
     return (
         f"{_place(worst)} is {float(worst.actual)!r}, exactly {float(worst.exact)!r}: "
@@ -203,7 +203,7 @@ def _evidence(finding: Finding, out: Console) -> None:
     if finding.replay is not None and len(finding.replay) > LONGEST_REPLAY:
         out.print(_indented("replay: the case is too large for a command line; the JSON report holds it"))
     elif finding.replay is not None:
-        # Never broken into lines: it is there to be copied.
+        # Never wrapped, so that it can be copied.
         out.print(f"  replay: {finding.replay}", soft_wrap=True)
 
 

@@ -24,7 +24,7 @@ METHODS: dict[str, type[Method]] = {
 
 
 def build(name: str, layers: Sequence[LayerShape], blocks: BlockScales, seed: int = 0) -> nn.ModuleList:
-    """One module a layer, of the method of a name; what starts at random starts from the seed.
+    """One module a layer of a method by name; random starts are drawn from the seed.
 
     Raises InvalidValue for an unknown name.
     """

@@ -1,4 +1,4 @@
-"""What a method is: where one layer's scales come from, and how it learns them."""
+"""The base of a method: it gives one layer's scales, and learns them."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class LayerShape(NamedTuple):
 
 
 class Method(nn.Module, ABC):
-    """The scales of one layer, (B, H, Nq, blocks), as a module whose parameters and buffers are what it has learned.
+    """The scales of one layer, (B, H, Nq, blocks), as a module with learned parameters and buffers.
 
-    A method that learns looks at rows of the exact model first (`observe`), then settles what follows from them in
-    closed form (`settle`); what is left are parameters, trained on the divergence of the scales or on the model's loss.
+    A method that learns first reads rows of the exact model (`observe`), then computes from them what has a closed form
+    (`settle`); the remaining parameters are trained on the divergence of the scales or on the model's loss.
     """
 
     name: ClassVar[str]
-    # What it is trained on when nobody says: the divergence of its scales, the language model's loss, or nothing.
+    # The default objective: the divergence of its scales, the language model's loss, or none.
     objective: ClassVar[Objective | None] = None
-    # Whether parameters are left to train on the divergence of the scales once all is settled.
+    # True if parameters remain to be trained on the divergence of the scales after `settle`.
     descends: ClassVar[bool] = False
 
     def __init__(self, layer: LayerShape, blocks: BlockScales) -> None:
@@ -54,13 +54,13 @@ class Method(nn.Module, ABC):
         return rows.output(self.weights(softmax, self.scales(rows, softmax)))
 
     def observe(self, rows: Rows) -> None:
-        """Take in rows of the exact model."""
+        """Read rows of the exact model."""
 
     def settle(self) -> None:
-        """Work out what follows from the rows that were observed."""
+        """Compute the closed forms from the observed rows."""
 
     def loss(self, rows: Rows) -> Tensor:
-        """How far the scales are from the exact ones on rows of the exact model, a mean, for a method that descends."""
+        """Mean distance of the scales from the exact ones on rows of the exact model, for a method that descends."""
         raise NotImplementedError
 
 
@@ -69,7 +69,7 @@ class NormalisedMethod(Method):
 
     @abstractmethod
     def logits(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
-        """Logits, (B, H, Nq, blocks); those of blocks that are not seen are not read."""
+        """Logits, (B, H, Nq, blocks); those of unseen blocks are not read."""
 
     def scales(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
         """The softmax of the logits over the blocks that are seen."""
@@ -79,5 +79,5 @@ class NormalisedMethod(Method):
         """Mean divergence of the scales from the exact ones, in nats a row, over rows that see two blocks or more."""
         softmax = block_softmax(rows, self.blocks)
         divided = softmax.seen.sum(-1) > 1
-        each = divergence(softmax.exact, log_normalised(self.logits(rows, softmax), softmax.seen), softmax.seen)
-        return each.sum() / divided.sum().clamp_min(1)
+        divergences = divergence(softmax.exact, log_normalised(self.logits(rows, softmax), softmax.seen), softmax.seen)
+        return divergences.sum() / divided.sum().clamp_min(1)

@@ -13,7 +13,7 @@ from refattn.learned.scales import BlockSoftmax
 
 
 class Exact(Method):
-    """a_i = exp(LSE_i - LSE): attention as it is defined, computed by blocks."""
+    """a_i = exp(LSE_i - LSE): exact attention, computed by blocks."""
 
     name: ClassVar[str] = "exact"
 
@@ -24,7 +24,7 @@ class Exact(Method):
 
 
 class Uncorrected(Method):
-    """Scale 1 for each block that is seen: what blocks give that know nothing of each other."""
+    """Scale 1 for each seen block: the result of blocks that share nothing."""
 
     name: ClassVar[str] = "none"
 

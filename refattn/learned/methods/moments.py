@@ -16,17 +16,17 @@ from refattn.learned.methods.base import LayerShape, NormalisedMethod, Objective
 from refattn.learned.rows import Rows
 from refattn.learned.scales import BlockSoftmax, block_softmax, log_add_exp, log_sum_exp
 
-# So many of the keys observed, a head, are kept until the groups are settled.
+# Observed keys that each head keeps until the groups are settled.
 SAMPLE = 1024
 
 
 class Summary(NamedTuple):
-    """What is known of a block without looking at its keys, for each query.
+    """Summary of each block for each query: it is known without reading the block's keys.
 
-    number    keys of the block and of the group that the query sees, but for those apart: (B, H, Nq, blocks, groups)
-    mean      q.mu of them, with q scaled
-    variance  q'S q of them, S being their covariance within the basis
-    apart     the log-sum-exp of the keys of the block that are known one by one, (B, H, Nq, blocks); -inf of none
+    number    keys of the block and of the group that the query sees, without those apart: (B, H, Nq, blocks, groups)
+    mean      their q.mu, with q scaled
+    variance  their q'S q, S being the covariance within the basis
+    apart     the log-sum-exp of the block's keys that stand apart, (B, H, Nq, blocks); -inf of none
     """
 
     number: Tensor
@@ -38,22 +38,22 @@ class Summary(NamedTuple):
 class Moments(NormalisedMethod):
     """LSE_i ~ log(sum over groups of n exp(q.mu + growth(n, q'S q)) + the exponentials of a few keys known one by one).
 
-    Were the keys of a group normally distributed that would be its log-sum-exp in the limit (`growth`). One group is
-    wrong where few keys dominate: keys differ by what they are, so that each joins the group of the nearest centroid.
-    Two kinds of keys stand apart: the first ones of a text, on which heads park what weight they have to spare
-    (attention sinks), and the latest that the query sees, which its own device holds.
+    For normally distributed keys that would be the group's log-sum-exp in the limit (`growth`). One group is wrong
+    where few keys dominate, so each key joins the group of the nearest centroid. Two kinds of keys stand apart, and
+    their own scores are used: the first ones of a text, on which heads put spare weight (attention sinks), and the
+    latest that the query sees, which its own device holds.
 
     metric      (Hkv, D, D), centroids (Hkv, groups, D): a key's group is that whose centroid is nearest to metric'k.
-                The metric weighs directions by how much queries point there, so that what is near scores alike. Settled
-                from the rows observed, by k-means. Until then all keys are in one group.
+                The metric weighs directions by how much queries point there, so that near keys have like scores.
+                Settled by k-means from the observed rows. Until then all keys are in one group.
     basis       (Hkv, D, r), orthonormal: the covariance is that of basis'k. Settled as the directions in which keys
                 vary within a block and queries point.
-    first, latest   how many keys stand apart on either side
+    first, latest   number of keys that stand apart on either side
 
-    A block is summed up by D + r (r + 1) / 2 + 1 numbers a group and head, however long it is. What a causal query sees
-    of its own block is summed up by prefix sums. The sums are taken here from dot products, which is the same by
-    linearity: the mean of q.k is q.mu, and the variance of (q'basis)(basis'k) is q'basis cov(basis'k) basis'q.
-    Softcapped scores are no dot products and are refused.
+    A block's summary has D + r (r + 1) / 2 + 1 numbers a group and head, whatever its length. For a causal query's own
+    block they are prefix sums. The sums are computed here from dot products, which is the same by linearity: the mean
+    of q.k is q.mu, and the variance of (q'basis)(basis'k) is q'basis cov(basis'k) basis'q. Softcapped scores are no dot
+    products and are refused.
     """
 
     name: ClassVar[str] = "moments"
@@ -90,15 +90,15 @@ class Moments(NormalisedMethod):
         self.register_buffer("offered", torch.zeros((), dtype=torch.long))
 
     def logits(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
-        """The predicted log-sum-exps; -inf where the query sees nothing of the block."""
+        """The predicted log-sum-exps; -inf where the query sees no key of the block."""
         summary = self.summary(rows, softmax)
         return log_add_exp(self.rest(summary), summary.apart)
 
     def rest(self, summary: Summary) -> Tensor:
         """The log-sum-exp of the keys that do not stand apart, (B, H, Nq, blocks)."""
         number = summary.number.clamp_min(1)
-        each = torch.log(number) + summary.mean + growth(number, summary.variance)
-        return log_sum_exp(each, summary.number > 0, -1)
+        by_group = torch.log(number) + summary.mean + growth(number, summary.variance)
+        return log_sum_exp(by_group, summary.number > 0, -1)
 
     def summary(self, rows: Rows, softmax: BlockSoftmax) -> Summary:
         """The summaries of all blocks, for all queries. Raises InvalidValue for softcapped scores."""
@@ -108,20 +108,20 @@ class Moments(NormalisedMethod):
         basis = self.basis.to(rows.query.dtype)
         along = (rows.scaled_query @ rows.for_heads(basis)) @ rows.for_heads(rows.key @ basis).transpose(-1, -2)
         groups = rows.for_heads(self.groups_of(rows.key)[..., None])[..., 0]
-        found = []
+        summaries = []
         for keys in self.blocks.slices(rows.keys):
             group = groups[..., keys]
             belongs = torch.nn.functional.one_hot(group, self.groups).to(rows.query.dtype)
-            seen = summed[..., keys]
-            number = seen.to(rows.query.dtype) @ belongs
+            summed_here = summed[..., keys]
+            number = summed_here.to(rows.query.dtype) @ belongs
             divisor = number.clamp_min(1)
-            mean = rows.dot_products[..., keys].masked_fill(~seen, 0.0) @ belongs / divisor
-            within = along[..., keys].masked_fill(~seen, 0.0)
+            mean = rows.dot_products[..., keys].masked_fill(~summed_here, 0.0) @ belongs / divisor
+            within = along[..., keys].masked_fill(~summed_here, 0.0)
             centre = within @ belongs / divisor
             own = torch.gather(centre, -1, group[..., None, :].expand(*centre.shape[:-1], -1))
-            variance = (within - own).masked_fill(~seen, 0.0).square() @ belongs / divisor
-            found.append((number.expand_as(mean), mean, variance))
-        number, mean, variance = (torch.stack(parts, -2) for parts in zip(*found, strict=True))
+            variance = (within - own).masked_fill(~summed_here, 0.0).square() @ belongs / divisor
+            summaries.append((number.expand_as(mean), mean, variance))
+        number, mean, variance = (torch.stack(parts, -2) for parts in zip(*summaries, strict=True))
         return Summary(number, mean, variance, self.log_sum_exps_apart(rows, softmax))
 
     def groups_of(self, key: Tensor) -> Tensor:
@@ -129,11 +129,11 @@ class Moments(NormalisedMethod):
         key.
         """
         centroids = self.centroids.to(key.dtype)
-        seen_so = key @ self.metric.to(key.dtype)
-        return (centroids.square().sum(-1)[:, None] - 2 * seen_so @ centroids.transpose(-1, -2)).argmin(-1)
+        mapped = key @ self.metric.to(key.dtype)
+        return (centroids.square().sum(-1)[:, None] - 2 * mapped @ centroids.transpose(-1, -2)).argmin(-1)
 
     def apart(self, rows: Rows) -> Tensor:
-        """Which visible keys stand apart, boolean, of the shape of rows.visible."""
+        """The visible keys that stand apart, boolean, of the shape of rows.visible."""
         keys = torch.arange(rows.keys, device=rows.visible.device)
         latest = keys > rows.positions[..., None] - self.latest
         return rows.visible & (latest | (keys < self.first))
@@ -144,7 +144,7 @@ class Moments(NormalisedMethod):
         first = torch.arange(min(self.first, rows.keys), device=device).expand(*rows.positions.shape, -1)
         latest = rows.positions[..., None] - torch.arange(self.latest, device=device)
         keys = torch.cat([first, latest], -1)
-        # A latest key that is one of the first is counted there, and one before all keys is none.
+        # A latest key that is also one of the first counts there; one before all keys does not exist.
         known = torch.cat([torch.ones_like(first, dtype=torch.bool), latest >= first.shape[-1]], -1)
         keys = keys.clamp_min(0).expand(*rows.scores.shape[:-1], -1)
         scores = torch.gather(rows.scores, -1, keys).masked_fill(~known, -math.inf)
@@ -154,7 +154,7 @@ class Moments(NormalisedMethod):
         return log_sum_exp(scores[..., None], inside, -2)
 
     def observe(self, rows: Rows) -> None:
-        """Add what keys vary by within their block, where queries point, and a sample of keys."""
+        """Add the spread of keys within their block, the directions of queries, and a sample of keys."""
         softmax = block_softmax(rows, self.blocks)
         key = rows.key.double()
         for keys in self.blocks.slices(rows.keys):
@@ -169,7 +169,9 @@ class Moments(NormalisedMethod):
         self._offer(rows.key[:, :, self.first :].transpose(0, 1).flatten(1, 2))
 
     def _offer(self, keys: Tensor) -> None:
-        """Keys (Hkv, n, D) for the sample: those of the smallest random priorities, below 1, of all ever offered."""
+        """Offer keys (Hkv, n, D) to the sample: it keeps those with the smallest random priorities, which are below
+        1.
+        """
         generator = torch.Generator().manual_seed(int(self.offered))
         priority = torch.rand(keys.shape[1], generator=generator).to(self.priority)
         self.offered += keys.shape[1]
@@ -189,21 +191,21 @@ class Moments(NormalisedMethod):
         values, vectors = torch.linalg.eigh(self.query_spread)
         size = values.amax(-1).clamp_min(torch.finfo(values.dtype).tiny)
         self.metric.copy_(vectors * (values.clamp_min(0.0) / size[:, None]).sqrt()[:, None])
-        held = self.sample[:, self.priority < 1.0] @ self.metric
-        for head, keys in enumerate(held.double().cpu().numpy()):
-            # Where no query sees two blocks nothing is told apart.
+        sample = self.sample[:, self.priority < 1.0] @ self.metric
+        for head, keys in enumerate(sample.double().cpu().numpy()):
+            # Where no query sees two blocks all keys are one group.
             groups = min(self.groups, len(np.unique(keys, axis=0)))
             if groups > 1:
-                found, _ = kmeans2(keys, groups, iter=20, minit="++", rng=0)
-                self.centroids[head] = torch.from_numpy(found)[[*range(groups), *[0] * (self.groups - groups)]]
+                centroids, _ = kmeans2(keys, groups, iter=20, minit="++", rng=0)
+                self.centroids[head] = torch.from_numpy(centroids)[[*range(groups), *[0] * (self.groups - groups)]]
 
 
 def growth(number: Tensor, variance: Tensor) -> Tensor:
-    """By how much the log of the mean of exp(x) exceeds the mean, of `number` normally distributed x.
+    """log(mean of exp(x)) less the mean of x, for `number` normally distributed x.
 
-    variance / 2 in the limit of many. Of n, none is likely to exceed the mean by more than sqrt(2 log n) standard
-    deviations: beyond variance = 2 log n the largest dominates, and the sum grows like it (Derrida, "Random-energy
-    model", Phys. Rev. B 24, 2613, 1981).
+    variance / 2 in the limit of many x. Of n numbers, none is likely to exceed the mean by more than sqrt(2 log n)
+    standard deviations: beyond variance = 2 log n the largest dominates, and the sum grows like it
+    (Derrida, "Random-energy model", Phys. Rev. B 24, 2613, 1981).
     """
     reach = torch.sqrt(2 * torch.log(number))
     frozen = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt() * reach - reach.square() / 2

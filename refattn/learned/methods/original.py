@@ -14,8 +14,8 @@ from refattn.learned.methods.static import add_exact, at_positions
 from refattn.learned.rows import Rows
 from refattn.learned.scales import BlockSoftmax
 
-# The gradient of |x| at 0 is 0 in torch, so that a scale which starts at 0, as that of a block that is not seen would,
-# stays there: it starts at next to nothing instead, from where the loss can move it.
+# torch's gradient of |x| at 0 is 0: a scale that starts at 0, as an unseen block's would, stays there. It starts here
+# instead, from where the loss can move it.
 LEAST = 1e-6
 
 
@@ -24,9 +24,9 @@ class Original(Method):
 
     The published start is normal. Where rows are observed it is the mean of their exact scales, but at least LEAST.
 
-    Its mask is a large negative score, so that the softmax of a block of which the query sees nothing is uniform over
-    keys to come, which then weigh as much as the table says. Nothing makes a row sum to 1. When a cache is decoded the
-    keys to come are not there, so that the model is then another one.
+    Its mask is a large negative score, so that the softmax of an unseen block is uniform over keys to come, which then
+    have the table's weight. Nothing makes a row sum to 1. In decoding with a cache there are no keys to come: the model
+    is then another one.
     """
 
     name: ClassVar[str] = "original"
@@ -42,14 +42,14 @@ class Original(Method):
         self.register_buffer("total", torch.zeros(1, blocks.window, blocks.blocks, dtype=torch.float64))
 
     def scales(self, rows: Rows, softmax: BlockSoftmax) -> Tensor:
-        """The table's absolute values, of blocks with keys that are not seen too where it leaks."""
-        found = at_positions(self.table.abs(), rows.positions)
+        """The table's absolute values, also of unseen blocks where it leaks."""
+        table = at_positions(self.table.abs(), rows.positions)
         sizes = torch.bincount(softmax.members, minlength=self.blocks.blocks)
         used = (sizes > 0) if self.leaks else softmax.seen
-        return torch.where(used, found, 0.0).expand_as(softmax.totals)
+        return torch.where(used, table, 0.0).expand_as(softmax.totals)
 
     def observe(self, rows: Rows) -> None:
-        """Add the exact scales, the mean over heads, to those seen before at the same position."""
+        """Add the exact scales, the mean over heads, to the sum at the same position."""
         add_exact(self.total, rows, self.blocks)
 
     def settle(self) -> None:
@@ -61,7 +61,7 @@ class Original(Method):
             self.table.copy_(torch.where(count > 0, mean.clamp_min(LEAST).to(self.table), self.table))
 
     def weights(self, softmax: BlockSoftmax, scales: Tensor) -> Tensor:
-        """Those of the keys that are seen, and where it leaks the scale, shared alike, for a block that is not."""
+        """Weights of the seen keys, and, where it leaks, an unseen block's scale shared equally by its keys."""
         weights = softmax.weights(scales)
         if not self.leaks:
             return weights
@@ -71,7 +71,7 @@ class Original(Method):
 
 
 class Sealed(Original):
-    """The published method, but for the leak: a block of which the query sees nothing has scale 0."""
+    """The published method without the leak: an unseen block has scale 0."""
 
     name: ClassVar[str] = "original-sealed"
     leaks: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Scales that depend on the position of the query and nothing else: a table for each head, normalised, without leak."""
+"""Scales that depend on the query's position only: a table for each head, normalised, without leak."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from refattn.learned.scales import BlockSoftmax, block_softmax
 
 
 class Static(NormalisedMethod):
-    """A table of logits (H or 1, window, blocks): its softmax over the blocks that are seen.
+    """A table of logits (H or 1, window, blocks), and its softmax over the seen blocks.
 
     It starts from the mean of the exact scales at each position, which of all tables has the least divergence
-    KL(exact || scales) on the rows that were observed. Means are taken over neighbouring positions too, as far as these
-    see the same blocks: a mean over few texts is noise. Positions past the window use the last.
+    KL(exact || scales) on the observed rows. Means include neighbouring positions that see the same blocks, as a mean
+    over few texts is noise. Positions past the window use the last.
     """
 
     name: ClassVar[str] = "static"
@@ -41,7 +41,7 @@ class Static(NormalisedMethod):
         return at_positions(self.table, rows.positions)
 
     def observe(self, rows: Rows) -> None:
-        """Add the exact scales to those seen before at the same position."""
+        """Add the exact scales to the sum at the same position."""
         add_exact(self.total, rows, self.blocks)
 
     def settle(self) -> None:
@@ -57,14 +57,14 @@ class Static(NormalisedMethod):
         size = self.blocks.size(self.total.shape[1])
         block = min(position // size, self.blocks.blocks - 1)
         last = self.total.shape[1] if block == self.blocks.blocks - 1 else (block + 1) * size
-        # As many on either side, or the mean would be that of other positions.
+        # As many on either side, or the mean would belong to another position.
         reach = min(self.neighbours, position - block * size, last - 1 - position)
         return self.total[:, position - reach : position + reach + 1].sum(1)
 
 
 def add_exact(totals: Tensor, rows: Rows, blocks: BlockScales) -> None:
-    """Add the exact scales of rows to a table (H or 1, window, blocks) at the queries' positions; to one that all heads
-    share, their mean over the heads.
+    """Add the exact scales of rows to a table (H or 1, window, blocks) at the queries' positions; a table for all heads
+    gets their mean over heads.
     """
     exact = block_softmax(rows, blocks).exact.double()
     if len(totals) == 1:
@@ -80,5 +80,5 @@ def at_positions(table: Tensor, positions: Tensor) -> Tensor:
     heads = max(table.shape[0], positions.shape[1])
     indices = positions.clamp_max(table.shape[1] - 1).expand(-1, heads, -1)
     spread = table.expand(heads, -1, -1)
-    found = [spread[head, indices[:, head]] for head in range(heads)]
-    return torch.stack(found, 1)
+    by_head = [spread[head, indices[:, head]] for head in range(heads)]
+    return torch.stack(by_head, 1)

@@ -1,4 +1,4 @@
-"""Prints theories/Assumptions.v, which asks Coq what the theorems of each theories/Statements*.v assume."""
+"""Prints theories/Assumptions.v, which makes Coq print the assumptions of the theorems of each Statements*.v."""
 
 from __future__ import annotations
 

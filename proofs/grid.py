@@ -1,4 +1,4 @@
-"""Turns what theories/Grid.v prints, on standard input, into grid.json on standard output.
+"""Turns the output of theories/Grid.v, on standard input, into grid.json on standard output.
 
 A line of grid.json is one value of one bound: its name, its arguments and the value, fractions as text, sorted.
 """
@@ -23,10 +23,10 @@ class Line(NamedTuple):
 
 def parse(printed: str) -> list[Line]:
     """The lines that Coq prints as one list (string * list (Z * Z) * (Z * Z)); raises ValueError for anything else."""
-    found = re.fullmatch(r"\s*= (\[.*\])\s*: list \(string \* list \(Z \* Z\) \* \(Z \* Z\)\)\s*", printed, re.DOTALL)
-    if found is None:
+    match = re.fullmatch(r"\s*= (\[.*\])\s*: list \(string \* list \(Z \* Z\) \* \(Z \* Z\)\)\s*", printed, re.DOTALL)
+    if match is None:
         raise ValueError(f"expected one list of lines, found {printed[:200]!r}")
-    entries = ast.literal_eval(re.sub(r"%(string|Z)", "", found[1]).replace(";", ","))
+    entries = ast.literal_eval(re.sub(r"%(string|Z)", "", match[1]).replace(";", ","))
     return [Line(name, tuple(Fraction(*x) for x in arguments), Fraction(*value)) for name, arguments, value in entries]
 
 

@@ -1,7 +1,7 @@
-"""Regimes: named ways of making the inputs that break kernels, each used for seeded and for drawn cases alike.
+"""Regimes: named ways of making inputs that break kernels, for seeded and drawn cases alike.
 
-regimes.ALL and regimes.SOFTMAX hold them all; `make_case` makes a case of one, from a Source; a `Recipe` is a seeded
-case in one line.
+regimes.ALL and regimes.SOFTMAX hold them all; `make_case` makes a case of a regime from a Source; a `Recipe` is a
+seeded case in one line.
 """
 
 from refattn.contract.features import FEATURES

@@ -1,4 +1,4 @@
-"""How regimes make numbers: values of the format, keys whose scores are chosen, values that say whose they are."""
+"""The numbers of regimes: values of the format, keys with chosen scores, values that identify their key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUIET = 0.25
 
 
 def representable(values: Array, format: Format) -> Array:
-    """The values rounded to the format, those beyond its range at its largest number."""
+    """The values rounded to the format; beyond its range, its largest number."""
     return format.round(np.clip(values, -format.max_finite, format.max_finite))
 
 
@@ -61,10 +61,10 @@ def ranked_qk(
 ) -> tuple[Array, Array]:
     """Queries and keys whose scores are rank * s nats, the same for each query, and a little noise.
 
-    `ranks` are integers, (Nk,) or (B, Hkv, Nk); s is a power of two times the scale, at least `step` and less than
-    twice that, or with `at_most` between half of it and all of it. The ranks are written in digits that the format
-    holds exactly; with a head dimension of 1 and more than 2^precision ranks only the top ones differ. The other half
-    of the dimensions, if there are more than 2, holds normal numbers of the size `noise`.
+    `ranks` are integers, (Nk,) or (B, Hkv, Nk); s is a power of two times the scale, in [step, 2 step), or, with
+    `at_most`, in (step / 2, step]. The ranks are written in digits that the format holds exactly; with a head dimension
+    of 1 and more than 2^precision ranks only the top ones differ. The other half of the dimensions, if there are more
+    than 2, holds normal numbers of the size `noise`.
     """
     base = 2**format.precision
     highest = int(np.abs(ranks).max(initial=0))
@@ -79,12 +79,12 @@ def ranked_qk(
     for digit in range(digits):
         place = slice(digit * copies, (digit + 1) * copies)
         part = np.abs(ranks) // base**digit % base
-        of_key = min(max((exponent + digit * format.precision) // 2, format.emin), format.emax - format.precision)
-        of_query = exponent + digit * format.precision - of_key
-        if of_query > format.emax - 1:
-            of_key, of_query = of_key + of_query - (format.emax - 1), format.emax - 1
-        q[..., place] = 2.0**of_query
-        k[..., place] = (np.sign(ranks) * part * 2.0**of_key)[..., None]
+        key_exponent = min(max((exponent + digit * format.precision) // 2, format.emin), format.emax - format.precision)
+        query_exponent = exponent + digit * format.precision - key_exponent
+        if query_exponent > format.emax - 1:
+            key_exponent, query_exponent = key_exponent + query_exponent - (format.emax - 1), format.emax - 1
+        q[..., place] = 2.0**query_exponent
+        k[..., place] = (np.sign(ranks) * part * 2.0**key_exponent)[..., None]
     return representable(q, format), representable(k, format)
 
 
@@ -95,9 +95,9 @@ def offset_qk(
     shifted = max(1, sizes.d_qk // 2)
     q, k = _noisy(source, sizes, format, noise, shifted)
     exponent = math.ceil(math.log2(abs(offset) / (scale_of(spec, sizes) * shifted)))
-    of_key = exponent // 2
-    q[..., :shifted] = 2.0 ** (exponent - of_key)
-    k[..., :shifted] = math.copysign(2.0**of_key, offset)
+    key_exponent = exponent // 2
+    q[..., :shifted] = 2.0 ** (exponent - key_exponent)
+    k[..., :shifted] = math.copysign(2.0**key_exponent, offset)
     return representable(q, format), representable(k, format)
 
 
@@ -111,7 +111,7 @@ def _noisy(source: Source, sizes: Shape, format: Format, noise: float, taken: in
 
 
 def code_bits(keys: int) -> int:
-    """How many dimensions a code that tells the keys apart takes."""
+    """Dimensions of a binary code that distinguishes the keys."""
     return max(1, (keys - 1).bit_length())
 
 
@@ -124,13 +124,13 @@ def matched_qk(sizes: Shape, format: Format, spec: AttentionSpec, targets: Ints,
     bits = code_bits(sizes.keys)
     copies = sizes.d_qk // bits
     exponent = math.ceil(math.log2(step / (2 * copies * scale_of(spec, sizes))))
-    of_key = exponent // 2
+    key_exponent = exponent // 2
     codes = np.where(np.arange(sizes.keys)[:, None] >> np.arange(bits) & 1, 1.0, -1.0)
     codes = np.tile(codes, (1, copies))
     q, k = np.zeros(query_shape(sizes)), np.zeros(key_shape(sizes))
-    k[..., : bits * copies] = codes * 2.0**of_key
+    k[..., : bits * copies] = codes * 2.0**key_exponent
     wanted = np.broadcast_to(targets, q.shape[:3])
-    q[..., : bits * copies] = np.where(wanted[..., None] >= 0, codes[wanted] * 2.0 ** (exponent - of_key), 0.0)
+    q[..., : bits * copies] = np.where(wanted[..., None] >= 0, codes[wanted] * 2.0 ** (exponent - key_exponent), 0.0)
     return representable(q, format), representable(k, format)
 
 

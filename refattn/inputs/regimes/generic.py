@@ -1,4 +1,4 @@
-"""Continuous, independent inputs: nothing special, which is what a statistical verdict wants."""
+"""Continuous, independent inputs without special structure, as a statistical verdict needs."""
 
 from __future__ import annotations
 

@@ -26,14 +26,14 @@ def make_case(
 ) -> AttentionCase:
     """A case of the regime with sizes, and with features of the spec, drawn from the source.
 
-    `features` names the features to be used, besides those that the regime is about; None draws some. Where a row would
-    see no key and "empty_rows" is not claimed, only the regime's own features are kept.
+    `features` names the features to use besides the regime's own; None draws some. Where a row would see no key and
+    "empty_rows" is not claimed, only the regime's own features are kept.
     """
     claimed, within = frozenset(claims), limits or Limits()
     sizes = regime.sizes(source, within, claimed)
     wanted = None if features is None else frozenset(features)
     if "empty_rows" not in claimed and wanted is not None and "causal" in wanted & claimed:
-        # What was asked for would have to be left out.
+        # With fewer keys than queries, causal would have to be left out.
         sizes = _enough_keys(sizes)
     spec = draw_spec(source, sizes, claimed - regime.excludes, alignment, wanted, format=format)
     case = regime.build(source, sizes, format, spec)
@@ -60,14 +60,14 @@ def make_softmax_case(
     spec: SoftmaxSpec | None = None,
     limits: Limits | None = None,
 ) -> SoftmaxCase:
-    """A case of the regime; x has at most three axes, or as many as the spec's axis asks for."""
-    asked, within = spec or SoftmaxSpec(), limits or Limits()
-    fewest = asked.axis + 1 if asked.axis >= 0 else -asked.axis
+    """A case of the regime; x has at most three axes, or as many as the spec's axis needs."""
+    wanted, within = spec or SoftmaxSpec(), limits or Limits()
+    fewest = wanted.axis + 1 if wanted.axis >= 0 else -wanted.axis
     most = max(3, fewest)
     rank = source.integer(fewest, most)
     sizes = [source.integer(1, 3) for _ in range(most)][:rank]
-    sizes[asked.axis] = regime.length(source, within)
-    case = regime.build(source, tuple(sizes), format, asked)
+    sizes[wanted.axis] = regime.length(source, within)
+    case = regime.build(source, tuple(sizes), format, wanted)
     source.leave_room()
     return case
 

@@ -1,4 +1,4 @@
-"""Who sees whom: padding, bands, empty rows, windows, documents, pages, buckets, dropped keys."""
+"""Visibility: padding, bands, empty rows, windows, documents, pages, buckets, dropped keys."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _of_spec(
 
 
 def _padding(source: Source, sizes: Shape) -> Ints:
-    """How many keys each sequence of the batch lacks: more than a tile where there is room, and never all."""
+    """The number of padding keys of each sequence: more than a tile where there is room, and never all."""
     spare = sizes.keys - 1
     tiles = [tile + 1 for tile in TILES if tile < spare]
     longest = source.choice(tiles) if tiles else spare
@@ -155,7 +155,7 @@ def _documents(empty: str) -> Change:
 
 
 def _like(lengths: Ints, n: int) -> Ints:
-    """Lengths of as many segments, each of at least 1, that add up to n; the last takes what is left."""
+    """Lengths of as many segments, each of at least 1, that add up to n; the last takes the rest."""
     first = np.minimum(lengths[:-1], max(1, (n - 1) // max(1, len(lengths) - 1)))
     return np.append(first, n - first.sum())
 
@@ -164,15 +164,15 @@ def _buckets_alone(source: Source, sizes: Shape, spec: AttentionSpec) -> Attenti
     b, h = sizes.batch, sizes.heads
     queries = source.integers((b, h, sizes.queries), 0, 2)
     keys = source.integers((b, h, sizes.keys), 0, 2)
-    lonely = source.integer(0, sizes.queries - 1)
-    queries[..., lonely] = 3
+    row = source.integer(0, sizes.queries - 1)
+    queries[..., row] = 3
     return spec.replace(buckets=(queries, keys))
 
 
 def _buckets_of_any_number(source: Source, sizes: Shape, spec: AttentionSpec) -> AttentionSpec:
     b, h = sizes.batch, sizes.heads
     queries, keys = (_NUMBERS[source.integers((b, h, n), 0, len(_NUMBERS) - 1)] for n in (sizes.queries, sizes.keys))
-    # One pair at least that meets in the last bucket.
+    # At least one pair meets in the last bucket.
     queries[..., source.integer(0, sizes.queries - 1)] = keys[..., source.integer(0, sizes.keys - 1)] = _NUMBERS[-1]
     return spec.replace(buckets=(queries, keys))
 
@@ -198,7 +198,7 @@ def _dropout(source: Source, sizes: Shape, spec: AttentionSpec) -> AttentionSpec
 
 
 _NONE: Claims = frozenset()
-# Bucket ids that kernels have taken for tokens that are not there: -1 for a query, 1e9 for a key.
+# Bucket ids that kernels have used for padding tokens: -1 for a query, 1e9 for a key.
 _NUMBERS = np.array([-(2**31), -1, 10**9, 2**31 - 1])
 REGIMES = (
     _of_spec(

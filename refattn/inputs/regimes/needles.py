@@ -1,4 +1,4 @@
-"""One key that dominates: the output then is one row of V, and being one key off is a large error.
+"""One dominant key: the output is then one row of V, and being off by one key is a large error.
 
 V spells the index of each key (building.identifying_values).
 """
@@ -107,7 +107,7 @@ def _aimed(source: Source, sizes: Shape, format: Format, spec: AttentionSpec, ta
     if sizes.d_qk >= code_bits(sizes.keys):
         q, k = matched_qk(sizes, format, spec, targets, margin)
     else:
-        # Too few dimensions to tell all keys apart: one row's target dominates for all rows.
+        # Too few dimensions for a code of each key: one row's target dominates for all rows.
         some = targets[targets >= 0]
         place = int(some[source.integer(0, some.size - 1)]) if some.size else -1
         q, k = ranked_qk(source, sizes, format, spec, (np.arange(sizes.keys) == place).astype(np.int64), margin)

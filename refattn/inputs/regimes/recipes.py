@@ -1,6 +1,6 @@
-"""A seeded case in one line: all that went into it, from which it is made again.
+"""A seeded case in one line, from which it is made again.
 
-"needle/first,format=bf16,seed=3,claims=causal+ragged,length=64" is a recipe; what is left out has its default.
+"needle/first,format=bf16,seed=3,claims=causal+ragged,length=64" is a recipe; omitted fields have their defaults.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from refattn.numbers.formats import Format
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that goes into a seeded case.
+    """Everything that determines a seeded case.
 
     Cases with the same seed and another `draw` are independent. `upstream` adds gradients, of the log-sum-exp too if
     "lse" is claimed; `softmax` is the spec of a softmax case. The other fields are the arguments of

@@ -1,4 +1,4 @@
-"""What a regime is: a named way of making the inputs of a case, and what it asks of the kernel."""
+"""Regimes: named ways of making the inputs of a case, with the claims that they need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SoftmaxKind = Literal["value", "nan", "ieee", "empty"]
 
 
 class Inputs(NamedTuple):
-    """The arrays of a case, and the spec, to which the regime may have added what it is about."""
+    """The arrays of a case, and the spec, to which the regime may have added its own features."""
 
     q: Array
     k: Array
@@ -41,15 +41,15 @@ class Regime:
     """A named way of making attention cases.
 
     name      "family/variant"
-    summary   one sentence: what the inputs are like, and what that shows
+    summary   one sentence on the inputs and the fault that they show
     inputs    makes the arrays, given a source, the sizes, the format and a spec
     generic   the inputs are continuous and independent, so that a statistical verdict is allowed
     needs     claims without which the regime makes no sense
-    excludes  features that would spoil it, not to be in the spec
+    excludes  features that would spoil the regime and stay out of its spec
     kind      "value": finite inputs; "nan": NaN that some row sees; "ieee": infinities that some row sees;
               "poison": NaN or infinities in keys that some row must not see
     sizes     draws the sizes
-    possible  whether there are such sizes within the limits
+    possible  True if such sizes exist within the limits
     infinite  the format must have infinities
     """
 
@@ -69,7 +69,7 @@ class Regime:
         return self.needs <= claims and self.possible(limits) and (format.has_infinity or not self.infinite)
 
     def build(self, source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> AttentionCase:
-        """A case of the regime; its spec is the given one and what the regime is about."""
+        """A case of the regime; its spec is the given one with the regime's own features."""
         q, k, v, spec = self.inputs(source, sizes, format, spec)
         return AttentionCase(q, k, v, spec, format, regime=self.name, generic=self.generic and source.continuous)
 

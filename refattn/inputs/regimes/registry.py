@@ -1,4 +1,4 @@
-"""Every regime, simplest first, and finding one by its name."""
+"""Every regime, simplest first, and a regime by its name."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _BY_NAME: dict[str, Regime | SoftmaxRegime] = {
 
 
 def get(name: str) -> Regime | SoftmaxRegime:
-    """The regime of that name; those of softmax begin with "softmax/". Raises InvalidValue when there is none."""
-    found = _BY_NAME.get(name)
-    if found is None:
+    """The regime of a name; those of softmax begin with "softmax/". Raises InvalidValue when there is none."""
+    regime = _BY_NAME.get(name)
+    if regime is None:
         close = difflib.get_close_matches(name, _BY_NAME, 3)
         expected = f"one of {', '.join(close)}" if close else "a name such as generic/x1"
         raise InvalidValue(f"regime {name!r} is not known: expected {expected}")
-    return found
+    return regime

@@ -1,4 +1,4 @@
-"""Row maxima and where they stand: what an online softmax gets wrong."""
+"""Row maxima and their places, which an online softmax may get wrong."""
 
 from __future__ import annotations
 

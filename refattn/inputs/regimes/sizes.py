@@ -1,4 +1,4 @@
-"""How large a case is: limits, and drawing sizes within them that a kernel's claims allow."""
+"""Sizes of cases: limits, and sizes drawn within them as a kernel's claims allow."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Limits:
     """Bounds of the sizes of cases.
 
     length     queries and keys of an ordinary case
-    long       keys of a case with few queries, and columns of a softmax: for what only long rows show
+    long       keys of a case with few queries, and columns of a softmax, for faults that only long rows show
     batch, heads
     head_dims  the head dimensions that the kernel takes, simplest first
     multiple   lengths are multiples of this when the kernel does not claim "ragged"
-    pairs      an ordinary case has at most so many (batch, head, query, key), as far as the multiple allows
+    pairs      most (batch, head, query, key) of an ordinary case, as far as the multiple allows
 
     Raises InvalidValue.
     """
@@ -48,7 +48,7 @@ class Limits:
 
 
 def fitting_length(n: int, limits: Limits, claims: Claims) -> int:
-    """N, or the next multiple that a kernel without "ragged" takes."""
+    """n, or the next multiple for a kernel without "ragged"."""
     return n if "ragged" in claims else -(-n // limits.multiple) * limits.multiple
 
 
@@ -56,8 +56,8 @@ def draw_shape(source: Source, limits: Limits, claims: Claims) -> Shape:
     """Sizes within the limits that the claims allow.
 
     Without "cross" there are as many keys as queries, without "dv" V is as wide as K, without "gqa" each query head has
-    its own keys. The same claims ask the source for the same things in the same order, whatever comes of them, so that
-    Hypothesis can shrink one of them at a time and go from one regime to another.
+    its own keys. The same claims make the same draws in the same order, whatever their values, so that Hypothesis can
+    shrink one of them at a time and go from one regime to another.
     """
     group = source.integer(1, min(8, limits.heads)) if "gqa" in claims else 1
     kv_heads = min(source.integer(1, limits.heads), max(1, limits.heads // group))
@@ -78,7 +78,7 @@ def draw_tiled_shape(source: Source, limits: Limits, claims: Claims) -> Shape:
 
 
 def upper_half(n: int, limits: Limits) -> int:
-    """A length that n was drawn for, moved to the upper half of the limits where that makes more than a tile."""
+    """The drawn length n, moved to the upper half of the limits where that makes more than a tile."""
     return (limits.length + n) // 2 if limits.length >= 32 else n
 
 
@@ -94,7 +94,7 @@ def resized(
     group: int | None = None,
     kv_heads: int | None = None,
 ) -> Shape:
-    """The sizes with some of them changed, and the others adapted to what the claims and the limits allow."""
+    """The sizes with some of them changed, and the others adapted to the claims and the limits."""
     lengths = {
         name: fitting_length(n, limits, claims) for name, n in (("queries", queries), ("keys", keys)) if n is not None
     }

@@ -1,4 +1,4 @@
-"""NaN and infinity in the inputs, and garbage in keys that are not to be seen.
+"""NaN and infinity in the inputs, and garbage in invisible keys.
 
 A key that no row sees may hold anything and must change no bit: finite garbage there ("garbage/...") is an ordinary
 case, NaN and infinities ("poison/...") are of a kind of their own, because 0 * NaN leaks in most kernels.
@@ -23,7 +23,7 @@ from refattn.numbers.formats import Format
 
 Hide = Callable[[Source, Shape, AttentionSpec], AttentionSpec]
 _SPECIALS: dict[bool, tuple[str, Kind]] = {False: ("nan", "nan"), True: ("inf", "ieee")}
-# What would hide other keys than the place does, and leave rows empty: causal masks and a bias of -inf are welcome.
+# Features that would hide other keys than the place does, and leave rows empty; causal and bias are harmless.
 _HIDING: Claims = frozenset(HIDING) - {"causal", "strict_causal", "bias"}
 
 
@@ -44,7 +44,7 @@ def _visible_special(tensor: str, value: float) -> Regime:
 
 @dataclass(frozen=True)
 class Place:
-    """A way of having keys that no row sees: how to hide them, and what that needs."""
+    """A way of hiding keys from all rows, and the claims that it needs."""
 
     name: str
     words: str

@@ -1,4 +1,4 @@
-"""Drawing what a kernel is asked to compute: specs of the features that it claims, one, two or several at a time.
+"""Specs drawn for a kernel's claims: of one, two or several features at a time.
 
 Every array of a spec is representable in fp32, and the bias in the format of the inputs, so that an adapter converts it
 exactly.
@@ -41,7 +41,7 @@ def draw_spec(
     claimed = frozenset(claims)
     known = [feature for feature in FEATURES if feature in claimed]
     if features is None:
-        # As many as there are features, whatever is claimed: what is drawn next then stays in its place.
+        # One draw for each feature, claimed or not, so that later draws stay in their place.
         absent = dict(zip(FEATURES, source.booleans((len(FEATURES),), 0.75), strict=True))
         chosen = [feature for feature in known if not absent[feature]]
     else:
@@ -71,21 +71,21 @@ def feature_specs(
     format: Format = formats.bf16,
     pairs: bool = False,
 ) -> dict[str, AttentionSpec]:
-    """A spec for each claimed feature alone, by its name, and if asked for each pair of them ("causal+window").
+    """A spec for each claimed feature alone, by its name, and, with `pairs`, for each pair of them ("causal+window").
 
-    What cannot be had with these sizes and claims is left out.
+    Features that these sizes and claims do not allow are left out.
     """
     claimed = frozenset(claims)
     known = [feature for feature in FEATURES if feature in claimed]
     sets = [(feature,) for feature in known] + (list(itertools.combinations(known, 2)) if pairs else [])
-    found = {}
+    specs = {}
     for names in sets:
         if not compatible(names):
             continue
         spec = draw_spec(source, sizes, claimed, alignment, names, format=format)
         if set(names) <= set(claimed_features(spec)):
-            found["+".join(names)] = spec
-    return found
+            specs["+".join(names)] = spec
+    return specs
 
 
 def has_empty_rows(spec: AttentionSpec, sizes: Shape) -> bool:

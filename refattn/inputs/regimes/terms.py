@@ -1,4 +1,4 @@
-"""What is added to or done to the scores: softcap, bias, sinks, ALiBi, a given scale."""
+"""Changes of the scores: softcap, bias, sinks, ALiBi, a given scale."""
 
 from __future__ import annotations
 

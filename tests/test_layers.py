@@ -142,44 +142,47 @@ def imports_of(module: str, source: str) -> Iterator[Import]:
 
 def modules() -> dict[str, Path]:
     """The file of each module of the three packages, by its dotted name."""
-    found = {}
+    paths = {}
     for package, folder in FOLDERS.items():
         for path in sorted((folder / package).rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
-            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+            paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return paths
 
 
 def all_imports() -> list[Import]:
     """Every import of the packages, but for the tables of contents, which know everything."""
     return [
-        found
+        imported
         for module, path in modules().items()
         if module not in FOLDERS
-        for found in imports_of(module, path.read_text(encoding="utf-8"))
+        for imported in imports_of(module, path.read_text(encoding="utf-8"))
     ]
 
 
-def layer_fault(found: Import) -> str | None:
+def layer_fault(imported: Import) -> str | None:
     """Why the import is not allowed; None if it is."""
-    package, other = found.package, found.imported_package
+    package, other = imported.package, imported.imported_package
     height = {part: level for level, layer in enumerate(LAYERS[package]) for part in layer}
-    if found.part not in height:
-        return f"{found.module} has no place in LAYERS"
-    if other not in LAYERS or found.imported_part is None:
+    if imported.part not in height:
+        return f"{imported.module} has no place in LAYERS"
+    if other not in LAYERS or imported.imported_part is None:
         return None
     if other != package:
         allowed = OTHERS[package].get(other, set())
-        known = allowed is None or found.imported_part in allowed
-        return None if known else f"{found.module} imports {found.name}, of a package that it is not to know"
-    if found.imported_part == found.part:
+        known = allowed is None or imported.imported_part in allowed
+        return None if known else f"{imported.module} imports {imported.name}, of a package that it is not to know"
+    if imported.imported_part == imported.part:
         return None
-    inner = ".".join(found.name.split(".")[1:])
-    if any(part == found.part and f"{inner}.".startswith(f"{never}.") for part, never in NEVER):
-        return f"{found.module} imports {found.name}"
-    if height.get(found.imported_part or "", -1) >= 0 and height[found.imported_part or ""] < height[found.part]:
+    inner = ".".join(imported.name.split(".")[1:])
+    if any(part == imported.part and f"{inner}.".startswith(f"{never}.") for part, never in NEVER):
+        return f"{imported.module} imports {imported.name}"
+    if (
+        height.get(imported.imported_part or "", -1) >= 0
+        and height[imported.imported_part or ""] < height[imported.part]
+    ):
         return None
-    return f"{found.module} imports {found.name}, which does not stand below it"
+    return f"{imported.module} imports {imported.name}, which does not stand below it"
 
 
 def layer_faults(imports: list[Import]) -> list[str]:
@@ -187,24 +190,24 @@ def layer_faults(imports: list[Import]) -> list[str]:
 
 
 def third_party_faults(imports: list[Import]) -> list[str]:
-    def allowed(found: Import) -> bool:
-        owners = LOADED_BY.get(found.name.split(".")[0])
-        return owners is None or any(f"{found.module}.".startswith(f"{owner}.") for owner in owners)
+    def allowed(imported: Import) -> bool:
+        owners = LOADED_BY.get(imported.name.split(".")[0])
+        return owners is None or any(f"{imported.module}.".startswith(f"{owner}.") for owner in owners)
 
     return [
-        f"{found.module} imports {found.name} when it is loaded"
-        for found in imports
-        if not found.deferred and not allowed(found)
+        f"{imported.module} imports {imported.name} when it is loaded"
+        for imported in imports
+        if not imported.deferred and not allowed(imported)
     ]
 
 
 def circles(imports: list[Import], known: set[str]) -> list[str]:
     """The modules of a circle of imports, deferred ones included; none if there is none."""
     graph: dict[str, set[str]] = {}
-    for found in imports:
-        target = found.name if found.name in known else found.name.rpartition(".")[0]
-        if target in known and target != found.module and target not in FOLDERS:
-            graph.setdefault(found.module, set()).add(target)
+    for imported in imports:
+        target = imported.name if imported.name in known else imported.name.rpartition(".")[0]
+        if target in known and target != imported.module and target not in FOLDERS:
+            graph.setdefault(imported.module, set()).add(target)
     try:
         graphlib.TopologicalSorter(graph).prepare()
     except graphlib.CycleError as error:

@@ -51,8 +51,8 @@ def test_torchs_functions_are_recognised_and_called(format: str, kind: Any, axis
         expected = np.exp(expected)
     elif kind == "logsumexp":
         expected = np.take(case.x - expected, 0, axis)
-    found = adapter.call(kernel, case).out
-    assert np.abs(found - expected).max() <= 16 * case.format.unit_roundoff
+    out = adapter.call(kernel, case).out
+    assert np.abs(out - expected).max() <= 16 * case.format.unit_roundoff
 
 
 def test_a_softmax_kernel_is_not_given_another_functions_case() -> None:

@@ -46,14 +46,14 @@ def context_of(kernel: Callable[..., Any], call: str, format: str) -> Context:
 
 def z_of(context: Context, name: str, quantity: str) -> tuple[float, float, float]:
     """Smallest and largest rms z, and the largest |z|, over lengths and spreads."""
-    found = []
+    scores = []
     for length in LENGTHS:
         for spread in SPREADS:
             generator = context.generator(f"{name} {length} {spread}")
             case = Pattern(spread, 0, length).case(generator, context.format, None)
             evidence = sample(context, case, quantity).evidence
-            found.append((evidence.rms_z or 0.0, evidence.max_z or 0.0))
-    return min(z for z, _ in found), max(z for z, _ in found), max(largest for _, largest in found)
+            scores.append((evidence.rms_z or 0.0, evidence.max_z or 0.0))
+    return min(z for z, _ in scores), max(z for z, _ in scores), max(largest for _, largest in scores)
 
 
 def shares_of(context: Context) -> dict[str, float]:

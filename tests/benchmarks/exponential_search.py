@@ -35,10 +35,10 @@ def structured() -> np.ndarray:
     places = np.arange(0.5, -LOWEST / STEP, 0.5) * -STEP
     beside = [places]
     for direction in (-np.inf, 0.0):
-        found = places
+        neighbours = places
         for _ in range(NEIGHBOURS):
-            found = np.nextafter(found, direction)
-            beside.append(found)
+            neighbours = np.nextafter(neighbours, direction)
+            beside.append(neighbours)
     sizes = -np.ldexp(np.linspace(1.0, 2.0, 64, endpoint=False)[:, None], np.arange(-1000, 9)).ravel()
     return np.concatenate([*beside, sizes])
 
@@ -51,15 +51,15 @@ def arguments(points: int) -> np.ndarray:
     more = points - len(chosen)
     even = generator.uniform(LOWEST, 0.0, more // 2)
     by_size = -np.exp2(generator.uniform(-60.0, math.log2(-LOWEST), more - more // 2))
-    found = np.concatenate([chosen, even, by_size])
-    return np.unique(found[found >= LOWEST])
+    candidates = np.concatenate([chosen, even, by_size])
+    return np.unique(candidates[candidates >= LOWEST])
 
 
 def by_library(function: Callable[[np.ndarray], Any], x: np.ndarray) -> float:
     """The largest relative error of a function of float64."""
-    found = np.asarray(function(x))
+    values = np.asarray(function(x))
     return max(
-        error(value, 0.0, flint.arb(argument)) for argument, value in zip(x.tolist(), found.tolist(), strict=True)
+        error(value, 0.0, flint.arb(argument)) for argument, value in zip(x.tolist(), values.tolist(), strict=True)
     )
 
 

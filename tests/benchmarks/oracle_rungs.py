@@ -86,9 +86,9 @@ def by_mpmath(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Any:
     return definition.attention(q, k, v, PLAIN, bits=MPMATH_BITS)
 
 
-def certified_bits(found: Enclosure, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> float:
+def certified_bits(enclosure: Enclosure, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> float:
     """The fewest bits of an element, relative to the weighted mean of |v|."""
-    return -math.log2(float((found.rad / plain(q, k, np.abs(v))).max()))
+    return -math.log2(float((enclosure.rad / plain(q, k, np.abs(v))).max()))
 
 
 def row(n: int, d: int, format: Any, turns: int) -> dict[str, Any]:
@@ -102,12 +102,12 @@ def row(n: int, d: int, format: Any, turns: int) -> dict[str, Any]:
         for name, function in whole.items():
             taken[name].append(seconds(function, *arrays))
     ratios = [ours / theirs for ours, theirs in zip(taken["rung 2"], taken["numpy"], strict=True)]
-    found: dict[str, Any] = {name: statistics.median(times) for name, times in taken.items()}
-    found["ratio"] = statistics.median(ratios)
-    found["arb"] = of_rows(by_arb, arrays, max(1, 4096 // n))
-    found["mpmath"] = of_rows(by_mpmath, arrays, 1)
-    found["bits"] = {name: certified_bits(rung(*arrays), *arrays) for name, rung in (("1", rung_1), ("2", rung_2))}
-    return found
+    figures: dict[str, Any] = {name: statistics.median(times) for name, times in taken.items()}
+    figures["ratio"] = statistics.median(ratios)
+    figures["arb"] = of_rows(by_arb, arrays, max(1, 4096 // n))
+    figures["mpmath"] = of_rows(by_mpmath, arrays, 1)
+    figures["bits"] = {name: certified_bits(rung(*arrays), *arrays) for name, rung in (("1", rung_1), ("2", rung_2))}
+    return figures
 
 
 def table(lengths: list[int], columns: list[int], names: list[str], turns: int) -> None:
@@ -137,10 +137,10 @@ def long_head(n: int, d: int) -> None:
     """Print time, bits and the peak memory of this process."""
     arrays = inputs(n, d, formats.fp64)
     start = time.perf_counter()
-    found = rung_2(*arrays)
+    enclosure = rung_2(*arrays)
     taken = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    bits = -math.log2(float(found.rad.max()))
+    bits = -math.log2(float(enclosure.rad.max()))
     print(f"N={n} d={d}: {taken:.0f} s, radius at most 2^-{bits:.1f}, peak memory {peak:.2f} GiB")
 
 
@@ -151,8 +151,8 @@ def rounding() -> None:
         oracle.correctly_rounded(*arrays, PLAIN, name)
         pairs = [(seconds(oracle.correctly_rounded, *arrays, PLAIN, name), seconds(rung_2, *arrays)) for _ in range(5)]
         ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-        found = oracle.correctly_rounded(*arrays, PLAIN, name)
-        print(f"{name}: {ratio:.2f} times rung 2's own time; decided by {found.counts}", flush=True)
+        truth = oracle.correctly_rounded(*arrays, PLAIN, name)
+        print(f"{name}: {ratio:.2f} times rung 2's own time; decided by {truth.counts}", flush=True)
 
 
 def main() -> None:

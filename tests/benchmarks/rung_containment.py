@@ -98,15 +98,15 @@ class Count:
     undecided: int = 0
     largest: float = 0.0
 
-    def add(self, found: Enclosure, exact: Any) -> None:
+    def add(self, enclosure: Enclosure, exact: Any) -> None:
         """Count the elements of an enclosure of Arb's numbers (None where a row is empty)."""
-        for index in np.ndindex(found.shape):
-            if exact[index] is None or np.isinf(found.rad[index]):
+        for index in np.ndindex(enclosure.shape):
+            if exact[index] is None or np.isinf(enclosure.rad[index]):
                 self.undecided += 1
                 continue
             middle, radius = (fraction(part) for part in (exact[index].mid(), exact[index].rad()))
-            gap = abs(Fraction(found.mid[index]) + Fraction(found.tail()[index]) - middle)
-            allowed = Fraction(found.rad[index])
+            gap = abs(Fraction(enclosure.mid[index]) + Fraction(enclosure.tail()[index]) - middle)
+            allowed = Fraction(enclosure.rad[index])
             self.elements += 1
             self.outside += gap > allowed + radius
             if allowed:
@@ -149,10 +149,10 @@ def judge_one(kind: Callable[..., Tensors], generator: np.random.Generator, coun
     obstacle = forward.obstacle(q, k, v, spec)
     if obstacle:
         raise SystemExit(f"{kind.__name__}: {obstacle}")
-    found = forward.attention(q, k, v, spec, shape)
+    truth = forward.attention(q, k, v, spec, shape)
     exact = ball.attention_balls(q, k, v, spec, shape, bits=BITS, wanted=np.ones(q.shape[:3], np.bool_))
-    for ours, theirs in zip((found.out, found.lse), exact, strict=True):
-        count.add(ours, theirs)
+    for enclosure, balls in zip((truth.out, truth.lse), exact, strict=True):
+        count.add(enclosure, balls)
 
 
 def main() -> int:

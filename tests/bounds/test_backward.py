@@ -167,12 +167,12 @@ def test_nothing_is_claimed_where_the_gradient_overflows_and_no_more_than_that()
 # A bound with less in it is exceeded
 
 
-def _no_slope_error(found: Any) -> Any:
-    return backward._Slope(found.value, 0.0 * found.error, found.delta, 0.0 * found.delta_error)
+def _no_slope_error(slope: Any) -> Any:
+    return backward._Slope(slope.value, 0.0 * slope.error, slope.delta, 0.0 * slope.delta_error)
 
 
-def _only_terms(found: Any) -> Any:
-    return bounds.ErrorBudget(found.parts["weights"] + found.parts["slope"], None, found.parts)
+def _only_terms(budget: Any) -> Any:
+    return bounds.ErrorBudget(budget.parts["weights"] + budget.parts["slope"], None, budget.parts)
 
 
 # What is replaced, by what, and an arithmetic and a number of keys for which it matters.
@@ -188,10 +188,10 @@ def test_a_weaker_bound_is_exceeded(name: str, monkeypatch: pytest.MonkeyPatch) 
     owner, attribute, weaken, changes, keys = WEAKER[name]
     case = normal("bf16", queries=keys, keys=keys, d=16)
     kernel = kernel_of(Arithmetic.flash("bf16", **({"output": "fp32"} | changes)))
-    assert max(found.share for found in judged_gradients(case, kernel).values()) <= 1.0
+    assert max(comparison.share for comparison in judged_gradients(case, kernel).values()) <= 1.0
     original = getattr(owner, attribute)
     monkeypatch.setattr(owner, attribute, lambda self, *rest: weaken(original(self, *rest)))
-    assert max(found.share for found in judged_gradients(case, kernel).values()) > 1.0
+    assert max(comparison.share for comparison in judged_gradients(case, kernel).values()) > 1.0
 
 
 # Arguments

@@ -113,8 +113,8 @@ def test_small_scales_that_lose_weights_in_a_cast_are_within_the_budget() -> Non
     table = np.array([[[math.log(2.0**-24), 0.0]]])
     kernel = ScaledBeforeTheCast(StaticScales(table), BlockScales(2, 8), kernel_of(arithmetic))
     kernel_scales = np.array([2.0**-24])
-    found = kernel.rows(kernel.kernel.problem(q, k, v, AttentionSpec()), slice(0, 1), kernel_scales[None, None, None])
-    assert found.item() == 0.0
+    out = kernel.rows(kernel.kernel.problem(q, k, v, AttentionSpec()), slice(0, 1), kernel_scales[None, None, None])
+    assert out.item() == 0.0
     truth, budget = allowed(q, k, v, AttentionSpec(), kernel_scales, BlockScales(1), arithmetic)
     assert truth.mid.item() == 2.0**-24
     assert 2.0**-24 <= budget.certified.item() <= 2.0**-20

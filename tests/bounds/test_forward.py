@@ -106,10 +106,10 @@ def worst_shares(arithmetic: Arithmetic, nudge: Nudge, seeds: range) -> tuple[fl
         problem = (q[None, None, None], k[None, None], v[None, None, :, None], spec)
         budget, truth = bounds.attention(*problem, arithmetic), oracle.attention(*problem)
         row = Row(q, k, v, arithmetic, nudge, scale, sink)
-        for part, (found, exact, allowed) in enumerate(
+        for part, (computed, exact, allowed) in enumerate(
             ((row.output, truth.out, budget.out), (row.log_sum_exp, truth.lse, budget.lse))
         ):
-            error = max(abs(found(way) - exact.mid.item()) for way in (1.0, -1.0))
+            error = max(abs(computed(way) - exact.mid.item()) for way in (1.0, -1.0))
             shares[part] = max(shares[part], error / allowed.certified.item())
     return shares[0], shares[1]
 

@@ -33,12 +33,12 @@ def generic(dtype: str, keys: int, spread: float, queries: int = 64, seed: int =
 @pytest.mark.parametrize("keys", [64, 512])
 @pytest.mark.parametrize("spread", SPREADS)
 def test_the_output_of_a_tiled_kernel_errs_by_its_rms(dtype: str, keys: int, spread: float) -> None:
-    found = judged(generic(dtype, keys, spread), TiledAttention())
+    comparisons = judged(generic(dtype, keys, spread), TiledAttention())
     # BLAS adds up in several accumulators, so that sums in fp32 err less than those of one.
-    assert found["out"].rms_z is not None
-    assert 0.5 <= found["out"].rms_z <= 1.1
-    assert found["lse"].rms_z is not None
-    assert 0.25 <= found["lse"].rms_z <= 1.1
+    assert comparisons["out"].rms_z is not None
+    assert 0.5 <= comparisons["out"].rms_z <= 1.1
+    assert comparisons["lse"].rms_z is not None
+    assert 0.25 <= comparisons["lse"].rms_z <= 1.1
 
 
 # Contracts other than the usual one, each with the range of its rms z of the output and of the log-sum-exp.
@@ -67,13 +67,13 @@ def test_other_contracts_err_by_their_rms(name: str, spread: float, dtype: str) 
     arithmetic = arithmetics(dtype)[name]
     if arithmetic.tile is not None:
         arithmetic = arithmetic.replace(tile=64)
-    found = judged(generic(dtype, 256, spread, queries=48), kernel_of(arithmetic))
+    comparisons = judged(generic(dtype, 256, spread, queries=48), kernel_of(arithmetic))
     low, high = RANGES[name]
-    assert found["out"].rms_z is not None
-    assert low <= found["out"].rms_z <= high
+    assert comparisons["out"].rms_z is not None
+    assert low <= comparisons["out"].rms_z <= high
     # A declared error of the logarithm is one that exact ones do not reach.
-    assert found["lse"].rms_z is not None
-    assert found["lse"].rms_z <= high
+    assert comparisons["lse"].rms_z is not None
+    assert comparisons["lse"].rms_z <= high
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
@@ -82,13 +82,13 @@ def test_gradients_err_by_their_rms(dtype: str, spread: float) -> None:
     case = generic(dtype, 256, spread)
     kernel = TiledAttention()
     stored = [array.astype(case.format.storage) for array in (case.q, case.k, case.v, case.do)]
-    found = kernel.backward(*stored, spec=case.spec)
+    gradients = kernel.backward(*stored, spec=case.spec)
     truth = oracle.attention_backward(case.q, case.k, case.v, case.do, case.spec)
     budget = bounds.attention_backward(
         case.q, case.k, case.v, case.do, case.spec, kernel.arithmetic_for(dtype), with_rms=True
     )
     for name in ("dq", "dk", "dv"):
-        actual = np.asarray(getattr(found, name), np.float64)
+        actual = np.asarray(getattr(gradients, name), np.float64)
         rms_z = compare(name, actual, getattr(truth, name), getattr(budget, name)).rms_z
         assert rms_z is not None
         assert 0.5 <= rms_z <= 1.3, name
@@ -131,13 +131,13 @@ def of_halves(actual: TiledAttention, *declared: Arithmetic) -> list[float]:
     arrays = (case.q, case.k, v)
     out, _ = actual(*(array.astype(np.float32) for array in arrays))
     truth = oracle.attention(*arrays, case.spec).out
-    found = []
+    rms_of_halves = []
     for arithmetic in declared:
         budget = bounds.attention(*arrays, case.spec, arithmetic).out
         rms_z = compare("out", np.asarray(out, np.float64), truth, budget).rms_z
         assert rms_z is not None
-        found.append(rms_z)
-    return found
+        rms_of_halves.append(rms_z)
+    return rms_of_halves
 
 
 def test_parts_err_together_over_as_many_keys_as_they_hold() -> None:

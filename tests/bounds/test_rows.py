@@ -55,9 +55,9 @@ def judged(case: SoftmaxCase, model: str, arithmetic: Arithmetic) -> Evidence:
     arithmetic = arithmetic.replace(tile=tile)
     if kind == "logsumexp":
         arithmetic = arithmetic.replace(output=arithmetic.lse)
-    found = function(case.x.astype(case.format.storage), axis=spec.axis, arithmetic=arithmetic)
+    actual = function(case.x.astype(case.format.storage), axis=spec.axis, arithmetic=arithmetic)
     budget = bounds.softmax(case.x, spec, arithmetic)
-    return compare(kind, np.asarray(found, np.float64), oracle.softmax(case.x, spec=spec), budget)
+    return compare(kind, np.asarray(actual, np.float64), oracle.softmax(case.x, spec=spec), budget)
 
 
 @settings(max_examples=12)
@@ -76,9 +76,9 @@ def test_models_that_keep_to_an_arithmetic_stay_within_it(model: str, name: str,
 def test_the_naive_softmax_stays_within_it_where_nothing_overflows(x: list[float]) -> None:
     case = SoftmaxCase(np.array(x), SoftmaxSpec(), formats.fp16)
     arithmetic = Arithmetic.flash("fp16", tile=None)
-    found = models.naive_softmax(case.x.astype(np.float16), arithmetic=arithmetic)
+    actual = models.naive_softmax(case.x.astype(np.float16), arithmetic=arithmetic)
     budget = bounds.softmax(case.x, case.spec, arithmetic)
-    assert not compare("softmax", np.asarray(found, np.float64), oracle.softmax(case.x), budget).violated
+    assert not compare("softmax", np.asarray(actual, np.float64), oracle.softmax(case.x), budget).violated
 
 
 def test_a_difference_from_the_maximum_is_rounded_to_the_scores() -> None:
@@ -163,11 +163,11 @@ def test_a_correct_softmax_reaches_most_of_the_bound(dtype: str, least: float) -
 def test_the_axis_is_the_one_that_the_spec_says(kind: Any, axis: int) -> None:
     x = np.random.default_rng(0).standard_normal((3, 4, 5))
     arithmetic = Arithmetic.flash("fp16")
-    found = bounds.softmax(x, SoftmaxSpec(axis=axis, kind=kind), arithmetic)
+    budget = bounds.softmax(x, SoftmaxSpec(axis=axis, kind=kind), arithmetic)
     wanted = bounds.softmax(np.moveaxis(x, axis, -1), SoftmaxSpec(kind=kind), arithmetic)
-    assert found.rms is not None
+    assert budget.rms is not None
     assert wanted.rms is not None
-    for a, b in ((found.certified, wanted.certified), (found.rms, wanted.rms)):
+    for a, b in ((budget.certified, wanted.certified), (budget.rms, wanted.rms)):
         np.testing.assert_array_equal(a if kind == "logsumexp" else np.moveaxis(a, axis, -1), b)
 
 

@@ -39,8 +39,8 @@ def computed_scores(kernel: TiledKernel, problem: Problem) -> Any:
     """The model's scores in nats, (n, n)."""
     whole = slice(0, KEYS)
     tile = Tile(whole, whole, kernel.visible(problem, whole))
-    found = kernel.biased_scores(problem, tile, kernel.capped_scores(problem, tile))[0, 0]
-    return found * kernel.scale(problem) if kernel.folds_scale(problem) else found
+    scores = kernel.biased_scores(problem, tile, kernel.capped_scores(problem, tile))[0, 0]
+    return scores * kernel.scale(problem) if kernel.folds_scale(problem) else scores
 
 
 def charged(q: Any, k: Any, spec: AttentionSpec, problem: Problem) -> Scores:
@@ -54,12 +54,12 @@ def shares(dtype: str, name: str, spec: AttentionSpec, seed: int, size: float = 
     kernel = kernel_of(arithmetics(dtype)[name])
     storage = formats.get(dtype).storage
     problem = kernel.problem(q.astype(storage), k.astype(storage), k.astype(storage), spec)
-    found = charged(q, k, spec, problem)
-    visible = np.isfinite(found.scores)
-    error = np.abs(computed_scores(kernel, problem) - np.where(visible, found.scores, 0.0))
+    errors = charged(q, k, spec, problem)
+    visible = np.isfinite(errors.scores)
+    error = np.abs(computed_scores(kernel, problem) - np.where(visible, errors.scores, 0.0))
     # The exact scores are rounded to float64, half a dozen times.
     own = 6 * formats.fp64.unit_roundoff * (np.abs(q[0, 0]) @ np.abs(k[0, 0]).T * abs(scale_of(spec, D)) + 40.0)
-    return np.where(visible, np.maximum(error - own, 0.0) / found.certified, 0.0)
+    return np.where(visible, np.maximum(error - own, 0.0) / errors.certified, 0.0)
 
 
 @pytest.mark.parametrize("name", arithmetics("bf16"))

@@ -86,8 +86,10 @@ def test_a_bias_hides_keys_by_minus_infinity_only() -> None:
 
 def test_features_that_exclude_each_other_are_never_in_one_spec() -> None:
     for first, second in itertools.combinations(FEATURES, 2):
-        found = {names for spec in drawn(first, second) for names in [tuple(row.name for row in features.used(spec))]}
-        assert ((first, second) in found) == features.compatible((first, second))
+        drawn_sets = {
+            names for spec in drawn(first, second) for names in [tuple(row.name for row in features.used(spec))]
+        }
+        assert ((first, second) in drawn_sets) == features.compatible((first, second))
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if row.excludes], ids=lambda row: row.name)

@@ -40,8 +40,8 @@ def spread(block: Block, values: Any, filler: float) -> Any:
 @pytest.mark.parametrize("entries", SIZES)
 @pytest.mark.parametrize("name", SPECS)
 def test_every_query_of_every_head_comes_once(name: str, entries: int) -> None:
-    found = [(b.batch, b.head, row) for b in blocks_of(SPECS[name], entries) for row in range(QUERIES)[b.rows]]
-    assert sorted(found) == list(itertools.product(range(2), range(4), range(QUERIES)))
+    visited = [(b.batch, b.head, row) for b in blocks_of(SPECS[name], entries) for row in range(QUERIES)[b.rows]]
+    assert sorted(visited) == list(itertools.product(range(2), range(4), range(QUERIES)))
 
 
 @pytest.mark.parametrize("entries", SIZES)
@@ -104,8 +104,8 @@ def test_scores_of_whole_numbers_are_exact(name: str, entries: int) -> None:
         size = size + np.abs(slopes) * visibility.distance()
     for block in blocks_of(spec, entries):
         place = (block.batch, block.head, block.rows)
-        found = spread(block, scores_of(block, spec, float(spec.scale or 0.0)), -np.inf)
-        np.testing.assert_array_equal(found, np.where(seen[place], wanted[place], -np.inf))
+        scores = spread(block, scores_of(block, spec, float(spec.scale or 0.0)), -np.inf)
+        np.testing.assert_array_equal(scores, np.where(seen[place], wanted[place], -np.inf))
         largest = np.where(seen[place], size[place], 0.0).max(axis=1)
         assert (block.additive_size >= largest).all()
         assert (block.additive is None) == (spec.bias is None and spec.alibi_slopes is None)
@@ -114,9 +114,9 @@ def test_scores_of_whole_numbers_are_exact(name: str, entries: int) -> None:
 def test_softcap_is_applied_before_the_bias() -> None:
     spec = AttentionSpec(scale=1.0, softcap=4.0, bias=np.full((1, 1), 100.0))
     for block in blocks_of(spec):
-        found = scores_of(block, spec, 2.0**40)
+        scores = scores_of(block, spec, 2.0**40)
         raw = block.query @ block.key.T
-        np.testing.assert_array_equal(found, 100.0 + 4.0 * np.sign(raw))
+        np.testing.assert_array_equal(scores, 100.0 + 4.0 * np.sign(raw))
 
 
 def test_the_default_scale_is_the_nearest_number_to_the_inverse_root() -> None:

@@ -155,10 +155,10 @@ ARGUMENTS = [
 
 def test_the_report_is_written_with_every_finding(project: pytest.Pytester) -> None:
     run(project, *ARGUMENTS, "--refattn-json", "r.json")
-    found = written(project)
-    assert len(found) == 12
-    assert found["values/needle", "bf16"] == "violates"
-    assert found["sinks/values", "fp32"] == "not claimed"
+    verdicts = written(project)
+    assert len(verdicts) == 12
+    assert verdicts["values/needle", "bf16"] == "violates"
+    assert verdicts["sinks/values", "fp32"] == "not claimed"
 
 
 @pytest.mark.needs("xdist")

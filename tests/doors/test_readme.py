@@ -41,12 +41,12 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def files_of(text: str) -> dict[str, str]:
-    found = {}
+    files = {}
     for body in blocks(text, "python"):
         name = _FILE_NAME.match(body)
         if name:
-            found[name[1]] = body
-    return found
+            files[name[1]] = body
+    return files
 
 
 def scripts_of(text: str) -> list[str]:
@@ -54,13 +54,13 @@ def scripts_of(text: str) -> list[str]:
 
 
 def commands_of(text: str) -> list[Command]:
-    found = []
+    commands = []
     for body in blocks(text, "console"):
         for entry in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
             line, _, output = entry.partition("\n")
             code = _EXIT_CODE.search(line)
-            found.append(Command(_EXIT_CODE.sub("", line), int(code[1]) if code else 0, output.strip()))
-    return [command for command in found if not _INSTALLS.match(command.line)]
+            commands.append(Command(_EXIT_CODE.sub("", line), int(code[1]) if code else 0, output.strip()))
+    return [command for command in commands if not _INSTALLS.match(command.line)]
 
 
 def prints(expected: str, printed: str) -> bool:

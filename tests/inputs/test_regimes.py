@@ -165,12 +165,12 @@ def test_a_recipe_that_cannot_be_is_refused(recipe, complaint):
 
 def test_each_feature_and_pair_is_exercised_alone():
     source = SeededSource(np.random.default_rng(0))
-    found = regimes.feature_specs(source, Shape(2, 4, 2, 8, 12, 4, 4), EVERY_CLAIM, pairs=True)
+    specs = regimes.feature_specs(source, Shape(2, 4, 2, 8, 12, 4, 4), EVERY_CLAIM, pairs=True)
     for feature in regimes.FEATURES:
-        assert regimes.claimed_features(found[feature]) == (feature,)
+        assert regimes.claimed_features(specs[feature]) == (feature,)
     together = list(itertools.combinations(regimes.FEATURES, 2))
     impossible = {("causal", "strict_causal"), ("varlen", "paged")}
-    assert {tuple(name.split("+")) for name in found if "+" in name} == set(together) - impossible
+    assert {tuple(name.split("+")) for name in specs if "+" in name} == set(together) - impossible
 
 
 def test_exactly_the_wanted_features_are_drawn():

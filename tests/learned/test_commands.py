@@ -103,12 +103,12 @@ def test_train_then_evaluate_then_show(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_results_are_joined_in_the_order_of_methods_and_the_later_ones_count() -> None:
     def report(*results: tuple[str, int, float]) -> dict:
-        rows = [{"method": name, "blocks": blocks, "perplexity": found} for name, blocks, found in results]
+        rows = [{"method": name, "blocks": blocks, "perplexity": perplexity} for name, blocks, perplexity in results]
         return {"tokens": 9, "results": [{"method": "exact", "blocks": 1, "perplexity": 5.0}, *rows]}
 
     parts = [report(("moments", 4, 6.0), ("moments", 2, 7.0)), report(("static", 2, 8.0), ("moments", 2, 9.0))]
-    found = showing.joined(parts)["results"]
-    assert [(each["method"], each["blocks"], each["perplexity"]) for each in found] == [
+    joined = showing.joined(parts)["results"]
+    assert [(result["method"], result["blocks"], result["perplexity"]) for result in joined] == [
         ("exact", 1, 5.0),
         ("static", 2, 8.0),
         ("moments", 2, 9.0),
@@ -175,8 +175,8 @@ def test_a_start_is_said_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_what_cannot_be_used_is_named(
     command: str, options: tuple[str, ...], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = refusal(capsys, run(command, tmp_path, *options))
-    assert message in found
+    sentence = refusal(capsys, run(command, tmp_path, *options))
+    assert message in sentence
     assert not (tmp_path / "out").exists()
 
 
@@ -217,12 +217,12 @@ def test_windows_to_test_on_have_no_token_of_those_to_train_on(tmp_path: Path) -
         (tmp_path / part).mkdir()
         paths.append(str(text_file(tmp_path / part, 20 * WINDOW + 5)))
     for train, test in ((6, 4), (1, 1), (30, 10), (0, 4), (2, 38), (38, 2)):
-        found = text.windows(Places(), paths, WINDOW, train, test)
-        assert (len(found.train), len(found.test)) == (train, test)
-        halves = [found.train[: (train + 1) // 2], found.test[: (test + 1) // 2]]
+        windows = text.windows(Places(), paths, WINDOW, train, test)
+        assert (len(windows.train), len(windows.test)) == (train, test)
+        halves = [windows.train[: (train + 1) // 2], windows.test[: (test + 1) // 2]]
         every = torch.cat(halves).flatten().tolist()
         assert len(every) == len(set(every))
-        assert all(b - a == 1 for window in found.train for a, b in itertools.pairwise(window))
+        assert all(b - a == 1 for window in windows.train for a, b in itertools.pairwise(window))
 
 
 def test_compressed_text_is_read(tmp_path: Path) -> None:

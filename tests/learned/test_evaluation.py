@@ -47,7 +47,7 @@ def test_only_a_leak_lets_the_first_block_depend_on_the_last(name: str) -> None:
     methods = list(build(name, list(layers(model).values()), BlockScales(2, WINDOW)))
     changed = windows.clone()
     changed[:, WINDOW // 2 + 1 :] = tokens(2, seed=9)[:, WINDOW // 2 + 1 :]
-    found, other = (evaluate(model, methods, each, 2)[0].parts for each in (windows, changed))
-    assert len(found) == 2
-    assert (found[0] == other[0]) == (name == "original-sealed")
-    assert found[1] != other[1]
+    parts, other = (evaluate(model, methods, batch, 2)[0].parts for batch in (windows, changed))
+    assert len(parts) == 2
+    assert (parts[0] == other[0]) == (name == "original-sealed")
+    assert parts[1] != other[1]

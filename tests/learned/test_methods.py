@@ -44,8 +44,8 @@ def test_moments_are_those_of_the_numpy_model(blocks: int, rank: int, first: int
     # With one block nothing is to be told apart.
     assert len(np.unique(model.groups(rows.key.numpy()))) == (1 if blocks == 1 else 4)
     expected = model(rows.query.numpy(), rows.key.numpy(), CAUSAL, method.blocks)
-    found = method.scales(rows, block_softmax(rows, method.blocks)).numpy()
-    assert (np.abs(found - expected) <= summary_error(rows)).all()
+    scales = method.scales(rows, block_softmax(rows, method.blocks)).numpy()
+    assert (np.abs(scales - expected) <= summary_error(rows)).all()
 
 
 @pytest.mark.parametrize("first", [0, 2])
@@ -54,9 +54,9 @@ def test_keys_that_all_stand_apart_make_moments_exact(first: int) -> None:
     method = moments(3, 8, first, WINDOW, rows)
     softmax = block_softmax(rows, method.blocks)
     seen = softmax.seen
-    found, exact = method.logits(rows, softmax), softmax.log_sum_exps
-    assert torch.equal(found > -torch.inf, seen)
-    assert ((found - exact)[seen].abs() <= score_error(rows)).all()
+    logits, exact = method.logits(rows, softmax), softmax.log_sum_exps
+    assert torch.equal(logits > -torch.inf, seen)
+    assert ((logits - exact)[seen].abs() <= score_error(rows)).all()
 
 
 def test_the_basis_is_orthonormal_and_holds_most_of_the_variance() -> None:
@@ -78,8 +78,8 @@ def test_static_scales_are_those_of_the_numpy_model() -> None:
         method.table.copy_(torch.randn(method.table.shape, generator=torch.Generator().manual_seed(5)))
     table = method.table.detach().numpy()
     expected = StaticScales(table)(rows.query.numpy(), rows.key.numpy(), CAUSAL, method.blocks)
-    found = method.scales(rows, block_softmax(rows, method.blocks)).detach().numpy()
-    assert (np.abs(found - expected) <= gamma(20, UNIT) * (1 + np.abs(table).max())).all()
+    scales = method.scales(rows, block_softmax(rows, method.blocks)).detach().numpy()
+    assert (np.abs(scales - expected) <= gamma(20, UNIT) * (1 + np.abs(table).max())).all()
 
 
 def test_settled_static_scales_are_the_mean_of_the_exact_ones() -> None:
@@ -89,9 +89,9 @@ def test_settled_static_scales_are_the_mean_of_the_exact_ones() -> None:
         method.observe(rows)
     method.settle()
     exact = torch.stack([block_softmax(rows, method.blocks).exact for rows in several]).mean((0, 1))
-    found = method.scales(several[0], block_softmax(several[0], method.blocks)).detach()
+    scales = method.scales(several[0], block_softmax(several[0], method.blocks)).detach()
     # A logarithm and an exponential of numbers that are at least the table's smallest, 2**-52.
-    assert ((found - exact).abs() <= gamma(200, UNIT) + 3 * 2.0**-52).all()
+    assert ((scales - exact).abs() <= gamma(200, UNIT) + 3 * 2.0**-52).all()
 
 
 def test_no_other_table_has_less_divergence_than_the_settled_one() -> None:

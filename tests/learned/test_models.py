@@ -71,15 +71,15 @@ def test_exact_scales_give_attention(spec: AttentionSpec) -> None:
 def test_a_blocks_log_sum_exp_is_the_oracles(spec: AttentionSpec) -> None:
     q, k, v = inputs()
     blocks = BlockScales(4)
-    found = block_log_sum_exps(q, k, spec, blocks)
+    log_sum_exps = block_log_sum_exps(q, k, spec, blocks)
     shape = problem_shape(q, k, v, spec)
     for block, part in enumerate(blocks.specs(spec, shape)):
         assert part is not None
         truth = ra.oracle.attention(q, k, v, part).lse
         unseen = np.isneginf(truth.mid)
-        assert np.array_equal(np.isneginf(found[..., block]), unseen)
+        assert np.array_equal(np.isneginf(log_sum_exps[..., block]), unseen)
         budget = ra.bounds.attention(q, k, v, part, Arithmetic.float64()).lse.certified
-        gap = np.abs(np.where(unseen, 0.0, found[..., block] - np.where(unseen, 0.0, truth.mid)))
+        gap = np.abs(np.where(unseen, 0.0, log_sum_exps[..., block] - np.where(unseen, 0.0, truth.mid)))
         assert (gap <= np.where(unseen, 0.0, budget + truth.rad)).all()
 
 
@@ -153,10 +153,10 @@ def test_moments_are_exact_where_nothing_varies_and_of_keys_apart() -> None:
     blocks, spec = BlockScales(4), SPECS["causal"]
     same = np.broadcast_to(k[:, :, :1], k.shape)
     exact = block_log_sum_exps(q, same, spec, blocks)
-    found = MomentScales().log_sum_exps(q, same, spec, blocks)
+    log_sum_exps = MomentScales().log_sum_exps(q, same, spec, blocks)
     seen = np.isfinite(exact)
     # Some ten roundings, of numbers below 16 in size.
-    assert (np.abs(found[seen] - exact[seen]) <= 16 * 10 * 2.0**-50).all()
+    assert (np.abs(log_sum_exps[seen] - exact[seen]) <= 16 * 10 * 2.0**-50).all()
     apart = MomentScales(first=13).log_sum_exps(q, k, spec, blocks)
     assert (np.abs(apart[seen] - block_log_sum_exps(q, k, spec, blocks)[seen]) <= 16 * 10 * 2.0**-50).all()
     latest = MomentScales(latest=13).log_sum_exps(q, k, spec, blocks)
@@ -166,10 +166,10 @@ def test_moments_are_exact_where_nothing_varies_and_of_keys_apart() -> None:
 
 def test_few_keys_grow_no_faster_than_the_largest_of_them() -> None:
     count, variance = np.array([1.0, 2.0, 16.0, 1e9]), 40.0
-    found = growth(count, np.full(4, variance))
-    assert found[0] == 0.0
-    assert found[-1] == variance / 2
-    assert (np.diff(found) > 0).all()
+    grown = growth(count, np.full(4, variance))
+    assert grown[0] == 0.0
+    assert grown[-1] == variance / 2
+    assert (np.diff(grown) > 0).all()
     # The largest of n is about sqrt(2 log n) deviations above the mean, and n e^mean is below e^largest by log n.
     rng = np.random.default_rng(0)
     for n in (16, 256):
@@ -243,8 +243,8 @@ def test_the_published_method_weighs_keys_to_come_alike() -> None:
 
 def test_sinks_take_their_weight_from_exact_scales() -> None:
     sinks = np.array([0.0])
-    found = scales_of(np.zeros((1, 1, 2, 3)), AttentionSpec(sinks=sinks))
-    assert (np.abs(found - 0.25) <= 2.0**-50).all()
+    scales = scales_of(np.zeros((1, 1, 2, 3)), AttentionSpec(sinks=sinks))
+    assert (np.abs(scales - 0.25) <= 2.0**-50).all()
     assert (scales_of(np.full((1, 1, 2, 3), -np.inf)) == 0).all()
 
 

@@ -111,8 +111,8 @@ def test_decoding_from_a_cache_predicts_what_the_whole_predicts(kind: str, name:
     parts, cache = [], DynamicCache()
     with torch.no_grad(), attending(model, list(modules)):
         for part in torch.split(inputs, [10, *[1] * (WINDOW - 10)], dim=1):
-            found = model(part, **given(model, cache), use_cache=True)
-            parts.append(found.logits)
+            prediction = model(part, **given(model, cache), use_cache=True)
+            parts.append(prediction.logits)
     # Whatever is read wrongly of a cache, a block, a position or a mask, moves logits by far more than roundings do.
     assert (torch.cat(parts, 1) - whole).abs().max() <= 2.0**-30 * whole.abs().max()
 
@@ -139,8 +139,8 @@ def test_padding_is_invisible() -> None:
     mask[:, :4] = 0
     changed = inputs.clone()
     changed[:, :4] = 7
-    found = [replaced(model, "moments", each, attention_mask=mask)[:, 4:] for each in (inputs, changed)]
-    assert torch.equal(*found)
+    logits = [replaced(model, "moments", batch, attention_mask=mask)[:, 4:] for batch in (inputs, changed)]
+    assert torch.equal(*logits)
 
 
 def test_the_models_own_attention_comes_back() -> None:

@@ -75,17 +75,17 @@ def test_exact_scales_and_distances_are_those_of_the_certificate(blocks: int) ->
     division = BlockScales(blocks, WINDOW)
     softmax = block_softmax(rows, division)
     scales = method_of("original", blocks).scales(rows, softmax).detach()
-    found = distances(softmax, scales)
+    computed = distances(softmax, scales)
     spec = AttentionSpec(causal=True)
     q, k, v = rows.query.numpy(), rows.key.numpy(), rows.value.numpy()
     known = certificates.certificate(q, k, v, spec, scales=scales.numpy(), blocks=division)
     error = scale_error(rows)
     assert (np.abs(softmax.exact.numpy() - known.exact.mid) <= known.exact.rad + error).all()
     slack = blocks * error + gamma(blocks + 2, UNIT) * scales.sum(-1).numpy()
-    assert (np.abs(found.distance.numpy() - known.distance.mid) <= known.distance.rad + slack).all()
-    assert (np.abs(found.leak.numpy() - known.leak) <= slack).all()
+    assert (np.abs(computed.distance.numpy() - known.distance.mid) <= known.distance.rad + slack).all()
+    assert (np.abs(computed.leak.numpy() - known.leak) <= slack).all()
     assert (
-        np.abs(found.row_sum_error.numpy() - np.abs(known.row_sum_error.mid)) <= known.row_sum_error.rad + slack
+        np.abs(computed.row_sum_error.numpy() - np.abs(known.row_sum_error.mid)) <= known.row_sum_error.rad + slack
     ).all()
 
 
@@ -130,10 +130,10 @@ def test_the_published_method_leaks_and_is_seen_to() -> None:
     method = method_of("original", 2)
     softmax = block_softmax(rows, method.blocks)
     scales = method.scales(rows, softmax)
-    found = distances(softmax, scales)
+    computed = distances(softmax, scales)
     future = method.weights(softmax, scales).masked_fill(rows.visible, 0.0).sum(-1)
-    assert (found.leak[..., : WINDOW // 2] > 0).all()
-    assert ((future - found.leak).abs() <= gamma(WINDOW + 2, UNIT) * found.leak).all()
+    assert (computed.leak[..., : WINDOW // 2] > 0).all()
+    assert ((future - computed.leak).abs() <= gamma(WINDOW + 2, UNIT) * computed.leak).all()
 
 
 @pytest.mark.parametrize("name", ["exact", "static", "moments", "moments+learned"])

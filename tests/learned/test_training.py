@@ -81,8 +81,10 @@ def test_training_that_was_killed_goes_on_bit_for_bit(name: str, plan: Plan, kil
     assert resumed.step == whole.step == whole.total
     assert same(state(resumed), state(whole))
     if resumed.optimizer is not None:
-        found, expected = (each.optimizer.state_dict()["state"] for each in (resumed, whole))
-        assert all(torch.equal(found[i][key], expected[i][key]) for i in expected for key in expected[i])
+        resumed_state, whole_state = (each.optimizer.state_dict()["state"] for each in (resumed, whole))
+        assert all(
+            torch.equal(resumed_state[i][key], whole_state[i][key]) for i in whole_state for key in whole_state[i]
+        )
 
 
 def test_trainees_at_different_steps_catch_up(tmp_path: Path) -> None:

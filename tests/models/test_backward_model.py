@@ -23,7 +23,7 @@ from tests.support.hand_derived_bounds import distance, gradient_bounds
 
 
 def shares(
-    found: Any, given_: Any, spec: AttentionSpec, arithmetic: Arithmetic, with_dlse: bool = True
+    gradients: Any, given_: Any, spec: AttentionSpec, arithmetic: Arithmetic, with_dlse: bool = True
 ) -> dict[str, float]:
     """The largest error of each gradient, in units of its bound."""
     q, k, v, do = (float64(x) for x in given_[:4])
@@ -37,7 +37,7 @@ def shares(
         rounding = (
             arithmetic.output.unit * np.abs(true.astype(np.float64)) + 64 * arithmetic.output.format.smallest_subnormal
         )
-        error = distance(float64(getattr(found, name)), true)
+        error = distance(float64(getattr(gradients, name)), true)
         result[name] = float((error / (bound + 2 * rounding)).max(initial=0.0))
     return result
 
@@ -52,15 +52,15 @@ def dlse_for(spec: AttentionSpec, given_: Any) -> bool:
 def test_every_feature_is_within_the_bound_of_fp64(kernel: TiledAttention, name: str) -> None:
     given_, spec = inputs(), SPECS[name]
     with_dlse = dlse_for(spec, given_)
-    found = kernel.backward(*given_[:4], spec=spec, dlse=given_.dlse if with_dlse else None)
-    assert max(shares(found, given_, spec, kernel.arithmetic_for("fp64"), with_dlse).values()) <= 1
+    gradients = kernel.backward(*given_[:4], spec=spec, dlse=given_.dlse if with_dlse else None)
+    assert max(shares(gradients, given_, spec, kernel.arithmetic_for("fp64"), with_dlse).values()) <= 1
 
 
 @pytest.mark.parametrize("exponent", ["subtract_exp2", "fma"])
 def test_every_exponent_is_within_the_bound_of_fp64(exponent: Any) -> None:
     given_, kernel = inputs(), TiledAttention(Arithmetic.float64(exponent=exponent), key_tile=4)
-    found = kernel.backward(*given_[:4], spec=SPECS["everything"], dlse=given_.dlse)
-    assert max(shares(found, given_, SPECS["everything"], kernel.arithmetic_for("fp64")).values()) <= 1
+    gradients = kernel.backward(*given_[:4], spec=SPECS["everything"], dlse=given_.dlse)
+    assert max(shares(gradients, given_, SPECS["everything"], kernel.arithmetic_for("fp64")).values()) <= 1
 
 
 @pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16, np.float32], ids=lambda d: d.__name__)
@@ -68,9 +68,9 @@ def test_every_exponent_is_within_the_bound_of_fp64(exponent: Any) -> None:
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(["plain", "causal", "bias", "dropout"]))
 def test_narrow_formats_are_within_their_bounds(dtype: Any, seed: int, name: str) -> None:
     given_, kernel = inputs(dtype, seed, size=1.0), TiledAttention(key_tile=4)
-    found = kernel.backward(*given_[:4], spec=SPECS[name], dlse=given_.dlse)
-    assert max(shares(found, given_, SPECS[name], kernel.arithmetic_for(dtype)).values()) <= 1
-    assert found.dq.dtype == found.dk.dtype == found.dv.dtype == dtype
+    gradients = kernel.backward(*given_[:4], spec=SPECS[name], dlse=given_.dlse)
+    assert max(shares(gradients, given_, SPECS[name], kernel.arithmetic_for(dtype)).values()) <= 1
+    assert gradients.dq.dtype == gradients.dk.dtype == gradients.dv.dtype == dtype
 
 
 def test_the_function_equals_forward_then_backward() -> None:
@@ -101,17 +101,17 @@ def test_poison_in_invisible_slots_changes_no_bit(name: str, poison: float) -> N
 def test_rows_that_see_nothing_have_gradients_of_zero() -> None:
     given_, spec = inputs(np.float32), SPECS["mask_hides_all"]
     for empty_rows in ("zero", "nan"):
-        found = TiledAttention().backward(*given_[:4], spec=spec.replace(empty_rows=empty_rows), dlse=given_.dlse)
-        assert all(np.array_equal(x, np.zeros_like(x)) for x in found[:3])
+        gradients = TiledAttention().backward(*given_[:4], spec=spec.replace(empty_rows=empty_rows), dlse=given_.dlse)
+        assert all(np.array_equal(x, np.zeros_like(x)) for x in gradients[:3])
 
 
 def test_one_visible_key_has_no_score_gradient_and_passes_do_to_its_value() -> None:
     q, k, v, do, _ = inputs(np.float64, keys=1, queries=1, kv_heads=4)
-    found = TiledAttention().backward(q, k, v, do)
-    assert np.array_equal(found.dv, do)
+    gradients = TiledAttention().backward(q, k, v, do)
+    assert np.array_equal(gradients.dv, do)
     # P is exp(0) = 1, but Delta and dP add up the same products in different orders.
     terms = np.abs(do * v).sum(axis=-1, keepdims=True)
-    assert (np.abs(found.dq) <= 2 * v.shape[-1] * 2.0**-53 * terms * np.abs(k)).all()
+    assert (np.abs(gradients.dq) <= 2 * v.shape[-1] * 2.0**-53 * terms * np.abs(k)).all()
 
 
 class TopLeftOnly(TiledBackward):
@@ -186,8 +186,8 @@ FAULTS = [
 def test_a_planted_fault_is_outside_the_bound(fault: type[TiledBackward], name: str, gradient: str) -> None:
     given_, spec = inputs(np.float32), SPECS[name]
     out, lse = tiled_attention(*given_[:3], spec=spec)
-    found = fault()(*given_[:3], out, lse, given_.do, spec=spec, dlse=given_.dlse)
-    assert not shares(found, given_, spec, Arithmetic.flash("fp32"))[gradient] <= 1
+    gradients = fault()(*given_[:3], out, lse, given_.do, spec=spec, dlse=given_.dlse)
+    assert not shares(gradients, given_, spec, Arithmetic.flash("fp32"))[gradient] <= 1
 
 
 def test_a_missing_fit_is_named() -> None:

@@ -57,10 +57,10 @@ def test_no_polynomial_with_constant_term_one_is_much_better(degree: int) -> Non
     Rounding the coefficients to fp32 moves the error by at most degree * 2**-24.
     """
     with mp.workprec(200):
-        found = extrema(degree)
-        assert len(found) == degree + 1
-        assert all(a * b < 0 for a, b in itertools.pairwise(found))
-        spread = max(map(abs, found)) - min(map(abs, found))
+        errors = extrema(degree)
+        assert len(errors) == degree + 1
+        assert all(a * b < 0 for a, b in itertools.pairwise(errors))
+        spread = max(map(abs, errors)) - min(map(abs, errors))
         assert spread <= 2 * degree * mpf(2) ** -24
 
 
@@ -77,11 +77,11 @@ def test_evaluation_keeps_to_its_ulps_down_to_the_smallest_subnormal(degree: int
         [-rng.exponential(20.0, 300), rng.uniform(-150, -125, 100), rng.uniform(0, 8, 100), -(2.0 ** -np.arange(40))]
     )
     x = formats.fp32.round(x)
-    found = polynomial_exp2(x, degree, Rounder(Stage(formats.fp32, rounding)))
+    powers = polynomial_exp2(x, degree, Rounder(Stage(formats.fp32, rounding)))
     u = formats.fp32.unit_roundoff
     lost = formats.fp32.smallest_subnormal * (1 if rounding == "truncate" else mpf("0.5"))
     with mp.workprec(120):
-        for argument, value in zip(x, found, strict=True):
+        for argument, value in zip(x, powers, strict=True):
             exact = mpmath.power(2, mpf(float(argument)))
             allowed = exact * (mpf(MAX_RELATIVE_ERROR[degree]) + mpf(EVALUATION_ULPS) * 2 * u) * (1 + mpf(2) ** -20)
             below = exact < formats.fp32.smallest_normal
@@ -96,7 +96,7 @@ def test_integers_give_exact_powers_and_underflow_ends_in_zero(degree: int) -> N
 
 
 def test_infinity_and_nan_pass_through() -> None:
-    found = polynomial_exp2([math.inf, -math.inf, math.nan], 3, FP32)
-    assert found[0] == math.inf
-    assert found[1] == 0.0
-    assert np.isnan(found[2])
+    powers = polynomial_exp2([math.inf, -math.inf, math.nan], 3, FP32)
+    assert powers[0] == math.inf
+    assert powers[1] == 0.0
+    assert np.isnan(powers[2])

@@ -21,8 +21,8 @@ FORMATS = (formats.e4m3, formats.e5m2, formats.bf16, formats.fp16, formats.tf32,
 @given(x=st.floats())
 def test_rounding_is_that_of_the_format(format: formats.Format, rounding: str, x: float) -> None:
     with np.errstate(all="ignore"):
-        found = Rounder(Stage(format, rounding))(x)
-    np.testing.assert_array_equal(found, format.round(x, rounding))
+        rounded = Rounder(Stage(format, rounding))(x)
+    np.testing.assert_array_equal(rounded, format.round(x, rounding))
 
 
 def test_values_of_fp64_are_rounded_to_bf16_once() -> None:
@@ -41,18 +41,18 @@ def test_subnormal_results_are_flushed_with_their_sign() -> None:
 def test_fma_rounds_once(format: formats.Format, a: int, b: int, c: int, e: int) -> None:
     x, y, z = (float(format.round(n)) for n in (a, b, c))
     z *= 2.0**-e
-    found = Fraction(float(Rounder(Stage(format)).fma(x, y, z)))
+    rounded = Fraction(float(Rounder(Stage(format)).fma(x, y, z)))
     exact = Fraction(x) * Fraction(y) + Fraction(z)
-    neighbours = [Fraction(float(f(float(found)))) for f in (format.next_down, format.next_up)]
-    assert all(abs(found - exact) <= abs(other - exact) for other in neighbours)
+    neighbours = [Fraction(float(f(float(rounded)))) for f in (format.next_down, format.next_up)]
+    assert all(abs(rounded - exact) <= abs(other - exact) for other in neighbours)
 
 
 @given(a=st.floats(-1e8, 1e8), b=st.floats(-1e8, 1e8))
 def test_fma_in_fp64_recovers_the_rounding_error_of_a_product(a: float, b: float) -> None:
     product = a * b
     exact = Fraction(a) * Fraction(b) - Fraction(product)
-    found = Fraction(float(Rounder(Stage(formats.fp64)).fma(a, b, -product)))
-    assert abs(found - exact) <= abs(exact) * Fraction(1, 2**50) + Fraction(1, 2**1000)
+    computed = Fraction(float(Rounder(Stage(formats.fp64)).fma(a, b, -product)))
+    assert abs(computed - exact) <= abs(exact) * Fraction(1, 2**50) + Fraction(1, 2**1000)
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "truncate"])
@@ -75,7 +75,7 @@ def test_products_err_by_no_more_than_gamma(seed: int, name: str, truncate: bool
     stage = Stage(formats.get(name), "truncate" if truncate else "nearest")
     rng = np.random.default_rng(seed)
     a, b = (formats.bf16.round(rng.standard_normal(shape)) for shape in ((2, 3, 20), (2, 20, 4)))
-    found = Rounder(stage).product(a, b)
+    product = Rounder(stage).product(a, b)
     bound = 20 * stage.unit / (1 - 20 * stage.unit) * (np.abs(a) @ np.abs(b))
     # Products of bf16 numbers are exact in float64, and its own error is 2**28 times smaller than fp32's.
-    assert (np.abs(found - a @ b) <= bound * (1 + 2.0**-20)).all()
+    assert (np.abs(product - a @ b) <= bound * (1 + 2.0**-20)).all()

@@ -51,11 +51,11 @@ def softmax_bound(x: Any, arithmetic: Arithmetic, rescales: int) -> Any:
 def test_softmax_is_within_its_bound(function: Any, dtype: Any, seed: int, n: int, size: float, tile: int) -> None:
     x = (np.random.default_rng(seed).standard_normal((2, n)) * size).astype(dtype)
     arithmetic = Arithmetic.flash(dtype, tile=tile)
-    found = function(x, arithmetic=arithmetic)
+    weights = function(x, arithmetic=arithmetic)
     held = x.astype(np.float64)
-    assert found.dtype == x.dtype
+    assert weights.dtype == x.dtype
     exact = definition.softmax(held, bits=80)
-    assert (distance(found, exact) <= softmax_bound(held, arithmetic, n)).all()
+    assert (distance(weights, exact) <= softmax_bound(held, arithmetic, n)).all()
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 40), offset=st.sampled_from([0.0, 1e4, -1e6]))
@@ -72,14 +72,14 @@ def test_log_sum_exp_and_log_softmax_are_within_their_bounds(seed: int, n: int, 
     log_softmax = definition.softmax(held, SoftmaxSpec(kind="log_softmax"), bits=80)
     # The offset itself must not appear in this bound: only the range of x does.
     reach = np.ptp(held, axis=-1) + log_n
-    found = models.log_softmax(x, arithmetic=arithmetic)
-    assert (distance(found, log_softmax) <= (logarithm + 4 * u * reach)[..., None]).all()
+    computed = models.log_softmax(x, arithmetic=arithmetic)
+    assert (distance(computed, log_softmax) <= (logarithm + 4 * u * reach)[..., None]).all()
 
 
 @pytest.mark.parametrize("function", SHIFTED, ids=names)
 def test_equal_logits_give_exactly_one_nth(function: Any) -> None:
-    found = function(np.full((2, 64), 3.0, np.float32))
-    assert np.array_equal(found, np.full((2, 64), 1 / 64, np.float32))
+    weights = function(np.full((2, 64), 3.0, np.float32))
+    assert np.array_equal(weights, np.full((2, 64), 1 / 64, np.float32))
 
 
 @pytest.mark.parametrize("function", SHIFTED, ids=names)
@@ -100,9 +100,9 @@ def test_a_prefix_of_minus_infinity_changes_no_bit(function: Any) -> None:
     x = np.random.default_rng(1).standard_normal((2, 20)).astype(np.float32)
     padded = np.concatenate([np.full((2, 16), -np.inf, np.float32), x], axis=-1)
     arithmetic = Arithmetic.flash("fp32", tile=8)
-    found = function(padded, arithmetic=arithmetic)
-    assert np.array_equal(found[:, 16:], function(x, arithmetic=arithmetic))
-    assert np.array_equal(found[:, :16], np.zeros((2, 16)))
+    weights = function(padded, arithmetic=arithmetic)
+    assert np.array_equal(weights[:, 16:], function(x, arithmetic=arithmetic))
+    assert np.array_equal(weights[:, :16], np.zeros((2, 16)))
 
 
 @pytest.mark.parametrize("function", SHIFTED, ids=names)
@@ -118,8 +118,8 @@ def test_special_rows_read_as_ieee_754_says(function: Any) -> None:
 
 
 def test_log_softmax_keeps_the_logarithm_beside_a_large_maximum() -> None:
-    found = models.log_softmax(np.full(1000, 2.0**30, np.float32))
-    assert np.array_equal(found, np.full(1000, -np.log(np.float64(1000)), np.float32))
+    logarithms = models.log_softmax(np.full(1000, 2.0**30, np.float32))
+    assert np.array_equal(logarithms, np.full(1000, -np.log(np.float64(1000)), np.float32))
 
 
 def test_an_fp16_row_sum_stalls_at_2048() -> None:

@@ -20,11 +20,13 @@ from tests.support.hand_derived_bounds import attention_bounds, distance
 QUERIES, KEYS = 6, 8
 
 
-def within(found: Any, given_: Any, spec: AttentionSpec) -> bool:
+def within(results: Any, given_: Any, spec: AttentionSpec) -> bool:
     q, k, v = (float64(x) for x in given_[:3])
     exact = definition.attention(q, k, v, spec, bits=60)
     bounds = attention_bounds(q, k, v, spec, Arithmetic.flash("fp32"))
-    return all((distance(x, y) <= bound).all() for x, y, bound in zip(map(float64, found), exact, bounds, strict=True))
+    return all(
+        (distance(x, y) <= bound).all() for x, y, bound in zip(map(float64, results), exact, bounds, strict=True)
+    )
 
 
 @given(

@@ -49,9 +49,9 @@ def test_the_union_is_within_the_bound(seed: int, n: int) -> None:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_one_part_alone_comes_back_bit_for_bit(seed: int) -> None:
     out, lse = part(seed)
-    found = combine([(out, lse)], STAGES)
-    assert np.array_equal(found[0], out)
-    assert np.array_equal(found[1], lse)
+    combined = combine([(out, lse)], STAGES)
+    assert np.array_equal(combined[0], out)
+    assert np.array_equal(combined[1], lse)
 
 
 @pytest.mark.parametrize("scratch", [0.0, np.nan, np.inf, 1e30])
@@ -60,8 +60,8 @@ def test_an_empty_part_is_not_read_whatever_its_scratch_memory_holds(scratch: fl
     parts = [part(1), part(2)]
     empty = (np.full((4, 3), scratch), np.full(4, -np.inf))
     with_empty = combine([*parts[:at], empty, *parts[at:]], STAGES)
-    for found, expected in zip(with_empty, combine(parts, STAGES), strict=True):
-        assert np.array_equal(found, expected)
+    for actual, expected in zip(with_empty, combine(parts, STAGES), strict=True):
+        assert np.array_equal(actual, expected)
 
 
 def test_nothing_but_empty_parts_is_empty() -> None:
@@ -74,9 +74,9 @@ def test_nothing_but_empty_parts_is_empty() -> None:
 def test_two_equal_parts_have_the_same_output_and_log_two_more() -> None:
     out, lse = part(3)
     lse = np.zeros_like(lse)
-    found = combine([(out, lse), (out, lse)], STAGES)
-    assert np.array_equal(found[0], out)
-    assert np.array_equal(found[1], np.full(4, np.float32(np.log(2.0))))
+    combined = combine([(out, lse), (out, lse)], STAGES)
+    assert np.array_equal(combined[0], out)
+    assert np.array_equal(combined[1], np.full(4, np.float32(np.log(2.0))))
 
 
 def test_nan_and_plus_infinity_show() -> None:

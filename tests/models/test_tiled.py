@@ -174,12 +174,12 @@ def test_visible_special_values_read_as_ieee_754_says(where: str, special: float
     q, k, v = (given_[name] for name in "qkv")
     out, lse = kernel(q, k, v, spec=AttentionSpec(causal=True))
     exact_out, exact_lse = definition.attention(q, k, v, AttentionSpec(causal=True), bits=80)
-    for found, exact in ((out, exact_out), (lse, exact_lse)):
+    for actual, exact in ((out, exact_out), (lse, exact_lse)):
         with np.errstate(invalid="ignore"):  # NumPy 1.26 warns of a NaN of mpmath's
             expected = exact.astype(np.float64)
-        assert np.array_equal(np.isnan(found), np.isnan(expected))
-        assert np.array_equal(np.isposinf(found), np.isposinf(expected))
-        assert np.array_equal(np.isneginf(found), np.isneginf(expected))
+        assert np.array_equal(np.isnan(actual), np.isnan(expected))
+        assert np.array_equal(np.isposinf(actual), np.isposinf(expected))
+        assert np.array_equal(np.isneginf(actual), np.isneginf(expected))
 
 
 def test_a_row_whose_only_score_is_minus_infinity_is_nan_though_it_is_not_empty() -> None:
@@ -220,10 +220,12 @@ def test_dtypes_are_those_of_the_contract(dtype: Any) -> None:
 
 
 def test_the_contract_names_what_the_kernel_does() -> None:
-    found = TiledAttention(key_tile=32, splits=4, exp="poly", degree=2, rescale_threshold=8.0).arithmetic_for("bf16")
-    assert (found.tile, found.splits, found.exponent) == (32, 4, "fma")
-    assert found.exp_relative == MAX_RELATIVE_ERROR[2]
-    assert found.lag == 8 * math.log(2)
+    arithmetic = TiledAttention(key_tile=32, splits=4, exp="poly", degree=2, rescale_threshold=8.0).arithmetic_for(
+        "bf16"
+    )
+    assert (arithmetic.tile, arithmetic.splits, arithmetic.exponent) == (32, 4, "fma")
+    assert arithmetic.exp_relative == MAX_RELATIVE_ERROR[2]
+    assert arithmetic.lag == 8 * math.log(2)
     assert TiledAttention().arithmetic_for("fp16") == Arithmetic.flash("fp16")
 
 

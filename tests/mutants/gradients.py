@@ -88,9 +88,9 @@ def gradient_of_bias_without_log_sum_exp() -> Any:
 @backward("B09", "bwd", "https://github.com/Dao-AILab/flash-attention/pull/818", "finalize")
 def gradient_of_values_with_strides_of_keys(kernel: Any, problem: Any, sums: Any) -> Any:
     """dV is written with the strides of K, which differ where its head dimension does."""
-    found = Tiled.finalize(kernel, problem, sums)
-    wrong = with_pitch(found.dv.astype(np.float64), problem.shape.d_qk)
-    return found._replace(dv=wrong.astype(found.dv.dtype))
+    gradients = Tiled.finalize(kernel, problem, sums)
+    wrong = with_pitch(gradients.dv.astype(np.float64), problem.shape.d_qk)
+    return gradients._replace(dv=wrong.astype(gradients.dv.dtype))
 
 
 @backward("R01", "dropout", "https://github.com/pytorch/pytorch/pull/188015", "kept", claims=("dropout",),
@@ -108,10 +108,10 @@ def dropout_offset_wraps(_kernel: Any, problem: Any, tile: Any) -> Any:
           "finalize", claims=("dropout",), shows=sample("dropout", upstream=True))  # fmt: skip
 def dropout_of_padding_rows_uninitialised(kernel: Any, problem: Any, sums: Any) -> Any:
     """With dropout and a ragged tile of queries, the mask's padding rows hold garbage and dK, dV are NaN."""
-    found = Tiled.finalize(kernel, problem, sums)
+    gradients = Tiled.finalize(kernel, problem, sums)
     if problem.spec.keep is None or problem.shape.queries % kernel.query_tile == 0:
-        return found
-    return found._replace(dk=found.dk * np.float32(np.nan), dv=found.dv * np.float32(np.nan))
+        return gradients
+    return gradients._replace(dk=gradients.dk * np.float32(np.nan), dv=gradients.dv * np.float32(np.nan))
 
 
 @backward("P134", "dropout", "", "dropout_factor", claims=("dropout",), shows=sample("dropout", upstream=True))
@@ -182,9 +182,9 @@ def tail_masked_on_first_tile_only(kernel: Any, problem: Any, tile: Any, upstrea
 @backward("T08", "tail", "https://github.com/tile-ai/tilelang/pull/2461", "finalize")
 def padding_rows_of_statistics_uninitialised(kernel: Any, problem: Any, sums: Any) -> Any:
     """LSE and Delta of a ragged last tile's padding rows hold garbage: dK is NaN."""
-    found = Tiled.finalize(kernel, problem, sums)
+    gradients = Tiled.finalize(kernel, problem, sums)
     ragged = problem.shape.queries % kernel.query_tile
-    return found._replace(dk=found.dk * np.float32(np.nan)) if ragged else found
+    return gradients._replace(dk=gradients.dk * np.float32(np.nan)) if ragged else gradients
 
 
 @backward("P139", "tail", "", "row_tiles", shows=sample(queries=150, upstream=True))

@@ -280,11 +280,11 @@ def tail_of_last_page_loaded(kernel: Any, problem: Any, tile: Any, operand: Any)
          shows=sample("paged", queries=4, change=_nan_in_slot_0))  # fmt: skip
 def invalid_pages_read_slot_0(kernel: Any, problem: Any, tile: Any, operand: Any) -> Any:
     """Slots beyond the sequence read page 0, whose values enter the product with weight 0."""
-    found = Tiled.values_product(kernel, problem, tile, operand)
+    product = Tiled.values_product(kernel, problem, tile, operand)
     if problem.spec.key_positions is None or tile.seen.all():
-        return found
+        return product
     first = kernel.load_values(problem, slice(0, 1))
-    return found + 0.0 * first
+    return product + 0.0 * first
 
 
 @forward("E17", "poison", "https://github.com/pytorch/pytorch/issues/141128", "finalize",

@@ -79,9 +79,9 @@ def accumulator_not_rescaled_by_last_tile(
 
 
 @forward("P73", "online", "", "new_maximum", shows=sample(change=_rising, factor=3.0))
-def maximum_of_first_tile_kept(_kernel: Any, _problem: Any, old: Any, found: Any) -> Any:
+def maximum_of_first_tile_kept(_kernel: Any, _problem: Any, old: Any, tile_maximum: Any) -> Any:
     """The first tile's maximum is kept: later scores far above it overflow."""
-    return np.where(np.isneginf(old), found, old)
+    return np.where(np.isneginf(old), tile_maximum, old)
 
 
 @forward("P74", "online", "", "rescale_factor")
@@ -100,9 +100,9 @@ def rescale_factor_of_first_row(kernel: Any, problem: Any, old: Any, new: Any) -
 
 
 @forward("P76", "online", "", "new_maximum", shows=sample(change=_falling))
-def maximum_of_tile_alone(_kernel: Any, _problem: Any, old: Any, found: Any) -> Any:
+def maximum_of_tile_alone(_kernel: Any, _problem: Any, old: Any, tile_maximum: Any) -> Any:
     """The maximum is that of the latest tile, even if it is lower: a rescale by a factor above 1 can overflow."""
-    return np.where(np.isneginf(found), old, found)
+    return np.where(np.isneginf(tile_maximum), old, tile_maximum)
 
 
 @forward("E03", "empty", "https://github.com/facebookresearch/xformers/commit/540fcbfdaf8230fd37644345a310a36af86c9d6b",
@@ -174,8 +174,8 @@ def sink_dropped(_kernel: Any, _problem: Any, state: Any) -> Any:
 @forward("P79", "sink", "", "add_sink", **SINKS)
 def sink_counted_twice(kernel: Any, problem: Any, state: Any) -> Any:
     """The sink is counted twice."""
-    found = Tiled.add_sink(kernel, problem, state)
-    return State(found.maximum, 2.0 * found.normaliser, found.accumulator)
+    with_sink = Tiled.add_sink(kernel, problem, state)
+    return State(with_sink.maximum, 2.0 * with_sink.normaliser, with_sink.accumulator)
 
 
 @forward("P80", "sink", "", "initial_state", fields={"splits": 3}, claims=("sinks",),

@@ -75,24 +75,24 @@ def dense(case: AttentionCase, rounded: Round = exactly) -> Arrays:
     p = rounded(whole[..., : shape.keys])
     kept = np.asarray(1.0 if spec.keep is None else spec.keep / (1.0 - spec.dropout)).astype(s.dtype)
     out = rounded(rounded(p * kept) @ v)
-    found = {"out": out, "lse": lse}
+    results = {"out": out, "lse": lse}
     if case.do is None:
-        return found
+        return results
     do, dlse = rounded(case.do), np.zeros(lse.shape) if case.dlse is None else case.dlse
     dp = rounded(do @ np.swapaxes(v, -1, -2)) * kept
     ds = rounded(p * (dp - (p * dp).sum(axis=-1, keepdims=True) + dlse[..., None]))
-    found["dv"] = _summed(rounded(np.swapaxes(rounded(p * kept), -1, -2) @ do), shape, rounded)
+    results["dv"] = _summed(rounded(np.swapaxes(rounded(p * kept), -1, -2) @ do), shape, rounded)
     if spec.bias is not None:
         four = (1,) * (4 - spec.bias.ndim) + spec.bias.shape
-        found["dbias"] = ds.sum(axis=tuple(np.flatnonzero(np.equal(four, 1))), keepdims=True).reshape(spec.bias.shape)
+        results["dbias"] = ds.sum(axis=tuple(np.flatnonzero(np.equal(four, 1))), keepdims=True).reshape(spec.bias.shape)
     if spec.sinks is not None:
         share = whole[..., shape.keys]
-        found["dsinks"] = (share * (dlse - (p * dp).sum(axis=-1))).sum(axis=(0, 2))
+        results["dsinks"] = (share * (dlse - (p * dp).sum(axis=-1))).sum(axis=(0, 2))
     if spec.softcap is not None:
         ds = rounded(ds * (1.0 - np.tanh(raw / spec.softcap) ** 2))
-    found["dq"] = rounded(ds @ scaled)
-    found["dk"] = _summed(rounded(rounded(np.swapaxes(ds, -1, -2) @ q) * scale), shape, rounded)
-    return found
+    results["dq"] = rounded(ds @ scaled)
+    results["dk"] = _summed(rounded(rounded(np.swapaxes(ds, -1, -2) @ q) * scale), shape, rounded)
+    return results
 
 
 def _alibi(case: AttentionCase) -> Any:
@@ -131,8 +131,8 @@ def _softmax_cases(mutant: Mutant, seed: int, format: str) -> Iterator[SoftmaxCa
     (shown,) = {case.spec.kind for case in mutant.shows()}
     for place, shape in enumerate(SOFTMAX_SHAPES):
         rng = np.random.default_rng([seed, place])
-        found = formats.get(format)
-        yield SoftmaxCase(found.round(rng.standard_normal(shape)), SoftmaxSpec(kind=shown), found)
+        number_format = formats.get(format)
+        yield SoftmaxCase(number_format.round(rng.standard_normal(shape)), SoftmaxSpec(kind=shown), number_format)
 
 
 def _cases(mutant: Mutant, seed: int, format: str) -> Iterator[AttentionCase]:

@@ -155,14 +155,14 @@ def _with_fields_of_forward(mutated: Any) -> Callable[[Any], Any]:
 def observed(mutant: Mutant, make: Make) -> list[Any]:
     """What a kernel does with the cases that show a fault: for each the bits, or the message of the failure."""
     adapter, kernel = adapters.get(mutant.call), make()
-    found: list[Any] = []
+    outcomes: list[Any] = []
     for case in mutant.shows():
         softmax = adapter.quantity == "softmax"
         wants = {"want_lse": not softmax and "lse" in mutant.claims}
         wants["want_gradients"] = not softmax and case.do is not None
         try:
             outcome = adapter.call(kernel, case, layout=mutant.layout, **wants)
-            found.append({name: bits.tobytes() for name, bits in outcome.raw.items()})
+            outcomes.append({name: bits.tobytes() for name, bits in outcome.raw.items()})
         except CallFailure as error:
-            found.append(error.message)
-    return found
+            outcomes.append(error.message)
+    return outcomes

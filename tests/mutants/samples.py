@@ -66,7 +66,7 @@ def draw(
     **spec: Any,
 ) -> AttentionCase:
     """A case of normal inputs with some features; q is multiplied by the factor; `spec` overrides fields."""
-    found = formats.get(format)
+    number_format = formats.get(format)
     b, h, hkv, nq, nk, d_qk, d_v = shape
     q, k, v = (rng.standard_normal(size) for size in ((b, h, nq, d_qk), (b, hkv, nk, d_qk), (b, hkv, nk, d_v)))
     fields: Fields = {}
@@ -75,12 +75,20 @@ def draw(
     do = dlse = None
     if upstream:
         do, dlse = (
-            found.round(rng.standard_normal((b, h, nq, d_v))),
+            number_format.round(rng.standard_normal((b, h, nq, d_v))),
             formats.fp32.round(rng.standard_normal((b, h, nq))),
         )
     filled = AttentionSpec(**(fields | spec))
     return AttentionCase(
-        found.round(q * factor), found.round(k), found.round(v), filled, found, "peer", generic=True, do=do, dlse=dlse
+        number_format.round(q * factor),
+        number_format.round(k),
+        number_format.round(v),
+        filled,
+        number_format,
+        "peer",
+        generic=True,
+        do=do,
+        dlse=dlse,
     )
 
 
@@ -123,8 +131,10 @@ def softmax_sample(
     """A maker of one softmax case of a mutant's self-test."""
 
     def cases() -> tuple[SoftmaxCase, ...]:
-        found = formats.get(format)
+        number_format = formats.get(format)
         x = np.random.default_rng(0).standard_normal((rows, columns)) * factor + offset
-        return (SoftmaxCase(change(found.round(x)), SoftmaxSpec(axis=axis, kind=kind), found, "peer"),) * repeats
+        return (
+            SoftmaxCase(change(number_format.round(x)), SoftmaxSpec(axis=axis, kind=kind), number_format, "peer"),
+        ) * repeats
 
     return cases

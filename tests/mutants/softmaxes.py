@@ -32,8 +32,8 @@ def declared(function: Callable[..., Any], kind: str = "softmax") -> Callable[..
 
 def _of_log_sum_exp(format: Any) -> Arithmetic:
     """The log-sum-exp is returned in the format in which it is computed."""
-    found = Arithmetic.flash(format)
-    return found.replace(output=found.lse)
+    arithmetic = Arithmetic.flash(format)
+    return arithmetic.replace(output=arithmetic.lse)
 
 
 MODELS = {"softmax": tiled_softmax, "log_softmax": log_softmax, "logsumexp": logsumexp}
@@ -67,8 +67,8 @@ def stored(rows: Any, x: Any, axis: int, stages: Stages) -> Any:
 
 def exponentials(rows: Any, stages: Stages, maximum: Any = None) -> Any:
     """exp(x - m); where m is -inf, 0 is subtracted."""
-    found = rows.max(axis=-1) if maximum is None else maximum
-    guarded = np.where(np.isneginf(found), 0.0, found)[..., None]
+    reference = rows.max(axis=-1) if maximum is None else maximum
+    guarded = np.where(np.isneginf(reference), 0.0, reference)[..., None]
     return stages.scores(np.exp(stages.scores(rows - guarded)))
 
 
@@ -99,8 +99,8 @@ def masked_slice_is_nan(x: Any, axis: int) -> Any:
     rows, stages = rows_of(x, axis)
     slices = [rows[..., start : start + TILE] for start in range(0, rows.shape[-1], TILE)]
     masked = np.any([np.isneginf(part).all(axis=-1) for part in slices], axis=0)
-    found = np.moveaxis(np.asarray(tiled_softmax(x, axis)).astype(np.float64), axis, -1)
-    return stored(np.where(masked[..., None], np.nan, found), x, axis, stages)
+    weights = np.moveaxis(np.asarray(tiled_softmax(x, axis)).astype(np.float64), axis, -1)
+    return stored(np.where(masked[..., None], np.nan, weights), x, axis, stages)
 
 
 @softmax_fault("E16", "empty", "https://github.com/ml-explore/mlx/pull/2213", kind="logsumexp",

@@ -32,8 +32,8 @@ def all_splits_empty_is_nan(kernel: Any, problem: Any, partials: Any) -> Any:
 def scratch_of_skipped_splits_merged(kernel: Any, problem: Any, partials: Any) -> Any:
     """Splits that were skipped still hold an older result in scratch memory, which is merged."""
     stale = partials[-1]
-    found = [stale if np.isneginf(lse).all() else (out, lse) for out, lse in partials]
-    return Tiled.combine_splits(kernel, problem, found)
+    merged = [stale if np.isneginf(lse).all() else (out, lse) for out, lse in partials]
+    return Tiled.combine_splits(kernel, problem, merged)
 
 
 @forward("E13", "combine", "https://github.com/ROCm/aiter/pull/4711", "combine_splits", **EMPTY_SPLIT, shows=WINDOW)
@@ -53,8 +53,8 @@ def last_split_forgotten(kernel: Any, problem: Any, partials: Any) -> Any:
 @forward("C05", "combine", "https://github.com/local-inference-lab/vllm/pull/17", "combine_splits", **SPLIT)
 def later_splits_read_with_first_strides(kernel: Any, problem: Any, partials: Any) -> Any:
     """From the third split on, the output is read with the strides of a padded array."""
-    found = [(out if place < 2 else _misread(out), lse) for place, (out, lse) in enumerate(partials)]
-    return Tiled.combine_splits(kernel, problem, found)
+    misread = [(out if place < 2 else _misread(out), lse) for place, (out, lse) in enumerate(partials)]
+    return Tiled.combine_splits(kernel, problem, misread)
 
 
 def _misread(out: Any) -> Any:
@@ -65,8 +65,8 @@ def _misread(out: Any) -> Any:
 @forward("L12", "combine", "https://github.com/Dao-AILab/flash-attention/pull/2388", "combine_splits", **SPLIT)
 def partial_log_sum_exps_read_packed(kernel: Any, problem: Any, partials: Any) -> Any:
     """Scratch log-sum-exps are padded to whole tiles of rows, and read as if they were not."""
-    found = [(out, _packed(lse, kernel.query_tile)) for out, lse in partials]
-    return Tiled.combine_splits(kernel, problem, found)
+    misread = [(out, _packed(lse, kernel.query_tile)) for out, lse in partials]
+    return Tiled.combine_splits(kernel, problem, misread)
 
 
 def _packed(lse: Any, tile: int) -> Any:

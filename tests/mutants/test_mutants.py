@@ -86,7 +86,7 @@ def test_an_honest_kernel_survives(mutant: Mutant) -> None:
 def test_the_reference_of_the_peers_is_right(feature: tuple[str, ...]) -> None:
     """It keeps within the budget of float64 arithmetic that scales K first and normalises P before P V."""
     case = draw(np.random.default_rng(0), Shape(2, 4, 2, 33, 70, 24, 16), feature, "fp64", upstream=True)
-    found = peers.dense(case, peers.exactly)
+    results = peers.dense(case, peers.exactly)
     arithmetic = Arithmetic.naive("fp64", scale_query=True)
     inputs, spec = (case.q, case.k, case.v), case.spec
     forward = (oracle.attention(*inputs, spec), bounds.attention(*inputs, spec, arithmetic))
@@ -97,8 +97,8 @@ def test_the_reference_of_the_peers_is_right(feature: tuple[str, ...]) -> None:
     compared = [
         compare(name, values, getattr(exact, name), getattr(allowed, name))
         for exact, allowed in (forward, backward)
-        for name, values in found.items()
+        for name, values in results.items()
         if getattr(exact, name, None) is not None
     ]
-    assert len(compared) == len(found)
+    assert len(compared) == len(results)
     assert not [comparison.worst for comparison in compared if comparison.violated]

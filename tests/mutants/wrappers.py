@@ -59,18 +59,18 @@ def output_of_earlier_call_kept() -> Any:
 @wrapper("P151", "wrapper", "")
 def query_scaled_in_place(kernel: Any, q: Any, k: Any, v: Any, spec: Any) -> Any:
     """Q is multiplied by the scale in place: the output is right and the input is destroyed."""
-    found = kernel(q, k, v, spec=spec)
+    result = kernel(q, k, v, spec=spec)
     q *= np.asarray(0.5, q.dtype)
-    return found
+    return result
 
 
 @wrapper("P152", "wrapper", "", claims=("bias",), shows=sample("bias", "causal"))
 def bias_masked_in_place(kernel: Any, q: Any, k: Any, v: Any, spec: Any) -> Any:
     """The causal mask is written into the caller's bias."""
-    found = kernel(q, k, v, spec=spec)
+    result = kernel(q, k, v, spec=spec)
     if spec.bias is not None and spec.causal:
         spec.bias[...] = np.where(spec.bias < 0, -np.inf, spec.bias)
-    return found
+    return result
 
 
 @wrapper("P153", "stride", "", shows=sample(), layout="strided")

@@ -17,9 +17,9 @@ from tests.support.hard_problems import Problem, backward_problems, problems, so
 flint = needed("flint")
 
 
-def narrow(found: Enclosure, size: float) -> bool:
+def narrow(enclosure: Enclosure, size: float) -> bool:
     """Every radius is below 2**-90 of `size`, the error that 128 bits leave to numbers that need at most 38 of them."""
-    return bool((found.rad <= 2.0**-90 * size + 2.0**-1074).all())
+    return bool((enclosure.rad <= 2.0**-90 * size + 2.0**-1074).all())
 
 
 @settings(max_examples=40, deadline=None)
@@ -29,13 +29,13 @@ def test_attention_contains_the_definition(problem: Problem):
     shape = problem_shape(q, k, v, spec)
     wanted = definition.attention(q, k, v, spec, bits=1200)
     for bits in (64, 1100):
-        found = ball.attention(q, k, v, spec, shape, bits=bits)
-        assert found.out.contains(wanted[0]).all()
-        assert found.lse.contains(wanted[1]).all()
+        truth = ball.attention(q, k, v, spec, shape, bits=bits)
+        assert truth.out.contains(wanted[0]).all()
+        assert truth.lse.contains(wanted[1]).all()
     # The largest score has at most 1000 bits before the point.
-    assert narrow(found.out, float(np.abs(v).max(initial=0.0)))
+    assert narrow(truth.out, float(np.abs(v).max(initial=0.0)))
     assert (
-        found.lse.rad[np.isfinite(found.lse.mid)] <= 2.0**-90 * (1 + np.abs(found.lse.mid[np.isfinite(found.lse.mid)]))
+        truth.lse.rad[np.isfinite(truth.lse.mid)] <= 2.0**-90 * (1 + np.abs(truth.lse.mid[np.isfinite(truth.lse.mid)]))
     ).all()
 
 
@@ -46,9 +46,9 @@ def test_gradients_contain_the_definition(backward):
     shape = problem_shape(q, k, v, spec)
     wanted = definition.attention_backward(q, k, v, do, spec, dlse, bits=2500)
     for bits in (64, 1500):
-        found = ball_gradients.attention_backward(q, k, v, do, spec, shape, dlse, bits=bits)
+        truth = ball_gradients.attention_backward(q, k, v, do, spec, shape, dlse, bits=bits)
         for name, exact in wanted._asdict().items():
-            enclosure = getattr(found, name)
+            enclosure = getattr(truth, name)
             assert (enclosure is None) == (exact is None)
             if exact is not None:
                 assert enclosure.contains(exact).all(), name
@@ -61,31 +61,31 @@ def test_gradients_contain_the_definition(backward):
 def test_softmax_contains_the_definition(kind, empty_rows, x):
     spec = SoftmaxSpec(axis=0, kind=kind, empty_rows=empty_rows)
     x = x.T
-    found = ball.softmax(x, spec, bits=700)
-    assert found.contains(definition.softmax(x, spec, bits=800)).all()
-    finite = np.isfinite(found.mid)
-    assert (found.rad[finite] <= 2.0**-90 * (1 + np.abs(found.mid[finite]))).all()
+    enclosure = ball.softmax(x, spec, bits=700)
+    assert enclosure.contains(definition.softmax(x, spec, bits=800)).all()
+    finite = np.isfinite(enclosure.mid)
+    assert (enclosure.rad[finite] <= 2.0**-90 * (1 + np.abs(enclosure.mid[finite]))).all()
 
 
 def test_the_midpoint_carries_more_than_float64():
     q, k, v = (np.array(x).reshape(1, 1, -1, 1) for x in ([1.0], [1.0, 0.5], [1.0, 0.0]))
     spec = AttentionSpec()
-    found = ball.attention(q, k, v, spec, problem_shape(q, k, v, spec), bits=128)
-    assert found.out.rad.item() < 2.0**-100
+    truth = ball.attention(q, k, v, spec, problem_shape(q, k, v, spec), bits=128)
+    assert truth.out.rad.item() < 2.0**-100
     with mp.workprec(300):
         exact = 1 / (1 + mp.exp(mp.mpf("-0.5")))
-        assert found.out.mid.item() == float(exact)
-        assert found.out.tail().item() == float(exact - mp.mpf(float(exact)))
+        assert truth.out.mid.item() == float(exact)
+        assert truth.out.tail().item() == float(exact - mp.mpf(float(exact)))
 
 
 def test_rows_that_were_not_asked_for_are_unknown():
     q = k = v = np.ones((1, 1, 3, 1))
     spec = AttentionSpec(causal=True, strict=True)
     wanted = np.array([[[True, False, True]]])
-    found = ball.attention(q, k, v, spec, problem_shape(q, k, v, spec), bits=64, wanted=wanted)
-    np.testing.assert_array_equal(np.isfinite(found.out.rad[..., 0]), wanted)
-    np.testing.assert_array_equal(np.isfinite(found.lse.rad), wanted)
-    assert found.lse.mid[0, 0, 0] == -np.inf
+    truth = ball.attention(q, k, v, spec, problem_shape(q, k, v, spec), bits=64, wanted=wanted)
+    np.testing.assert_array_equal(np.isfinite(truth.out.rad[..., 0]), wanted)
+    np.testing.assert_array_equal(np.isfinite(truth.lse.rad), wanted)
+    assert truth.lse.mid[0, 0, 0] == -np.inf
 
 
 def test_too_few_bits_give_an_infinite_radius_not_an_error():
@@ -101,18 +101,18 @@ def test_too_few_bits_give_an_infinite_radius_not_an_error():
 def test_a_log_sum_exp_beyond_float64_is_unknown():
     q = k = np.full((1, 1, 1, 1), 1e200)
     spec = AttentionSpec()
-    found = ball.attention(q, k, k, spec, problem_shape(q, k, k, spec), bits=2000)
-    assert np.isinf(found.lse.rad).all()
-    assert found.lse.contains(mp.mpf(10) ** 400).all()
+    truth = ball.attention(q, k, k, spec, problem_shape(q, k, k, spec), bits=2000)
+    assert np.isinf(truth.lse.rad).all()
+    assert truth.lse.contains(mp.mpf(10) ** 400).all()
 
 
 def test_radii_are_rounded_up():
     x = flint.arb(1, 2.0**-60) / 3
-    found = ball.enclose(np.array([x], dtype=object), 0.0, np.array([True]))
+    enclosure = ball.enclose(np.array([x], dtype=object), 0.0, np.array([True]))
     with flint.ctx.workprec(400):
-        reach = flint.arb(found.mid[0]) + found.tail()[0]
+        reach = flint.arb(enclosure.mid[0]) + enclosure.tail()[0]
         for end in (x.lower(), x.upper()):
-            assert abs(end - reach) <= flint.arb(found.rad[0])
+            assert abs(end - reach) <= flint.arb(enclosure.rad[0])
 
 
 def test_without_python_flint_the_error_names_the_extra(monkeypatch):

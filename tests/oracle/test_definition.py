@@ -96,8 +96,8 @@ def test_a_sink_of_minus_infinity_is_none_in_an_empty_row_too():
     q = do = np.ones((1, 1, 2, 1))
     out, lse = definition.attention(q, q[:, :, :1], q[:, :, :1], spec)
     assert (out[0, 0, 1, 0], lse[0, 0, 1]) == (0, mpf("-inf"))
-    found = definition.attention_backward(q, q[:, :, :1], q[:, :, :1], do, spec)
-    assert found.dsinks.item() == 0
+    gradients = definition.attention_backward(q, q[:, :, :1], q[:, :, :1], do, spec)
+    assert gradients.dsinks.item() == 0
 
 
 def test_precision_follows_the_size_of_the_scores():
@@ -204,10 +204,10 @@ def loss(arrays: dict[str, np.ndarray], spec: AttentionSpec) -> mpf:
 @pytest.mark.parametrize("name", FEATURES)
 def test_gradients_are_derivatives(name):
     spec, arrays = FEATURES[name], gradient_case()
-    found = definition.attention_backward(
+    gradients = definition.attention_backward(
         arrays["q"], arrays["k"], arrays["v"], arrays["do"], spec, arrays["dlse"], bits=BITS
     )._asdict()
-    for field, gradient in found.items():
+    for field, gradient in gradients.items():
         origin = arrays[field[1:]] if field[1:] in arrays else getattr(spec, field[1:])
         assert (gradient is None) == (origin is None)
         for index in [] if origin is None else np.ndindex(origin.shape):
@@ -244,7 +244,7 @@ def test_a_bias_that_broadcasts_collects_every_pair_it_touches():
 @pytest.mark.parametrize("kind", ["softmax", "log_softmax", "logsumexp"])
 def test_a_softmax_is_the_attention_weight_of_each_entry(kind):
     x = np.array([[0.5, -1.0, 3.0], [-np.inf, 2.0, 1e5]])
-    found = definition.softmax(x.T, SoftmaxSpec(axis=0, kind=kind), bits=BITS)
+    result = definition.softmax(x.T, SoftmaxSpec(axis=0, kind=kind), bits=BITS)
     for row, column in enumerate(x):
         with mp.workprec(2 * BITS):
             v = np.eye(3).reshape(1, 1, 3, 3)
@@ -255,7 +255,7 @@ def test_a_softmax_is_the_attention_weight_of_each_entry(kind):
                 "log_softmax": [mpf(float(entry)) - lse.item() for entry in column],
                 "logsumexp": [lse.item()],
             }[kind]
-            for a, b in zip(np.atleast_2d(found)[..., row].ravel(), wanted, strict=True):
+            for a, b in zip(np.atleast_2d(result)[..., row].ravel(), wanted, strict=True):
                 assert a == b or within(a, b, APART * max(1, abs(b)))
 
 
@@ -270,13 +270,13 @@ def test_a_softmax_is_the_attention_weight_of_each_entry(kind):
     ],
 )
 def test_a_softmax_row_of_nothing(kind, empty_rows, wanted):
-    found = definition.softmax(np.full((1, 2), -np.inf), SoftmaxSpec(kind=kind, empty_rows=empty_rows))
-    for value in found.ravel():
+    result = definition.softmax(np.full((1, 2), -np.inf), SoftmaxSpec(kind=kind, empty_rows=empty_rows))
+    for value in result.ravel():
         np.testing.assert_equal(float(value), wanted)
 
 
 def test_a_tiny_softmax_keeps_its_relative_accuracy():
-    found = definition.softmax(np.array([0.0, -1e5]), bits=BITS)[1]
+    weight = definition.softmax(np.array([0.0, -1e5]), bits=BITS)[1]
     with mp.workprec(2 * BITS):
         wanted = 1 / (1 + mp.exp(mpf(10) ** 5))
-        assert within(found, wanted, APART * wanted)
+        assert within(weight, wanted, APART * wanted)

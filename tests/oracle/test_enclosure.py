@@ -40,10 +40,10 @@ def test_containment_sees_one_unit_beyond_float64_at_any_working_precision():
     with mp.workprec(500):
         edge = 1 + mpf(2) ** -80 + mpf(2) ** -300
         beyond = edge + mpf(2) ** -450
-    found = one(1.0, 2.0**-300, 2.0**-80)
+    enclosure = one(1.0, 2.0**-300, 2.0**-80)
     with mp.workprec(20):
-        assert found.contains(edge).item()
-        assert not found.contains(beyond).item()
+        assert enclosure.contains(edge).item()
+        assert not enclosure.contains(beyond).item()
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -68,17 +68,17 @@ def test_a_special_midpoint_contains_itself_alone(mid, x):
 
 
 def test_nothing_known_contains_everything():
-    found = Enclosure(np.zeros(4), np.full(4, math.inf))
-    assert found.contains([math.nan, math.inf, 1e300, 0.0]).all()
-    assert not found.correctly_rounded(formats.bf16)[1].any()
+    enclosure = Enclosure(np.zeros(4), np.full(4, math.inf))
+    assert enclosure.contains([math.nan, math.inf, 1e300, 0.0]).all()
+    assert not enclosure.correctly_rounded(formats.bf16)[1].any()
 
 
 @given(FINITE, MIDDLING, TAIL)
 def test_the_distance_is_rounded_up_a_little(x: float, mid: float, tail: float):
     mid, low = with_tail(mid, tail)
     exact = abs(Fraction(x) - Fraction(mid) - Fraction(low))
-    found = one(mid, 0.0, low).distance(np.array([x])).item()
-    assert math.isinf(found) or exact <= Fraction(found) <= exact * (1 + Fraction(2) ** -48)
+    distance = one(mid, 0.0, low).distance(np.array([x])).item()
+    assert math.isinf(distance) or exact <= Fraction(distance) <= exact * (1 + Fraction(2) ** -48)
 
 
 def nearest(x: Fraction, format: formats.Format) -> float:

@@ -30,17 +30,17 @@ BITS = 600
 PLAIN = AttentionSpec()
 
 
-def meets(found: Enclosure, exact: Enclosure) -> bool:
+def meets(enclosure: Enclosure, exact: Enclosure) -> bool:
     """No two numbers that the enclosures hold for the same element are further apart than both radii."""
-    for index in np.ndindex(found.shape):
-        if np.isinf(found.rad[index]):
+    for index in np.ndindex(enclosure.shape):
+        if np.isinf(enclosure.rad[index]):
             continue
         if not np.isfinite(exact.mid[index]):
-            if not np.array_equal(found.mid[index], exact.mid[index], equal_nan=True):
+            if not np.array_equal(enclosure.mid[index], exact.mid[index], equal_nan=True):
                 return False
             continue
-        ours, theirs = (Fraction(x.mid[index]) + Fraction(x.tail()[index]) for x in (found, exact))
-        if abs(ours - theirs) > Fraction(found.rad[index]) + Fraction(exact.rad[index]):
+        ours, theirs = (Fraction(x.mid[index]) + Fraction(x.tail()[index]) for x in (enclosure, exact))
+        if abs(ours - theirs) > Fraction(enclosure.rad[index]) + Fraction(exact.rad[index]):
             return False
     return True
 
@@ -59,9 +59,9 @@ def test_attention_contains_arb(problem: Any) -> None:
     if forward.obstacle(q, k, v, spec):
         return
     shape = problem_shape(q, k, v, spec)
-    found, exact = forward.attention(q, k, v, spec, shape), ball.attention(q, k, v, spec, shape, bits=BITS)
-    assert meets(found.out, exact.out)
-    assert meets(found.lse, exact.lse)
+    truth, exact = forward.attention(q, k, v, spec, shape), ball.attention(q, k, v, spec, shape, bits=BITS)
+    assert meets(truth.out, exact.out)
+    assert meets(truth.lse, exact.lse)
 
 
 @settings(max_examples=100, deadline=None)
@@ -71,9 +71,9 @@ def test_gradients_contain_arb(backward: Any) -> None:
     if forward.obstacle(q, k, v, spec, do=do, dlse=dlse):
         return
     shape = problem_shape(q, k, v, spec)
-    found = gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+    truth = gradients.attention_backward(q, k, v, do, spec, shape, dlse)
     exact = ball_gradients.attention_backward(q, k, v, do, spec, shape, dlse, bits=BITS)
-    for name, part, wanted in zip(found._fields, found, exact, strict=True):
+    for name, part, wanted in zip(truth._fields, truth, exact, strict=True):
         assert (part is None) == (wanted is None)
         assert part is None or wanted is None or meets(part, wanted), name
 
@@ -106,22 +106,22 @@ SPECS = {
 def test_a_hundred_bits_of_what_is_averaged_are_certified(name: str, format: Any) -> None:
     q, k, v, _ = heads(700, 64, format=format)
     shape = problem_shape(q, k, v, SPECS[name])
-    found = forward.attention(q, k, v, SPECS[name], shape)
+    truth = forward.attention(q, k, v, SPECS[name], shape)
     size = np.abs(v).mean() / (1.0 - SPECS[name].dropout)
-    assert found.out.rad.max() <= 2.0**-99 * size
-    assert found.lse.rad.max() <= 2.0**-99 * (1.0 + np.abs(found.lse.mid).max())
+    assert truth.out.rad.max() <= 2.0**-99 * size
+    assert truth.lse.rad.max() <= 2.0**-99 * (1.0 + np.abs(truth.lse.mid).max())
     rows = np.zeros((1, 1, 700), np.bool_)
     rows[..., [0, 350, 699]] = True
     exact = ball.attention(q, k, v, SPECS[name], shape, bits=300, wanted=rows)
-    for part, wanted in zip(found, exact, strict=True):
+    for part, wanted in zip(truth, exact, strict=True):
         assert meets(part[rows], wanted[rows])
 
 
 def test_gradients_have_ninety_bits_and_most_of_them_ninety_six() -> None:
     q, k, v, do = heads(300, 32)
     spec = AttentionSpec(causal=True, sinks=np.array([0.1]), bias=np.zeros((300, 300)))
-    found = gradients.attention_backward(q, k, v, do, spec, problem_shape(q, k, v, spec))
-    for name, part in zip(found._fields, found, strict=True):
+    truth = gradients.attention_backward(q, k, v, do, spec, problem_shape(q, k, v, spec))
+    for name, part in zip(truth._fields, truth, strict=True):
         assert part is not None
         # A sink's gradient adds up terms of every query, which cancel.
         bits = 89 if name == "dsinks" else 96
@@ -215,8 +215,8 @@ def test_a_forgotten_part_is_not_contained(name: str, fault: Any, monkeypatch: p
     monkeypatch.setattr(forward, name, fault)
     q, k, v, _ = heads(64, 16)
     shape = problem_shape(q, k, v, PLAIN)
-    found = forward.attention(q, k, v, PLAIN, shape)
-    assert not meets(found.out, ball.attention(q, k, v, PLAIN, shape, bits=BITS).out)
+    truth = forward.attention(q, k, v, PLAIN, shape)
+    assert not meets(truth.out, ball.attention(q, k, v, PLAIN, shape, bits=BITS).out)
 
 
 def test_every_kind_of_input_is_contained_and_a_forgotten_part_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,13 +229,13 @@ def test_every_kind_of_input_is_contained_and_a_forgotten_part_is_counted(monkey
 @pytest.mark.parametrize("format", ["bf16", "fp32", "fp64"])
 def test_whole_arrays_are_correctly_rounded_and_counted(format: str) -> None:
     q, k, v, _ = heads(384, 32)
-    found = oracle.correctly_rounded(q, k, v, PLAIN, format)
-    assert found.decided.all()
-    assert sum(found.counts.values()) == found.out.size
-    assert found.counts["ties"] == 0
+    truth = oracle.correctly_rounded(q, k, v, PLAIN, format)
+    assert truth.decided.all()
+    assert sum(truth.counts.values()) == truth.out.size
+    assert truth.counts["ties"] == 0
     if format == "fp64":
         # float64 decides nothing about its own last bit, and a hundred bits nearly all.
-        assert found.counts["slices"] > 0.99 * found.out.size
+        assert truth.counts["slices"] > 0.99 * truth.out.size
     rows = [0, 200, 383]
     for i in rows:
         alone = ball.attention(
@@ -243,7 +243,7 @@ def test_whole_arrays_are_correctly_rounded_and_counted(format: str) -> None:
         )
         values, sure = alone.out.correctly_rounded(formats.get(format))
         assert sure.all()
-        np.testing.assert_array_equal(found.out[:, :, i], values[:, :, 0])
+        np.testing.assert_array_equal(truth.out[:, :, i], values[:, :, 0])
 
 
 def test_exact_ties_go_to_even_and_need_more_bits() -> None:
@@ -252,10 +252,10 @@ def test_exact_ties_go_to_even_and_need_more_bits() -> None:
     q, k = np.zeros((1, 1, n, 8)), np.zeros((1, 1, n, 8))
     v = np.full((1, 1, n, 2), 1.0)
     v[..., 1::2, 0] += 2.0**-7
-    found = oracle.correctly_rounded(q, k, v, PLAIN, "bf16")
-    assert found.counts["more bits"] == n
-    assert (found.out[..., 0] == 1.0).all()
-    assert (found.out[..., 1] == 1.0).all()
+    truth = oracle.correctly_rounded(q, k, v, PLAIN, "bf16")
+    assert truth.counts["more bits"] == n
+    assert (truth.out[..., 0] == 1.0).all()
+    assert (truth.out[..., 1] == 1.0).all()
 
 
 @pytest.mark.parametrize(
@@ -294,9 +294,9 @@ def test_a_missing_library_is_named_with_its_remedy(
 def test_scores_beyond_the_words_are_left_to_the_next_rung() -> None:
     q, k, v, _ = heads(3, 4)
     shape = problem_shape(q, k, v, PLAIN)
-    found = forward.attention(q * 2.0**10, k * 2.0**10, v, PLAIN, shape)
-    assert np.isinf(found.out.rad).all()
-    assert np.isinf(found.lse.rad).all()
+    truth = forward.attention(q * 2.0**10, k * 2.0**10, v, PLAIN, shape)
+    assert np.isinf(truth.out.rad).all()
+    assert np.isinf(truth.lse.rad).all()
 
 
 def test_words_of_a_number_add_up_to_it() -> None:

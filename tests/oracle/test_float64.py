@@ -43,9 +43,9 @@ def normal(queries: int, keys: int, d: int = 16, seed: int = 0) -> Any:
 @settings(max_examples=150)
 @given(problems())
 def test_output_and_log_sum_exp_contain_the_definition(problem: Problem) -> None:
-    found, (out, lse) = rung(*problem), definition.attention(*problem)
-    assert found.out.contains(out).all()
-    assert found.lse.contains(lse).all()
+    truth, (out, lse) = rung(*problem), definition.attention(*problem)
+    assert truth.out.contains(out).all()
+    assert truth.lse.contains(lse).all()
 
 
 @settings(max_examples=40)
@@ -64,19 +64,19 @@ def test_softmax_contains_the_definition(kind: Any, empty_rows: Any, x: Any) -> 
 def test_norms_whose_squares_leave_the_range_do_not_lose_the_score_error(q: float, k: float, scale: float) -> None:
     spec = AttentionSpec(scale=scale)
     queries, keys, values = normal(2, 5)
-    found = rung(q * queries, k * keys, values, spec)
+    truth = rung(q * queries, k * keys, values, spec)
     out, lse = definition.attention(q * queries, k * keys, values, spec)
-    assert found.out.contains(out).all()
-    assert found.lse.contains(lse).all()
+    assert truth.out.contains(out).all()
+    assert truth.lse.contains(lse).all()
     sizes = abs(scale * q) * np.linalg.norm(queries, axis=-1) * k * np.linalg.norm(keys, axis=-1).max()
     # The radius of the log-sum-exp counts at least the 16 products of each score.
-    assert (found.lse.rad >= 16 * U * sizes).all()
+    assert (truth.lse.rad >= 16 * U * sizes).all()
 
 
 # How wide the radius is
 
 
-def assert_narrow(found: AttentionTruth, q: Any, k: Any, v: Any, scale: float) -> None:
+def assert_narrow(truth: AttentionTruth, q: Any, k: Any, v: Any, scale: float) -> None:
     """The radii that the roundings counted one by one explain: 2 (e^t - 1) + the sum's n, with a tenth to spare.
 
     t counts d + 4 roundings of a score of size at most |q| |k|, 8 u for the exponential and ln n of the distance.
@@ -85,57 +85,57 @@ def assert_narrow(found: AttentionTruth, q: Any, k: Any, v: Any, scale: float) -
     size = scale * np.linalg.norm(q, axis=-1).max() * np.linalg.norm(k, axis=-1).max()
     weight = (d + 4) * size + 8 + math.log(n + 1)
     largest = np.abs(v).max(axis=(0, 1, 2))
-    assert (found.out.rad <= 1.1 * U * (2 * weight + 2 * n + 20) * largest).all()
-    assert (found.lse.rad <= 1.1 * U * ((d + 4) * size + 16 + n + 10 * (1 + np.abs(found.lse.mid)))).all()
+    assert (truth.out.rad <= 1.1 * U * (2 * weight + 2 * n + 20) * largest).all()
+    assert (truth.lse.rad <= 1.1 * U * ((d + 4) * size + 16 + n + 10 * (1 + np.abs(truth.lse.mid)))).all()
 
 
 @pytest.mark.parametrize("keys", [1, 7, 300])
 @pytest.mark.parametrize("causal", [False, True])
 def test_the_radius_is_what_the_roundings_explain(keys: int, causal: bool) -> None:
     q, k, v = normal(9, keys)
-    found = rung(q, k, v, AttentionSpec(causal=causal, alignment="top_left"))
-    assert_narrow(found, q, k, v, 0.25)
+    truth = rung(q, k, v, AttentionSpec(causal=causal, alignment="top_left"))
+    assert_narrow(truth, q, k, v, 0.25)
     # Far finer than a rounding to fp32.
-    assert (found.out.rad <= 2.0**-16 * 2.0**-24 * np.abs(v).max()).all()
+    assert (truth.out.rad <= 2.0**-16 * 2.0**-24 * np.abs(v).max()).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_radius_of_a_softmax_is_what_the_roundings_explain(kind: Any) -> None:
     x = np.random.default_rng(0).standard_normal((5, 40)) * 3
-    found = forward.softmax(x, SoftmaxSpec(kind=kind))
+    enclosure = forward.softmax(x, SoftmaxSpec(kind=kind))
     reach = np.ptp(x, axis=1).max()
     roundings = 60 + 2 * 40 + 4 * reach + 4 * math.log(41)
-    size = np.abs(found.mid) if kind == "softmax" else 1 + np.abs(found.mid)
-    assert (found.rad <= 1.1 * U * roundings * size).all()
+    size = np.abs(enclosure.mid) if kind == "softmax" else 1 + np.abs(enclosure.mid)
+    assert (enclosure.rad <= 1.1 * U * roundings * size).all()
 
 
 def test_empty_rows_are_exact() -> None:
     q, k, v = normal(3, 4)
     for empty_rows, value in (("zero", 0.0), ("nan", math.nan)):
         spec = AttentionSpec(kept_queries=np.array([True, False, True]), empty_rows=empty_rows)
-        found = rung(q, k, v, spec)
-        np.testing.assert_array_equal(found.out.mid[:, :, 1], np.full((1, 2, 3), value))
-        np.testing.assert_array_equal(found.lse.mid[:, :, 1], np.full((1, 2), -np.inf))
-        assert not found.out.rad[:, :, 1].any()
-        assert not found.lse.rad[:, :, 1].any()
-        assert (found.out.rad[:, :, ::2] > 0).all()
+        truth = rung(q, k, v, spec)
+        np.testing.assert_array_equal(truth.out.mid[:, :, 1], np.full((1, 2, 3), value))
+        np.testing.assert_array_equal(truth.lse.mid[:, :, 1], np.full((1, 2), -np.inf))
+        assert not truth.out.rad[:, :, 1].any()
+        assert not truth.lse.rad[:, :, 1].any()
+        assert (truth.out.rad[:, :, ::2] > 0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("empty_rows", "value"), [("zero", 0.0), ("nan", math.nan)])
 def test_softmax_rows_of_nothing_are_exact(kind: Any, empty_rows: Any, value: float) -> None:
-    found = forward.softmax(np.full((2, 3), -np.inf), SoftmaxSpec(kind=kind, empty_rows=empty_rows))
+    enclosure = forward.softmax(np.full((2, 3), -np.inf), SoftmaxSpec(kind=kind, empty_rows=empty_rows))
     wanted = -math.inf if kind == "logsumexp" or (kind, empty_rows) == ("log_softmax", "zero") else value
-    np.testing.assert_array_equal(found.mid, np.full(found.shape, wanted))
-    assert not found.rad.any()
+    np.testing.assert_array_equal(enclosure.mid, np.full(enclosure.shape, wanted))
+    assert not enclosure.rad.any()
 
 
 def test_nothing_is_claimed_of_what_overflows() -> None:
     q, k, v = sequence(1e200), sequence(1e200, -1e200), sequence(1.0, 2.0)
-    found = rung(q, k, v, AttentionSpec())
-    assert np.isinf(found.out.rad).all()
-    assert np.isinf(found.lse.rad).all()
-    assert found.out.contains(1.0).all()
+    truth = rung(q, k, v, AttentionSpec())
+    assert np.isinf(truth.out.rad).all()
+    assert np.isinf(truth.lse.rad).all()
+    assert truth.out.contains(1.0).all()
     x = np.array([1.7e308, -1.7e308])
     for kind in KINDS:
         spec = SoftmaxSpec(kind=kind)
@@ -241,7 +241,7 @@ def test_a_wrong_rung_does_not_contain_the_definition(name: str, monkeypatch: py
 
 def test_a_log_sum_exp_off_by_a_few_radii_is_outside() -> None:
     q, k, v = normal(2, 6)
-    found = rung(q, k, v, AttentionSpec())
+    truth = rung(q, k, v, AttentionSpec())
     _, lse = definition.attention(q, k, v)
-    moved = Enclosure(found.lse.mid + 3 * found.lse.rad, found.lse.rad)
+    moved = Enclosure(truth.lse.mid + 3 * truth.lse.rad, truth.lse.rad)
     assert not moved.contains(lse).any()

@@ -26,15 +26,15 @@ def rung(q: Any, k: Any, v: Any, do: Any, spec: AttentionSpec, dlse: Any = None)
     return gradients.attention_backward(q, k, v, do, spec, problem_shape(q, k, v, spec), dlse)
 
 
-def assert_contains(found: GradientTruth, wanted: Any) -> None:
+def assert_contains(truth: GradientTruth, wanted: Any) -> None:
     for name in NAMES:
-        enclosure, exact = getattr(found, name), getattr(wanted, name)
+        enclosure, exact = getattr(truth, name), getattr(wanted, name)
         assert (enclosure is None) == (exact is None)
         assert enclosure is None or enclosure.contains(exact).all(), name
 
 
-def contained(found: GradientTruth, wanted: Any) -> dict[str, bool]:
-    pairs = {name: (getattr(found, name), getattr(wanted, name)) for name in NAMES}
+def contained(truth: GradientTruth, wanted: Any) -> dict[str, bool]:
+    pairs = {name: (getattr(truth, name), getattr(wanted, name)) for name in NAMES}
     return {name: bool(a.contains(b).all()) for name, (a, b) in pairs.items() if a is not None}
 
 
@@ -103,26 +103,26 @@ def test_the_radius_is_what_the_roundings_explain(keys: int) -> None:
     rng = np.random.default_rng(1)
     rows, d, width = 5, 8, 4
     q, k, v, do = (rng.standard_normal((1, 1, n, c)) for n, c in ((rows, d), (keys, d), (keys, width), (rows, width)))
-    found = rung(q, k, v, do, AttentionSpec())
+    truth = rung(q, k, v, do, AttentionSpec())
     size = np.linalg.norm(q, axis=-1).max() * np.linalg.norm(k, axis=-1).max() / math.sqrt(d)
     # exp's arguments reach 746 before they underflow; every weight is charged with that.
     relative = 2 * (d + 4) * size + 2 * (8 + keys) + 746 + 2 * math.log(keys + 1)
     height = 2 * np.linalg.norm(do, axis=-1).max() * np.linalg.norm(v, axis=-1).max()
     lengths = 4 * (rows + keys + width + 30)
     error = 1.5 * U * height * (3 * relative + lengths) / math.sqrt(d)
-    assert (found.dq.rad <= error * np.abs(k).max()).all()
-    assert (found.dk.rad <= error * np.abs(q).sum(axis=2).max()).all()
-    assert (found.dv.rad <= 1.5 * U * (relative + lengths) * np.abs(do).sum(axis=2).max()).all()
+    assert (truth.dq.rad <= error * np.abs(k).max()).all()
+    assert (truth.dk.rad <= error * np.abs(q).sum(axis=2).max()).all()
+    assert (truth.dv.rad <= 1.5 * U * (relative + lengths) * np.abs(do).sum(axis=2).max()).all()
     assert error <= 2.0**-12 * 2.0**-24 * height
 
 
 def test_a_query_that_sees_nothing_moves_nothing() -> None:
     q, k, v, do, dlse = (float64(x) for x in inputs())
     spec = AttentionSpec(kept_queries=np.zeros(q.shape[2], bool), bias=np.zeros((1, 1)))
-    found = rung(q, k, v, do, spec, dlse)
+    truth = rung(q, k, v, do, spec, dlse)
     for name in ("dq", "dk", "dv", "dbias"):
-        assert not getattr(found, name).mid.any()
-        assert (getattr(found, name).rad <= 2.0**-900).all()
+        assert not getattr(truth, name).mid.any()
+        assert (getattr(truth, name).rad <= 2.0**-900).all()
 
 
 # It is the definition that decides: what is not the definition lies outside.
@@ -168,5 +168,5 @@ def test_a_wrong_rung_does_not_contain_the_definition(name: str) -> None:
     spec = AttentionSpec(softcap=2.0, bias=bias, sinks=np.array([0.1, 0.2, -0.3, 0.4]))
     exact = definition.attention_backward(q, k, v, do, spec, dlse, bits=80)
     assert_contains(rung(q, k, v, do, spec, dlse), exact)
-    found = contained(wrong((q, k, v, do, spec, dlse)), exact)
-    assert {name for name, inside in found.items() if not inside} == moved
+    inside_by_name = contained(wrong((q, k, v, do, spec, dlse)), exact)
+    assert {name for name, inside in inside_by_name.items() if not inside} == moved

@@ -174,8 +174,8 @@ def test_a_function_that_errs_by_4_ulps_widens_the_radius_by_itself(
     # Its own error, and that of the multiplication.
     slack = platform._ulps(library, "cpu", name) * (1.0 + 2.0**-40) + 0.5
     monkeypatch.setattr(library, name, off_by(getattr(library, name), 4.0))
-    found = platform.function_error(sample(library)) / platform.ULP
-    assert max(platform.FUNCTION_ULPS, 2 * (4.0 - slack)) < found <= 2 * (4.0 + slack)
+    ulps = platform.function_error(sample(library)) / platform.ULP
+    assert max(platform.FUNCTION_ULPS, 2 * (4.0 - slack)) < ulps <= 2 * (4.0 + slack)
 
 
 def test_the_radius_still_contains_the_definition_under_a_bad_exp(
@@ -188,9 +188,9 @@ def test_the_radius_still_contains_the_definition_under_a_bad_exp(
     exact, lse = definition.attention(q, k, v, spec)
 
     def exp(x: Any, out: Any = None) -> Any:
-        found = original(x, out=out)
-        found[..., ::2] *= 1.0 + 1e5 * 2.0**-52
-        return found
+        result = original(x, out=out)
+        result[..., ::2] *= 1.0 + 1e5 * 2.0**-52
+        return result
 
     given = [library.asarray(x) for x in (q, k, v)]
     good = forward.attention(*given, spec, problem_shape(q, k, v, spec))

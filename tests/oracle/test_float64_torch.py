@@ -40,11 +40,11 @@ def tensors(*given_: Any, device: str = "cpu") -> list[Any]:
 @given(problems())
 def test_output_and_log_sum_exp_contain_the_definition(problem: Problem) -> None:
     q, k, v, spec = problem
-    found = forward.attention(*tensors(q, k, v), spec, problem_shape(q, k, v, spec))
+    truth = forward.attention(*tensors(q, k, v), spec, problem_shape(q, k, v, spec))
     out, lse = definition.attention(q, k, v, spec)
-    assert found.out.contains(out).all()
-    assert found.lse.contains(lse).all()
-    assert all(isinstance(part, np.ndarray) for each in found for part in (each.mid, each.rad))
+    assert truth.out.contains(out).all()
+    assert truth.lse.contains(lse).all()
+    assert all(isinstance(part, np.ndarray) for enclosure in truth for part in (enclosure.mid, enclosure.rad))
 
 
 @settings(max_examples=100, deadline=None)
@@ -53,10 +53,10 @@ def test_gradients_contain_the_definition(backward: Any) -> None:
     (q, k, v, spec), do, dlse = backward
     *given_, upstream = tensors(q, k, v, do, dlse)
     shape = problem_shape(q, k, v, spec)
-    found = gradients.attention_backward(*given_, spec, shape, upstream)
+    truth = gradients.attention_backward(*given_, spec, shape, upstream)
     wanted = definition.attention_backward(q, k, v, do, spec, dlse)
     for name in GRADIENTS:
-        enclosure, exact = getattr(found, name), getattr(wanted, name)
+        enclosure, exact = getattr(truth, name), getattr(wanted, name)
         assert (enclosure is None) == (exact is None)
         assert enclosure is None or enclosure.contains(exact).all(), name
 
@@ -67,8 +67,8 @@ def test_gradients_contain_the_definition(backward: Any) -> None:
 @pytest.mark.parametrize("empty_rows", ["zero", "nan"])
 def test_softmax_contains_the_definition(kind: Any, empty_rows: Any, x: Any) -> None:
     spec = SoftmaxSpec(axis=0, kind=kind, empty_rows=empty_rows)
-    found = forward.softmax(torch.from_numpy(x.T.copy()), spec)
-    assert found.contains(definition.softmax(x.T, spec)).all()
+    enclosure = forward.softmax(torch.from_numpy(x.T.copy()), spec)
+    assert enclosure.contains(definition.softmax(x.T, spec)).all()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -124,11 +124,11 @@ def test_the_ladder_takes_tensors_of_every_format(dtype: str, device: str) -> No
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(1, 2, 9, 4, generator=generator).to(device, getattr(torch, dtype)) for _ in range(3))
     spec = AttentionSpec(causal=True)
-    found = oracle.attention(q.requires_grad_(), k, v, spec)
+    attention_truth = oracle.attention(q.requires_grad_(), k, v, spec)
     plain = [arrays.as_float64("x", x) for x in (q, k, v)]
     out, lse = definition.attention(*plain, spec)
-    assert found.out.contains(out).all()
-    assert found.lse.contains(lse).all()
+    assert attention_truth.out.contains(out).all()
+    assert attention_truth.lse.contains(lse).all()
     truth = oracle.attention_backward(q, k, v, torch.ones(q.shape, device=device), spec)
     wanted = definition.attention_backward(*plain, np.ones(q.shape), spec)
     assert truth.dk.contains(wanted.dk).all()
@@ -140,9 +140,9 @@ def test_the_ladder_takes_tensors_of_every_format(dtype: str, device: str) -> No
 def test_the_rungs_above_are_climbed_from_tensors_too() -> None:
     q, k, v = (np.array(x).reshape(1, 1, -1, 1) for x in ([1e19], [1e19, np.nextafter(1e19, 0.0)], [0.0, 1.0]))
     spec = AttentionSpec(scale=2.0**-63)
-    found = oracle.attention(*tensors(q, k, v), spec, rtol=2.0**-60)
-    assert found.out.contains(definition.attention(q, k, v, spec, bits=300)[0]).all()
-    assert 0 < found.out.rad.item() <= 2.0**-60
+    truth = oracle.attention(*tensors(q, k, v), spec, rtol=2.0**-60)
+    assert truth.out.contains(definition.attention(q, k, v, spec, bits=300)[0]).all()
+    assert 0 < truth.out.rad.item() <= 2.0**-60
 
 
 def test_nan_and_infinities_in_tensors_are_what_they_are_in_numpy() -> None:
@@ -185,12 +185,12 @@ def test_torchs_default_dtype_and_device_do_not_matter() -> None:
     torch.set_default_dtype(torch.float16)
     torch.set_default_device("meta")
     try:
-        found = oracle.attention(*given_, spec)
+        truth = oracle.attention(*given_, spec)
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
-    np.testing.assert_array_equal(found.out.mid, wanted.out.mid)
-    np.testing.assert_array_equal(found.out.rad, wanted.out.rad)
+    np.testing.assert_array_equal(truth.out.mid, wanted.out.mid)
+    np.testing.assert_array_equal(truth.out.rad, wanted.out.rad)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

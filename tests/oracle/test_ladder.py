@@ -48,20 +48,20 @@ def heads(*arrays: list[float]) -> list[np.ndarray]:
 @given(problems(), st.sampled_from([None, 2.0**-60]))
 def test_attention_contains_the_definition_and_is_narrow(problem: Problem, rtol: float | None):
     q, k, v, spec = problem
-    found = oracle.attention(q, k, v, spec, rtol)
+    truth = oracle.attention(q, k, v, spec, rtol)
     out, lse = definition.attention(q, k, v, spec, bits=BITS)
-    assert found.out.contains(out).all()
-    assert found.lse.contains(lse).all()
+    assert truth.out.contains(out).all()
+    assert truth.lse.contains(lse).all()
     shape = problem_shape(q, k, v, spec)
     size = largest_values(v, spec, shape, np.ones(q.shape[:3], bool))
-    lse_mid = np.abs(np.where(np.isfinite(found.lse.mid), found.lse.mid, 0.0))
-    mid = np.abs(np.where(np.isfinite(found.out.mid), found.out.mid, 0.0))
+    lse_mid = np.abs(np.where(np.isfinite(truth.lse.mid), truth.lse.mid, 0.0))
+    mid = np.abs(np.where(np.isfinite(truth.out.mid), truth.out.mid, 0.0))
     if rtol is None:
-        assert (found.out.rad <= np.maximum(2.0**-30 * size, 2.0**-1074)).all()
-        assert (found.lse.rad <= 2.0**-30 * np.maximum(1.0, lse_mid)).all()
+        assert (truth.out.rad <= np.maximum(2.0**-30 * size, 2.0**-1074)).all()
+        assert (truth.lse.rad <= 2.0**-30 * np.maximum(1.0, lse_mid)).all()
     else:
-        assert (found.out.rad <= np.maximum(rtol * mid, 2.0**-1074)).all()
-        assert (found.lse.rad <= np.maximum(rtol * lse_mid, 2.0**-1074)).all()
+        assert (truth.out.rad <= np.maximum(rtol * mid, 2.0**-1074)).all()
+        assert (truth.lse.rad <= np.maximum(rtol * lse_mid, 2.0**-1074)).all()
 
 
 @settings(max_examples=20, deadline=None)
@@ -71,10 +71,10 @@ def test_without_python_flint_the_definition_takes_over(problem: Problem):
     out, lse = definition.attention(q, k, v, spec, bits=BITS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ball, "available", lambda: False)
-        found = oracle.attention(q, k, v, spec, 2.0**-60)
-    assert found.out.contains(out).all()
-    assert found.lse.contains(lse).all()
-    assert np.isfinite(found.out.rad).all()
+        truth = oracle.attention(q, k, v, spec, 2.0**-60)
+    assert truth.out.contains(out).all()
+    assert truth.lse.contains(lse).all()
+    assert np.isfinite(truth.out.rad).all()
 
 
 @settings(max_examples=40, deadline=None)
@@ -84,11 +84,11 @@ def test_gradients_contain_the_definition_and_are_narrow(backward, rung: str):
     with pytest.MonkeyPatch.context() as patch:
         if rung == "definition":
             patch.setattr(ball, "available", lambda: False)
-        found = oracle.attention_backward(q, k, v, do, spec, dlse)
+        truth = oracle.attention_backward(q, k, v, do, spec, dlse)
     wanted = definition.attention_backward(q, k, v, do, spec, dlse, bits=BITS)
     sizes = gradient_sizes(q, k, v, do, dlse, spec, problem_shape(q, k, v, spec))
     for name, exact in wanted._asdict().items():
-        enclosure, size = getattr(found, name), getattr(sizes, name)
+        enclosure, size = getattr(truth, name), getattr(sizes, name)
         assert (enclosure is None) == (exact is None)
         if exact is None:
             continue
@@ -106,12 +106,12 @@ def test_softmax_contains_the_definition_and_is_narrow(kind, x, rtol, rung):
     with pytest.MonkeyPatch.context() as patch:
         if rung == "definition":
             patch.setattr(ball, "available", lambda: False)
-        found = oracle.softmax(x.T, spec=spec, rtol=rtol)
-    assert found.contains(definition.softmax(x.T, spec, bits=BITS)).all()
-    assert np.isfinite(found.rad).all()
+        enclosure = oracle.softmax(x.T, spec=spec, rtol=rtol)
+    assert enclosure.contains(definition.softmax(x.T, spec, bits=BITS)).all()
+    assert np.isfinite(enclosure.rad).all()
     if kind == "logsumexp":
         again = oracle.logsumexp(x.T, axis=0, rtol=rtol)
-        np.testing.assert_array_equal(again.mid, found.mid)
+        np.testing.assert_array_equal(again.mid, enclosure.mid)
 
 
 @settings(max_examples=40, deadline=None)
@@ -141,23 +141,23 @@ def test_correct_rounding_is_that_of_the_definition(problem: Problem, name: str,
     with pytest.MonkeyPatch.context() as patch:
         if rung == "definition":
             patch.setattr(ball, "available", lambda: False)
-        found = oracle.correctly_rounded(q, k, v, spec, format)
-    out, _ = definition.attention(q, k, v, spec, bits=4000 if not found.decided.all() else 2 * BITS)
+        truth = oracle.correctly_rounded(q, k, v, spec, format)
+    out, _ = definition.attention(q, k, v, spec, bits=4000 if not truth.decided.all() else 2 * BITS)
     for index in np.ndindex(out.shape):
         value = out[index]
         if not mp.isfinite(value):
-            np.testing.assert_equal(found.out[index], float(value))
+            np.testing.assert_equal(truth.out[index], float(value))
             continue
         man, exp = value.man_exp
         exact = Dyadic(-abs(int(man)) if value < 0 else abs(int(man)), int(exp))
-        if found.decided[index]:
-            np.testing.assert_equal(abs(found.out[index]), abs(round_nearest(exact, format)))
+        if truth.decided[index]:
+            np.testing.assert_equal(abs(truth.out[index]), abs(round_nearest(exact, format)))
         else:
             # A tie, within the definition's own error: its neighbours lie on both sides.
-            low, high = (mpf(float(step(found.out[index]))) for step in (format.next_down, format.next_up))
+            low, high = (mpf(float(step(truth.out[index]))) for step in (format.next_down, format.next_up))
             with mp.workprec(5000):
                 assert (
-                    min(abs(2 * value - low - found.out[index]), abs(2 * value - high - found.out[index]))
+                    min(abs(2 * value - low - truth.out[index]), abs(2 * value - high - truth.out[index]))
                     <= abs(value) * mpf(2) ** -900
                 )
 
@@ -167,8 +167,8 @@ def test_correct_rounding_is_that_of_the_definition(problem: Problem, name: str,
     ("values", "wanted"), [([1.0, 1.0, 1 + 3 * 2.0**-8], 1.0), ([1.0, 1 + 2.0**-6, 1 + 5 * 2.0**-8], 1 + 2.0**-6)]
 )
 def test_a_tie_of_weights_that_are_not_binary_numbers_goes_to_even_and_is_not_decided(values, wanted):
-    found = oracle.correctly_rounded(*heads([0.0], [1.0, 2.0, 3.0], values), format="bfloat16")
-    assert (found.out.item(), found.decided.item()) == (wanted, False)
+    truth = oracle.correctly_rounded(*heads([0.0], [1.0, 2.0, 3.0], values), format="bfloat16")
+    assert (truth.out.item(), truth.decided.item()) == (wanted, False)
 
 
 @pytest.mark.usefixtures("rung")
@@ -176,20 +176,20 @@ def test_a_tie_of_weights_that_are_not_binary_numbers_goes_to_even_and_is_not_de
 def test_a_near_tie_is_decided_however_near(nudge):
     """Weights of 1/2 -+ about 2**-202 move the output off the midpoint of 1 and 1 + 2**-7 by about 2**-209."""
     q, k, v = heads([1.0], [0.0, nudge * 2.0**-200], [1.0, 1.0 + 2.0**-7])
-    found = oracle.correctly_rounded(q, k, v, format="bf16")
-    assert found.out.item() == (1.0 + 2.0**-7 if nudge > 0 else 1.0)
-    assert found.decided.item() or nudge == 0
+    truth = oracle.correctly_rounded(q, k, v, format="bf16")
+    assert truth.out.item() == (1.0 + 2.0**-7 if nudge > 0 else 1.0)
+    assert truth.decided.item() or nudge == 0
 
 
 @pytest.mark.usefixtures("rung")
 def test_large_offsets_need_a_higher_rung_and_get_it():
     q, k, v = heads([1e19], [1e19, np.nextafter(1e19, 0.0)], [0.0, 1.0])
     spec = AttentionSpec(scale=2.0**-63)
-    found = oracle.attention(q, k, v, spec)
+    truth = oracle.attention(q, k, v, spec)
     with mp.workprec(400):
         gap = mpf(1e19) * (mpf(1e19) - mpf(float(k[0, 0, 1, 0]))) * mpf(2) ** -63
-        assert found.out.contains(1 / (1 + mp.exp(gap))).all()
-    assert 0 < found.out.rad.item() <= 2.0**-30
+        assert truth.out.contains(1 / (1 + mp.exp(gap))).all()
+    assert 0 < truth.out.rad.item() <= 2.0**-30
 
 
 @pytest.mark.needs("flint")
@@ -212,8 +212,8 @@ def test_values_that_are_all_zero_give_exactly_zero_without_climbing(monkeypatch
     monkeypatch.setattr(ladder, "PRECISIONS", (128,))
     monkeypatch.setattr(ball, "attention", None)
     q, k, v = heads([1.0], [1.0, 2.0], [0.0, 0.0])
-    found = oracle.attention(q, k, v)
-    assert (found.out.mid.item(), found.out.rad.item()) == (0.0, 0.0)
+    truth = oracle.attention(q, k, v)
+    assert (truth.out.mid.item(), truth.out.rad.item()) == (0.0, 0.0)
 
 
 def test_poison_in_an_invisible_slot_changes_nothing():
@@ -233,9 +233,9 @@ def test_poison_in_an_invisible_slot_changes_nothing():
 def test_visible_nan_spreads_to_the_rows_that_see_it_and_no_further():
     q, k, v = (np.ones((1, 1, 3, 2)) for _ in range(3))
     v[0, 0, 1, 0] = np.nan
-    found = oracle.attention(q, k, v, AttentionSpec(causal=True))
-    np.testing.assert_array_equal(np.isnan(found.out.mid[0, 0]), [[False] * 2, [True, False], [True, False]])
-    assert np.isfinite(found.lse.mid).all()
+    truth = oracle.attention(q, k, v, AttentionSpec(causal=True))
+    np.testing.assert_array_equal(np.isnan(truth.out.mid[0, 0]), [[False] * 2, [True, False], [True, False]])
+    assert np.isfinite(truth.lse.mid).all()
     gradients = oracle.attention_backward(q, k, v, np.ones_like(q), AttentionSpec(causal=True))
     np.testing.assert_array_equal(np.isnan(gradients.dq.mid[0, 0, :, 0]), [False, True, True])
     np.testing.assert_array_equal(np.isnan(gradients.dk.mid[0, 0, :, 0]), [True, True, True])
@@ -250,11 +250,11 @@ def test_what_nan_reaches_in_the_gradients_is_what_the_definition_makes_nan(back
     poison = data.draw(st.sampled_from([np.nan, np.nan, np.inf]))
     array = data.draw(st.sampled_from([x for x in (q, k, v, do, dlse) if x is not None and x.size]))
     array.flat[data.draw(st.integers(0, array.size - 1))] = poison
-    found = oracle.attention_backward(q, k, v, do, spec, dlse)
+    truth = oracle.attention_backward(q, k, v, do, spec, dlse)
     wanted = definition.attention_backward(q, k, v, do, spec, dlse, bits=BITS)
     for name, exact in wanted._asdict().items():
         if exact is not None:
-            enclosure = getattr(found, name)
+            enclosure = getattr(truth, name)
             assert enclosure.contains(exact).all(), name
             if np.isnan(poison):
                 nan = np.array([mp.isnan(x) for x in exact.ravel()], dtype=bool).reshape(exact.shape)
@@ -268,10 +268,10 @@ def test_every_float_type_is_read_exactly():
     plain = heads([1.5], [0.5, -2.0], [1.0, 3.0])
     wanted = oracle.attention(*plain)
     for dtype in (np.float32, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn):
-        found = oracle.attention(*(x.astype(dtype) for x in plain))
-        np.testing.assert_array_equal(found.out.mid, wanted.out.mid)
-    found = oracle.attention(*(torch.tensor(x).bfloat16() for x in plain))
-    np.testing.assert_array_equal(found.lse.mid, wanted.lse.mid)
+        truth = oracle.attention(*(x.astype(dtype) for x in plain))
+        np.testing.assert_array_equal(truth.out.mid, wanted.out.mid)
+    truth = oracle.attention(*(torch.tensor(x).bfloat16() for x in plain))
+    np.testing.assert_array_equal(truth.lse.mid, wanted.lse.mid)
     assert "torch" in sys.modules
 
 
@@ -314,10 +314,10 @@ def test_a_finite_truth_does_not_mind_poison_that_no_query_sees():
 def test_gradients_that_underflow_float64_are_not_taken_for_zero():
     """One key: dS is dlse, and dq is dlse k = 2**-1200, below float64's smallest number but not 0."""
     q, k, v, do = heads([0.0], [2.0**-600], [0.0], [0.0])
-    found = oracle.attention_backward(q, k, v, do, AttentionSpec(scale=1.0), np.full((1, 1, 1), 2.0**-600))
-    assert found.dq.contains(mpf(2) ** -1200).all()
-    assert found.dk.contains(0.0).all()
-    assert found.dk.rad.item() == 0.0
+    truth = oracle.attention_backward(q, k, v, do, AttentionSpec(scale=1.0), np.full((1, 1, 1), 2.0**-600))
+    assert truth.dq.contains(mpf(2) ** -1200).all()
+    assert truth.dk.contains(0.0).all()
+    assert truth.dk.rad.item() == 0.0
 
 
 def test_problems_without_keys_or_queries_have_a_truth():

@@ -78,9 +78,9 @@ def problems(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, np.ndarray, Atten
 def test_every_element_reads_as_the_formula_does(problem):
     q, k, v, spec = problem
     shape = problem_shape(q, k, v, spec)
-    found = split(q, k, v, spec, shape)
+    specials = split(q, k, v, spec, shape)
     seen = visible(spec, shape)
-    out, lse = (found.out, found.lse)
+    out, lse = (specials.out, specials.lse)
     for h in range(2):
         for i in range(shape.queries):
             keys = [j for j in range(shape.keys) if seen[0, h, i, j]]
@@ -102,29 +102,29 @@ def test_every_element_reads_as_the_formula_does(problem):
 def test_what_is_left_is_finite_with_the_scores_it_had(problem):
     q, k, v, spec = problem
     shape = problem_shape(q, k, v, spec)
-    found = split(q, k, v, spec, shape)
-    assert all(np.isfinite(x).all() for x in (found.q, found.k, found.v))
-    before, after = visible(spec, shape), visible(found.spec, shape)
+    specials = split(q, k, v, spec, shape)
+    assert all(np.isfinite(x).all() for x in (specials.q, specials.k, specials.v))
+    before, after = visible(spec, shape), visible(specials.spec, shape)
     for _, h, i, j in np.argwhere(before):
         bias = 0.0 if spec.bias is None else float(spec.bias[0, 0, i, j])
         wanted = score(q[0, h, i], k[0, 0, j], spec, bias)
-        lse_known = found.lse is not None and found.lse.mask[0, h, i]
+        lse_known = specials.lse is not None and specials.lse.mask[0, h, i]
         if wanted == -math.inf:
             assert not after[0, h, i, j]
         elif not lse_known:
-            left = found.spec.bias
+            left = specials.spec.bias
             bias = 0.0 if left is None else float(np.broadcast_to(left, (1, 2, shape.queries, shape.keys))[0, h, i, j])
             assert after[0, h, i, j]
-            assert score(found.q[0, h, i], found.k[0, 0, j], found.spec, bias) == wanted
+            assert score(specials.q[0, h, i], specials.k[0, 0, j], specials.spec, bias) == wanted
 
 
 def test_finite_problems_come_back_as_they_are():
     q, k, v = np.ones((1, 1, 2, 3)), np.ones((1, 1, 2, 3)), np.ones((1, 1, 2, 4))
     spec = AttentionSpec(bias=np.array([[0.0, -np.inf], [0.0, 0.0]]), sinks=np.array([-np.inf]))
-    found = split(q, k, v, spec, problem_shape(q, k, v, spec))
-    assert (found.q, found.k, found.v, found.spec) == (q, k, v, spec)
-    assert found.out is None
-    assert found.lse is None
+    specials = split(q, k, v, spec, problem_shape(q, k, v, spec))
+    assert (specials.q, specials.k, specials.v, specials.spec) == (q, k, v, spec)
+    assert specials.out is None
+    assert specials.lse is None
 
 
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
@@ -132,18 +132,18 @@ def test_invisible_keys_make_nothing_special(poison):
     q, k, v = (np.ones((1, 1, 3, 2)) for _ in range(3))
     k[0, 0, 2] = v[0, 0, 2] = poison
     spec = AttentionSpec(kept_keys=np.array([True, True, False]))
-    found = split(q, k, v, spec, problem_shape(q, k, v, spec))
-    assert found.out is None
-    assert found.lse is None
-    assert np.isfinite(found.k).all()
+    specials = split(q, k, v, spec, problem_shape(q, k, v, spec))
+    assert specials.out is None
+    assert specials.lse is None
+    assert np.isfinite(specials.k).all()
 
 
 def test_a_capped_infinity_beside_a_bias_that_it_would_round_is_unknown():
     q, k, v = np.full((1, 1, 1, 1), np.inf), np.ones((1, 1, 1, 1)), np.ones((1, 1, 1, 1))
     spec = AttentionSpec(softcap=1.0, bias=np.full((1, 1, 1, 1), 2.0**-80))
-    found = split(q, k, v, spec, problem_shape(q, k, v, spec))
-    assert found.out is not None
-    assert np.isinf(found.out.rad).all()
+    specials = split(q, k, v, spec, problem_shape(q, k, v, spec))
+    assert specials.out is not None
+    assert np.isinf(specials.out.rad).all()
 
 
 def test_known_elements_replace_what_a_rung_found():

@@ -81,8 +81,8 @@ def backwards(change: Callable[..., Any]) -> Callable[[], Any]:
 
     class Changed(TiledAttention):
         def backward(self, q: Any, k: Any, v: Any, do: Any, *, spec: Any, dlse: Any = None) -> Any:
-            found = TiledAttention.backward(self, q, k, v, do, spec=spec, dlse=dlse)
-            return found._replace(**change(found, spec))
+            gradients = TiledAttention.backward(self, q, k, v, do, spec=spec, dlse=dlse)
+            return gradients._replace(**change(gradients, spec))
 
     return Changed
 

@@ -32,13 +32,13 @@ def gamma(n: float, u: float) -> float:
 
 def distance(actual: Any, exact: Any) -> Any:
     """|actual - exact| for exact in mpmath numbers; 0 where both are the same infinity or both NaN, else inf there."""
-    found = np.empty(np.shape(exact), np.float64)
-    for index in np.ndindex(found.shape):
+    distances = np.empty(np.shape(exact), np.float64)
+    for index in np.ndindex(distances.shape):
         a, e = mpf(float(actual[index])), mpf(exact[index])
         special = [not math.isfinite(float(x)) for x in (a, e)]
         same = str(a) == str(e)
-        found[index] = (0.0 if same else math.inf) if any(special) else float(abs(a - e))
-    return found
+        distances[index] = (0.0 if same else math.inf) if any(special) else float(abs(a - e))
+    return distances
 
 
 @dataclass
@@ -115,26 +115,28 @@ def attention_bounds(
     q: Any, k: Any, v: Any, spec: AttentionSpec, arithmetic: Arithmetic, rescales: int = 8
 ) -> tuple[Any, Any]:
     """Worst-case errors of out (B, H, Nq, Dv) and lse (B, H, Nq)."""
-    found = dense(q, k, v, spec, arithmetic, rescales)
-    n = found.weights.shape[-1] + 2 * rescales + 6
+    problem = dense(q, k, v, spec, arithmetic, rescales)
+    n = problem.weights.shape[-1] + 2 * rescales + 6
     if arithmetic.splits > 1:
         # exp(lse_i - lse): both rounded, then one more exponential, product and sum for each split.
-        size = np.abs(np.where(np.isneginf(found.lse), 0.0, found.lse))
-        found.log_error = found.log_error + 6 * arithmetic.lse.unit * (size + 1) + arithmetic.exp_error
+        size = np.abs(np.where(np.isneginf(problem.lse), 0.0, problem.lse))
+        problem.log_error = problem.log_error + 6 * arithmetic.lse.unit * (size + 1) + arithmetic.exp_error
         n += 3 * arithmetic.splits
-    out_rho = np.expm1(found.log_error + arithmetic.probabilities.unit)
-    rho = np.expm1(found.log_error)
+    out_rho = np.expm1(problem.log_error + arithmetic.probabilities.unit)
+    rho = np.expm1(problem.log_error)
     up = (1 + out_rho) * (1 + gamma(n, arithmetic.accumulator.unit))
     down = (1 - rho) * (1 - gamma(n, arithmetic.normaliser.unit))
-    magnitude = (found.weights * found.factor) @ np.abs(found.v)
+    magnitude = (problem.weights * problem.factor) @ np.abs(problem.v)
     inside = (up / down - 1)[..., None] * magnitude
     # P is at most 1 and the row sum at least 1: what a weight loses in the subnormal range it loses of the output.
     formats = (arithmetic.probabilities.format, arithmetic.scores.format, arithmetic.accumulator.format)
     lost = 2 * sum(format.smallest_subnormal for format in formats)
-    underflow = lost * ((found.seen * found.factor) @ np.abs(found.v)) + arithmetic.output.format.smallest_subnormal
+    underflow = (
+        lost * ((problem.seen * problem.factor) @ np.abs(problem.v)) + arithmetic.output.format.smallest_subnormal
+    )
     out = inside + underflow + arithmetic.output.unit * (magnitude + inside)
-    size = np.where(np.isneginf(found.lse), 0.0, np.abs(found.lse))
-    logarithm = math.log(found.weights.shape[-1] + 2)
+    size = np.where(np.isneginf(problem.lse), 0.0, np.abs(problem.lse))
+    logarithm = math.log(problem.weights.shape[-1] + 2)
     # m + log(l) is at most |lse| + 2 log n on the way.
     lse = -np.log(down) + 4 * (arithmetic.lse.unit + arithmetic.log_error) * (size + 2 * logarithm)
     return out, lse
@@ -149,32 +151,32 @@ def gradient_bounds(
     A = P (|do||v|^T + rowsum(P |do||v|^T) + |dlse|), and their relative errors (P's log-error, the roundings of out and
     lse, the sums' lengths) at most `relative`.
     """
-    found = dense(q, k, v, spec, arithmetic, 8)
+    problem = dense(q, k, v, spec, arithmetic, 8)
     do = np.asarray(do).astype(np.float64)
     q = np.asarray(q).astype(np.float64)
     u = arithmetic.accumulator.unit
     out_error, lse_error = attention_bounds(q, k, v, spec, arithmetic)
-    batch, heads, queries, keys = found.weights.shape
+    batch, heads, queries, keys = problem.weights.shape
     length = queries * (heads // k.shape[1]) + keys + do.shape[-1] + batch + 40
-    reach = np.where(np.isneginf(found.lse), 0.0, np.abs(found.lse))
-    relative = found.log_error + lse_error + 4 * u * (reach + 1) + 2 * arithmetic.probabilities.unit
+    reach = np.where(np.isneginf(problem.lse), 0.0, np.abs(problem.lse))
+    relative = problem.log_error + lse_error + 4 * u * (reach + 1) + 2 * arithmetic.probabilities.unit
     relative = relative + length * u + arithmetic.output.unit
     if spec.softcap is not None:
-        relative = relative + 2 * (found.score_error / spec.softcap + 10 * u)
+        relative = relative + 2 * (problem.score_error / spec.softcap + 10 * u)
     assert float(relative.max(initial=0.0)) < 0.5
-    dp = (np.abs(do) @ np.swapaxes(np.abs(found.v), -1, -2)) * found.factor
-    kept = found.weights * found.factor
-    delta = (found.weights * dp).sum(axis=-1) + (np.zeros(found.lse.shape) if dlse is None else np.abs(dlse))
+    dp = (np.abs(do) @ np.swapaxes(np.abs(problem.v), -1, -2)) * problem.factor
+    kept = problem.weights * problem.factor
+    delta = (problem.weights * dp).sum(axis=-1) + (np.zeros(problem.lse.shape) if dlse is None else np.abs(dlse))
     slack = (np.abs(do) * out_error).sum(axis=-1)
-    terms = found.weights * (relative[..., None] * (dp + delta[..., None]) + slack[..., None])
+    terms = problem.weights * (relative[..., None] * (dp + delta[..., None]) + slack[..., None])
     group = (batch, k.shape[1], heads // k.shape[1], keys)
 
     def over_group(x: Any) -> Any:
         return x.reshape(*group, x.shape[-1]).sum(axis=2)
 
-    scale = abs(found.scale)
+    scale = abs(problem.scale)
     bounds = {
-        "dq": 2 * scale * terms @ np.abs(found.k),
+        "dq": 2 * scale * terms @ np.abs(problem.k),
         "dk": 2 * scale * over_group(np.swapaxes(terms, -1, -2) @ np.abs(q)),
         "dv": 2 * over_group(np.swapaxes(relative[..., None] * kept, -1, -2) @ np.abs(do)),
     }
@@ -183,6 +185,6 @@ def gradient_bounds(
         axes = tuple(axis for axis in range(4) if full[axis] == 1)
         bounds["dbias"] = (2 * terms).sum(axis=axes, keepdims=True).reshape(spec.bias.shape)
     if spec.sinks is not None:
-        sink = np.exp(spec.sinks[:, None] - np.where(np.isneginf(found.lse), 0.0, found.lse))
+        sink = np.exp(spec.sinks[:, None] - np.where(np.isneginf(problem.lse), 0.0, problem.lse))
         bounds["dsinks"] = (2 * sink * (relative * delta + slack)).sum(axis=(0, 2))
     return bounds

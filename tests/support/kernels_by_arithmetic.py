@@ -75,12 +75,14 @@ def judged(case: AttentionCase, kernel: TiledAttention) -> dict[str, Evidence]:
 def judged_gradients(case: AttentionCase, kernel: TiledAttention) -> dict[str, Evidence]:
     """Gradients of the kernel, compared."""
     assert case.do is not None
-    found = kernel.backward(*_stored(case), case.do.astype(case.format.storage), spec=case.spec, dlse=case.dlse)
+    gradients = kernel.backward(*_stored(case), case.do.astype(case.format.storage), spec=case.spec, dlse=case.dlse)
     truth = oracle.attention_backward(case.q, case.k, case.v, case.do, case.spec, dlse=case.dlse)
     arithmetic = kernel.arithmetic_for(case.format)
     budget = bounds.attention_backward(case.q, case.k, case.v, case.do, case.spec, arithmetic, dlse=case.dlse)
     return {
-        name: compare(name, np.asarray(getattr(found, name), np.float64), getattr(truth, name), getattr(budget, name))
+        name: compare(
+            name, np.asarray(getattr(gradients, name), np.float64), getattr(truth, name), getattr(budget, name)
+        )
         for name in ("dq", "dk", "dv", "dbias", "dsinks")
         if getattr(truth, name) is not None
     }

@@ -85,7 +85,7 @@ class Row:
         arithmetic, nudge = self.arithmetic, self.nudge
         constant = Stage(Arithmetic.flash("fp32").scores.format)
         stored = arithmetic.scores.format.precision < arithmetic.dot.format.precision
-        found = []
+        scores = []
         for key, side in zip(self.k, sides, strict=True):
             way = side * np.sign(self.scale)
             s = self.sum(
@@ -95,8 +95,8 @@ class Row:
             held = by_unit(self.scale, constant, way * np.sign(s) if self.scale > 0 else -way * np.sign(s))
             # A product with a power of two is exact.
             exact = abs(math.frexp(self.scale)[0]) == 0.5
-            found.append(s * self.scale if exact else nudge(s * held, arithmetic.scores, side))
-        return np.array(found)
+            scores.append(s * self.scale if exact else nudge(s * held, arithmetic.scores, side))
+        return np.array(scores)
 
     def weights(self, sides: Any, sink_side: float) -> tuple[list[float], list[float]]:
         """Unnormalised weights after all rescales, and the sink's, each pushed up or down."""

@@ -51,9 +51,9 @@ class Rows:
         state: tuple[Any, Any, Any] | None = None
         moved = np.zeros(len(x))
         for start in range(0, x.shape[1], self.tile):
-            found, values = x[:, start : start + self.tile], v[:, start : start + self.tile]
-            reference = found.max(axis=1) if state is None else np.maximum(state[0], found.max(axis=1))
-            p = exp32(found - reference[:, None])
+            scores, values = x[:, start : start + self.tile], v[:, start : start + self.tile]
+            reference = scores.max(axis=1) if state is None else np.maximum(state[0], scores.max(axis=1))
+            p = exp32(scores - reference[:, None])
             products = bf16.round(p).astype(np.float32) * values
             total, numerator = p[:, 0], products[:, 0]
             for column in range(1, p.shape[1]):
@@ -111,12 +111,12 @@ def random_rows(cases: int, seed: int = 1) -> list[Rows]:
     shapes = [(2, 1, 2), (3, 1, 1), (4, 4, 2), (16, 8, 4), (24, 16, 7)]
     spreads = [0.1, 1.0, 8.0]
     each = max(1, cases // (len(shapes) * len(spreads)))
-    found = []
+    rows = []
     for keys, width, tile in shapes:
         for spread in spreads:
             q, k, v = (rng.normal(size=size) for size in ((each, width), (each, keys, width), (each, keys)))
-            found.append(Rows(bf16.round(spread * q), bf16.round(k), bf16.round(v), float(np.float32(0.7)), tile))
-    return found
+            rows.append(Rows(bf16.round(spread * q), bf16.round(k), bf16.round(v), float(np.float32(0.7)), tile))
+    return rows
 
 
 def casts_up(keys: int, cases: int, seed: int = 1) -> Rows:
@@ -162,5 +162,5 @@ def test_bounds_of_the_declared_arithmetic_hold_the_theorem() -> None:
     bound = rows.bound(moved)
     for row, expected in enumerate(bound):
         q, k, v = rows.q[row].reshape(1, 1, 1, -1), rows.k[row][None, None], rows.v[row].reshape(1, 1, keys, 1)
-        found = float(attention(q, k, v, spec, arithmetic).out.certified[0, 0, 0, 0])
-        assert expected * (1 - 1e-9) <= found <= 1.01 * expected
+        certified = float(attention(q, k, v, spec, arithmetic).out.certified[0, 0, 0, 0])
+        assert expected * (1 - 1e-9) <= certified <= 1.01 * expected

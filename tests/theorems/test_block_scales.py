@@ -160,18 +160,18 @@ def test_the_first_order_is_the_whole_error_but_for_one_factor() -> None:
         rows = list(zip(weights, values, shared, product, term, strict=True))
         out = sum((w * v for w, v, *_ in rows), Fraction(0))
         total = sum((w * (1 + s + t) for w, _, s, _, t in rows), Fraction(0))
-        found = sum((w * (1 + s + p) * v for w, v, s, p, _ in rows), Fraction(0)) / total
+        computed = sum((w * (1 + s + p) * v for w, v, s, p, _ in rows), Fraction(0)) / total
         first = sum((w * s * (v - out) + w * p * v - out * w * t for w, v, s, p, t in rows), Fraction(0))
-        assert found - out == first / total
+        assert computed - out == first / total
         relative = abs(total - 1)
-        assert abs(found - out - first) <= abs(first) * relative / (1 - relative)
+        assert abs(computed - out - first) <= abs(first) * relative / (1 - relative)
 
 
 def test_the_remainder_reaches_its_bound() -> None:
     # Terms that are all too small: the first order is short by that factor.
     d, first = 0.01, 0.01
-    found = first / (1 - d)
-    assert (found - first) >= TIGHTNESS["quotient_remainder"] * first * d / (1 - d)
+    error = first / (1 - d)
+    assert (error - first) >= TIGHTNESS["quotient_remainder"] * first * d / (1 - d)
 
 
 @pytest.mark.parametrize("name", ["bf16", "fp16", "e4m3"])

@@ -43,7 +43,7 @@ def sign_changes(coefficients: list[Fraction]) -> list[tuple[Fraction, Fraction]
     if len(coefficients) == 1:
         return []
     turns = sign_changes([n * c for n, c in enumerate(coefficients)][1:])
-    found = list(turns)
+    changes = list(turns)
     ends = [Fraction(0), *(end for turn in turns for end in turn), Fraction(1)]
     for low, high in zip(ends[::2], ends[1::2], strict=True):
         # Monotonic from `low` to `high`.
@@ -53,8 +53,8 @@ def sign_changes(coefficients: list[Fraction]) -> list[tuple[Fraction, Fraction]
         while high - low > TINY:
             middle = (low + high) / 2
             low, high = (middle, high) if (horner(coefficients, middle)[-1] < 0) == rising else (low, middle)
-        found.append((low, high))
-    return sorted(found)
+        changes.append((low, high))
+    return sorted(changes)
 
 
 def relative_error(coefficients: list[Fraction], x: Fraction) -> Fraction:
@@ -108,5 +108,5 @@ def largest_evaluation_error(degree: int, stage: Stage) -> tuple[Fraction, Fract
 def test_the_evaluation_is_as_good_as_declared(degree: int, rounding: str) -> None:
     evaluation, reduction = largest_evaluation_error(degree, Stage(FP32, rounding))
     polynomial = largest_relative_error(coefficients_of(degree))
-    found = polynomial_exp2(polynomial, evaluation, reduction)
-    assert found <= Fraction(MAX_RELATIVE_ERROR[degree]) + Fraction(EVALUATION_ULPS) * 2 * Fraction(FP32.unit_roundoff)
+    error = polynomial_exp2(polynomial, evaluation, reduction)
+    assert error <= Fraction(MAX_RELATIVE_ERROR[degree]) + Fraction(EVALUATION_ULPS) * 2 * Fraction(FP32.unit_roundoff)

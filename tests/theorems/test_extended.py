@@ -277,9 +277,9 @@ def test_dropouts_factor_does_not_err_by_more_than_the_gradients_radius() -> Non
         with mp.workprec(300):
             whole = mp.fsum(mpf(x) for x in out.ravel().tolist()) - 4 * mpf(2) ** 30 / (1 - mpf(dropout))
         dlse = np.full((1, 1, 1), float(whole))
-        found = gradients.attention_backward(q, k, v, do, spec, shape, dlse)
+        truth = gradients.attention_backward(q, k, v, do, spec, shape, dlse)
         exact = ball_gradients.attention_backward(q, k, v, do, spec, shape, dlse, bits=400)
-        for part, wanted in ((found.dk, exact.dk), (found.dbias, exact.dbias)):
+        for part, wanted in ((truth.dk, exact.dk), (truth.dbias, exact.dbias)):
             assert part is not None
             assert wanted is not None
             error = np.abs((part.mid - wanted.mid) + (part.tail() - wanted.tail()))

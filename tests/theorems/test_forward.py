@@ -206,9 +206,9 @@ def shares(name: str, cases: int, halved: int | None = None) -> Array:
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_no_error_is_beyond_its_bound_and_some_reach_it(name: str) -> None:
-    found = shares(name, max(CASES, 5000))
-    assert found.max() <= 1 + FORGIVEN
-    assert found.max() >= TIGHTNESS[name]
+    reached = shares(name, max(CASES, 5000))
+    assert reached.max() <= 1 + FORGIVEN
+    assert reached.max() >= TIGHTNESS[name]
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_a_normaliser_is_at_least_what_the_key_at_the_maximum_leaves() -> None:
     cost, lost = magnitudes(rng, cases), magnitudes(rng, cases)
     others = weights(rng, cases)[:, 1:] * (rng.random((cases, 1)) < 0.5)
     computed = np.exp(cost * -ways(rng, cases)) + others.sum(axis=1) * np.exp(-cost) - lost * ways(rng, cases)
-    found = normaliser.least_normaliser(cost, lost) / computed
-    assert TIGHTNESS["least_normaliser"] <= found.max() <= 1 + FORGIVEN
+    reached = normaliser.least_normaliser(cost, lost) / computed
+    assert TIGHTNESS["least_normaliser"] <= reached.max() <= 1 + FORGIVEN
     for halved in ((cost / 2, lost), (cost, lost / 2)):
         assert (normaliser.least_normaliser(*halved) / computed).max() > 1.001
 
@@ -298,12 +298,12 @@ def stages(rng: np.random.Generator) -> Arithmetic:
 
 def features(rng: np.random.Generator, rows: int, keys: int) -> dict[str, Any]:
     """A sink, dropout, both or neither."""
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     if rng.random() < 0.3:
-        found["sinks"] = np.float32(rng.normal(size=1) * 5)
+        fields["sinks"] = np.float32(rng.normal(size=1) * 5)
     if rng.random() < 0.3:
-        found |= {"dropout": 0.75, "keep": rng.random((1, 1, rows, keys)) < 0.5}
-    return found
+        fields |= {"dropout": 0.75, "keep": rng.random((1, 1, rows, keys)) < 0.5}
+    return fields
 
 
 def test_no_kernel_is_beyond_the_bound_of_its_stages() -> None:

@@ -237,9 +237,9 @@ def summation(draw: Draw) -> Summation:
 
 
 def gradient_sum(draw: Draw) -> Step:
-    found = summation(draw)
-    additions = gradients.gradient_additions(*found.additions)
-    return Step(found.error, (found.magnitude, found.doubt, additions, gradients.gradient_underflow(*found.underflow)))
+    drawn = summation(draw)
+    additions = gradients.gradient_additions(*drawn.additions)
+    return Step(drawn.error, (drawn.magnitude, drawn.doubt, additions, gradients.gradient_underflow(*drawn.underflow)))
 
 
 STEPS: dict[str, Callable[[Draw], Step]] = {
@@ -293,13 +293,13 @@ def test_a_theorem_with_half_of_one_argument_is_exceeded(name: str, place: int) 
 def test_a_sum_with_half_of_one_kind_of_rounding_is_exceeded(name: str, places: int) -> None:
     whole = gradients.gradient_additions, gradients.gradient_underflow
 
-    def bound(found: Summation, place: int) -> Fraction:
-        given = {"gradient_additions": found.additions, "gradient_underflow": found.underflow}
+    def bound(drawn: Summation, place: int) -> Fraction:
+        given = {"gradient_additions": drawn.additions, "gradient_underflow": drawn.underflow}
         given[name] = tuple(halved(given[name], place))
         additions, lost = (theorem(*given[theorem.__name__]) for theorem in whole)
-        return Fraction(gradients.gradient_sum(found.magnitude, found.doubt, additions, lost))
+        return Fraction(gradients.gradient_sum(drawn.magnitude, drawn.doubt, additions, lost))
 
     sums = cases_of("summation")
-    assert TIGHTNESS[name] <= max(share(found.error, bound(found, places)) for found in sums) <= 1.0
+    assert TIGHTNESS[name] <= max(share(summed.error, bound(summed, places)) for summed in sums) <= 1.0
     for place in range(places):
-        assert max(share(found.error, bound(found, place)) for found in sums) > 1.0, place
+        assert max(share(summed.error, bound(summed, place)) for summed in sums) > 1.0, place

@@ -70,7 +70,7 @@ def drawn(seed: int, arithmetic: Arithmetic, nudge: Nudge) -> Worst:
             rng.standard_normal(shape) * rng.choice([0.3, 1.0, 2.0]) + rng.choice([0.0, 0.0, 2.0, -2.0])
         )
 
-    found = Worst(
+    problem = Worst(
         q=format.round(rng.standard_normal((heads, queries, d)) * size),
         k=format.round(rng.standard_normal((keys, d)) * size),
         v=array(keys, d_v),
@@ -80,16 +80,16 @@ def drawn(seed: int, arithmetic: Arithmetic, nudge: Nudge) -> Worst:
         nudge=nudge,
     )
     if rng.random() < 0.4:
-        found.dlse = array(heads, queries)
+        problem.dlse = array(heads, queries)
     if rng.random() < 0.4:
-        found.cap = float(rng.choice([0.5, 2.0, 30.0]))
+        problem.cap = float(rng.choice([0.5, 2.0, 30.0]))
     if rng.random() < 0.4:
-        found.bias = array(keys)
+        problem.bias = array(keys)
     if rng.random() < 0.4:
-        found.sinks = array(heads)
+        problem.sinks = array(heads)
     if rng.random() < 0.3:
-        found.keep, found.dropout = rng.random((heads, queries, keys)) < 0.7, 0.3
-    return found
+        problem.keep, problem.dropout = rng.random((heads, queries, keys)) < 0.7, 0.3
+    return problem
 
 
 def budgets_of(problem: Worst) -> dict[str, Any]:
@@ -106,10 +106,10 @@ def budgets_of(problem: Worst) -> dict[str, Any]:
     forward = bounds.attention(*given, spec, problem.arithmetic)
     problem.out_error, problem.lse_error = forward.out.certified[0], forward.lse.certified[0]
     dlse = None if problem.dlse is None else problem.dlse[None]
-    found = bounds.attention_backward(*given, problem.do[None], spec, problem.arithmetic, dlse=dlse)
+    budget = bounds.attention_backward(*given, problem.do[None], spec, problem.arithmetic, dlse=dlse)
     shapes = {"dq": problem.q.shape, "dk": problem.k.shape, "dv": problem.v.shape}
     shapes |= {"dbias": (len(problem.k),), "dsinks": (len(problem.q),)}
-    budgets = {name: getattr(found, name) for name in shapes}
+    budgets = {name: getattr(budget, name) for name in shapes}
     return {name: each.certified.reshape(shapes[name]) for name, each in budgets.items() if each is not None}
 
 
@@ -129,20 +129,20 @@ def shares(name: str, seeds: range) -> Iterator[tuple[str, float]]:
 
 
 def largest(name: str, seeds: range) -> dict[str, float]:
-    found: dict[str, float] = defaultdict(float)
+    largest_shares: dict[str, float] = defaultdict(float)
     for gradient, share in shares(name, seeds):
-        found[gradient] = max(found[gradient], share)
-    return found
+        largest_shares[gradient] = max(largest_shares[gradient], share)
+    return largest_shares
 
 
 @pytest.mark.parametrize("name", ARITHMETICS)
 def test_worst_roundings_nearly_reach_the_bounds_and_never_exceed_them(name: str) -> None:
-    found = largest(name, range(max(60, CASES // 60)))
+    shares = largest(name, range(max(60, CASES // 60)))
     least = ARITHMETICS[name][2]
     # The exact values, and the bounds themselves, are computed in float64.
-    assert all(least <= share <= 1.0 + 1e-9 for share in found.values()), found
+    assert all(least <= share <= 1.0 + 1e-9 for share in shares.values()), shares
     if name == "flash":
-        assert all(TIGHTNESS[gradient] <= share for gradient, share in found.items()), found
+        assert all(TIGHTNESS[gradient] <= share for gradient, share in shares.items()), shares
 
 
 # With less in it, the bound is exceeded: a function of the theorems, and an arithmetic for which it matters.
@@ -297,14 +297,16 @@ def judged(case: AttentionCase, kernel: TiledBackward) -> float:
     assert case.do is not None
     stored = [array.astype(case.format.storage) for array in (case.q, case.k, case.v)]
     out, lse = forward(*stored, spec=case.spec)
-    found = kernel(*stored, out, lse, case.do.astype(case.format.storage), spec=case.spec, dlse=case.dlse)
+    gradients = kernel(*stored, out, lse, case.do.astype(case.format.storage), spec=case.spec, dlse=case.dlse)
     given = (case.q, case.k, case.v, case.do, case.spec)
     truth, budget = (
         oracle.attention_backward(*given, dlse=case.dlse),
         bounds.attention_backward(*given, forward.arithmetic_for(case.format), dlse=case.dlse),
     )
     return max(
-        compare(name, np.asarray(getattr(found, name), np.float64), getattr(truth, name), getattr(budget, name)).share
+        compare(
+            name, np.asarray(getattr(gradients, name), np.float64), getattr(truth, name), getattr(budget, name)
+        ).share
         for name in ("dq", "dk", "dv")
     )
 

@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 def rows() -> list[Row]:
-    found: list[Row] = []
+    entries: list[Row] = []
     tests: list[str] = []
     index = README[README.index("\n## Index") : README.index("\n## Bounds")]
     for line in index.splitlines():
@@ -42,8 +42,8 @@ def rows() -> list[Row]:
         if line.startswith("| ") and not line.startswith("| bound in Python"):
             cells = line.strip("| ").split(" | ")
             names = [re.findall(r"`(\w+)`", cell) for cell in cells[:2]]
-            found.append(Row(names[0][0] if names[0] else None, names[1], tests, line))
-    return found
+            entries.append(Row(names[0][0] if names[0] else None, names[1], tests, line))
+    return entries
 
 
 ROWS = rows()
@@ -130,7 +130,7 @@ def test_links_lead_somewhere() -> None:
 
 def callers() -> dict[str, set[str]]:
     """The functions of refattn.bounds, the statistics apart, that call proved functions, and which."""
-    found = {}
+    calls = {}
     for path in (ROOT / "refattn/bounds").glob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         imports = [node for node in tree.body if isinstance(node, ast.ImportFrom) and _PROVED.match(node.module or "")]
@@ -148,8 +148,8 @@ def callers() -> dict[str, set[str]]:
                         for x in ast.walk(node)
                         if isinstance(x, ast.Attribute) and isinstance(x.value, ast.Name) and x.value.id in known
                     }
-                    found[f"{scope}.{node.name}"] = called & {*FUNCTIONS, *OF_NO_BOUND}
-    return {name: called for name, called in found.items() if called}
+                    calls[f"{scope}.{node.name}"] = called & {*FUNCTIONS, *OF_NO_BOUND}
+    return {name: called for name, called in calls.items() if called}
 
 
 def test_every_bound_is_listed_with_what_it_rests_on() -> None:

@@ -37,10 +37,10 @@ TIGHTNESS = {
 NAMES = ("argument", "exponential", "cast", "sum", "eta_weight", "eta_sum", "tau")
 
 
-def counts(found: Partial) -> tuple[int, int]:
+def counts(partial: Partial) -> tuple[int, int]:
     """(keys, changes) of a schedule, the fewest that the theorem can be used with."""
-    keys = len(found.keys) - sum(key.sink for key in found.keys)
-    return keys, max(0, found.depth - 1, found.products - keys - 1)
+    keys = len(partial.keys) - sum(key.sink for key in partial.keys)
+    return keys, max(0, partial.depth - 1, partial.products - keys - 1)
 
 
 def path_cost(keys: int, changes: int, units: Units) -> float:
@@ -48,26 +48,26 @@ def path_cost(keys: int, changes: int, units: Units) -> float:
     return (1 + changes) * units.exponential + units.cast + float(additions(keys, changes, units.sum))
 
 
-def bound_of(found: Partial, units: Units) -> float:
+def bound_of(partial: Partial, units: Units) -> float:
     """Theorem any_order: sum w |v| growth(T), and the absolute part."""
-    keys, changes = counts(found)
+    keys, changes = counts(partial)
     cost = path_cost(keys, changes, units)
     total = 0.0
-    for key in found.keys:
-        distance = found.reference - key.score + 2 * units.tau
-        total += abs(key.value) * math.exp(key.score - found.reference) * growth(cost + units.argument * distance)
-    seen = sum(abs(key.value) for key in found.keys) * math.exp((1 + units.argument) * units.tau)
+    for key in partial.keys:
+        distance = partial.reference - key.score + 2 * units.tau
+        total += abs(key.value) * math.exp(key.score - partial.reference) * growth(cost + units.argument * distance)
+    seen = sum(abs(key.value) for key in partial.keys) * math.exp((1 + units.argument) * units.tau)
     return total + float(underflow(keys, changes, seen, units.eta_weight, units.eta_sum, cost))
 
 
-def exact_sum(found: Partial) -> float:
-    return math.fsum(key.value * math.exp(key.score - found.reference) for key in found.keys)
+def exact_sum(partial: Partial) -> float:
+    return math.fsum(key.value * math.exp(key.score - partial.reference) for key in partial.keys)
 
 
-def share(found: Partial, units: Units) -> float:
+def share(partial: Partial, units: Units) -> float:
     """The error as a share of the bound."""
-    size = math.fsum(abs(key.value) * math.exp(key.score - found.reference) for key in found.keys)
-    return (abs(found.computed - exact_sum(found)) - EVALUATION * size) / bound_of(found, units)
+    size = math.fsum(abs(key.value) * math.exp(key.score - partial.reference) for key in partial.keys)
+    return (abs(partial.computed - exact_sum(partial)) - EVALUATION * size) / bound_of(partial, units)
 
 
 def drawn_units(random: Random) -> Units:
@@ -110,11 +110,11 @@ def largest_share(cases: int, weakened: Units | None = None, **fixed: float) -> 
     random, most = Random(20), 0.0
     for _ in range(cases):
         units = replace(drawn_units(random), **fixed)
-        found = drawn_schedule(random, units)
+        partial = drawn_schedule(random, units)
         if weakened is not None:
             units = Units(**{name: getattr(units, name) * getattr(weakened, name) for name in NAMES})
-        if bound_of(found, units) > 0:
-            most = max(most, share(found, units))
+        if bound_of(partial, units) > 0:
+            most = max(most, share(partial, units))
     return most
 
 
@@ -151,40 +151,40 @@ def rising_row(values: list[float], units: Units) -> Partial:
 
 def test_a_first_key_that_outweighs_the_others_pays_for_the_whole_path() -> None:
     units = Units(0.0, 2.0**-10, 2.0**-8, 2.0**-10, 0.0, 0.0, 0.0)
-    found = rising_row([1.0] + [1e-12] * 127, units)
-    assert TIGHTNESS["any_order"] <= share(found, units) <= 1.0
-    keys, changes = counts(found)
+    partial = rising_row([1.0] + [1e-12] * 127, units)
+    assert TIGHTNESS["any_order"] <= share(partial, units) <= 1.0
+    keys, changes = counts(partial)
     assert (keys, changes) == (128, 127)
-    paid = math.log(found.computed / exact_sum(found))
+    paid = math.log(partial.computed / exact_sum(partial))
     assert TIGHTNESS["cost_any_order"] <= paid / path_cost(keys, changes, units) <= 1.0
 
 
 def test_scores_that_are_off_add_to_the_exponent() -> None:
     units, doubt = Units(0.0, 2.0**-10, 2.0**-8, 2.0**-10, 0.0, 0.0, 0.0), 0.125
-    found = rising_row([1.0] + [1e-12] * 127, units)
+    partial = rising_row([1.0] + [1e-12] * 127, units)
     # The scores that were meant are lower by `doubt`; seen from the same reference.
-    meant = exact_sum(found) * math.exp(-doubt)
-    bound = meant * growth(path_cost(*counts(found), units) + doubt)
-    assert TIGHTNESS["any_order_scores"] <= (found.computed - meant) / bound <= 1.0
+    meant = exact_sum(partial) * math.exp(-doubt)
+    bound = meant * growth(path_cost(*counts(partial), units) + doubt)
+    assert TIGHTNESS["any_order_scores"] <= (partial.computed - meant) / bound <= 1.0
 
 
 def test_everything_that_underflows_adds_up() -> None:
     units = Units(0.0, 0.0, 0.0, 0.0, 2.0**-30, 2.0**-40, 0.0)
-    found = rising_row([1.0] * 256, units)
+    partial = rising_row([1.0] * 256, units)
     # Weights lose the most where each is rescaled as often as the first.
     first = rising_row([1.0] + [1e-12] * 255, units)
-    assert share(found, units) <= 1.0
+    assert share(partial, units) <= 1.0
     assert TIGHTNESS["lost_any_order"] <= share(first, units) <= 1.0
 
 
 def test_a_tiled_path_has_a_tiles_additions_and_one_for_each_tile() -> None:
     units, tile, tiles = Units(0.0, 0.0, 0.0, 2.0**-12, 0.0, 0.0, 0.0), 64, 32
     keys = [Key(0.0, 1.0)] + [Key(0.0, 1e-12)] * (tile * tiles - 1)
-    found = tiled(keys, tile, Adversary(units, 1))
+    partial = tiled(keys, tile, Adversary(units, 1))
     cost = units.sum + (tile - 1 + tiles - 1) * units.sum
-    assert TIGHTNESS["tiled_cost"] <= math.log(found.computed / exact_sum(found)) / cost <= 1.0 + EVALUATION
+    assert TIGHTNESS["tiled_cost"] <= math.log(partial.computed / exact_sum(partial)) / cost <= 1.0 + EVALUATION
     # Which is far less than any order of the same keys can cost.
-    assert cost < 0.05 * path_cost(*counts(found), units)
+    assert cost < 0.05 * path_cost(*counts(partial), units)
 
 
 # The formats themselves

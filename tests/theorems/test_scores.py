@@ -194,10 +194,10 @@ def references(rng: Random, worst: bool) -> tuple[Fraction, Fraction, list[Fract
     if worst:
         tau = Fraction(0)
     first = x if worst and rng.random() < 0.5 else x - tau + abs(number(rng, 12)) * rng.choice((0, 1))
-    found = [first]
+    maxima = [first]
     for _ in range(rng.randint(0, 4)):
-        found.append(found[-1] + abs(number(rng, 12)))
-    return x, tau, found
+        maxima.append(maxima[-1] + abs(number(rng, 12)))
+    return x, tau, maxima
 
 
 def own_and_rescales(x: Fraction, ms: list[Fraction]) -> list[tuple[Fraction, Fraction]]:
@@ -267,8 +267,8 @@ def exponential_error(rng: Random, worst: bool) -> Trial:
     relative = Fraction(1, rng.choice((2**22, 2**9, 50, 3)))
     lost = Fraction(rng.choice((0, 0, 1)), 10**6)
     factor = 1 - relative if worst else 1 + relative * rng.choice((-1, 1))
-    found = transcendental(mp.log, factor)
-    return abs(found - lost if worst else found + rng.choice((-1, 1)) * lost), (relative, lost)
+    computed = transcendental(mp.log, factor)
+    return abs(computed - lost if worst else computed + rng.choice((-1, 1)) * lost), (relative, lost)
 
 
 def polynomial_exp2(rng: Random, worst: bool) -> Trial:
@@ -287,8 +287,8 @@ def polynomial_exp2(rng: Random, worst: bool) -> Trial:
     x = 1 / (1 + step.unit) if worst else Fraction(rng.randrange(2**11), 2**11) / (1 + step.unit)
     way = -1 if worst else rng.choice((-1, 1))
     reduced = x * (1 + rng.choice((-1, 1)) * step.unit) if not worst else x * (1 - step.unit)
-    found = polynomial(reduced) * (1 + way * step.unit)
-    return abs(found / power(x) - 1), (largest, step.unit, step.unit * x * LN2 * SLACK)
+    computed = polynomial(reduced) * (1 + way * step.unit)
+    return abs(computed / power(x) - 1), (largest, step.unit, step.unit * x * LN2 * SLACK)
 
 
 TRIALS: dict[str, Callable[[Random, bool], Trial]] = {
@@ -322,8 +322,8 @@ def share(trial: Trial, bound: Callable[..., Any]) -> Fraction:
 def test_no_case_is_beyond_the_bound(name: str) -> None:
     for seed in range(CASES):
         worst = seed % 2 == 0
-        found = TRIALS[name](Random(f"{name} {worst} {seed}"), worst)
-        assert share(found, bound_of(name)) <= SLACK, (worst, seed)
+        trial = TRIALS[name](Random(f"{name} {worst} {seed}"), worst)
+        assert share(trial, bound_of(name)) <= SLACK, (worst, seed)
 
 
 # What every second of the adversarial trials reaches of the bound.
@@ -348,7 +348,7 @@ TIGHTNESS: dict[str, float] = {
 
 @pytest.mark.parametrize("name", TRIALS)
 def test_the_bound_is_nearly_reached(name: str) -> None:
-    assert median(share(found, bound_of(name)) for found in trials(name, True, 300)) >= TIGHTNESS[name]
+    assert median(share(trial, bound_of(name)) for trial in trials(name, True, 300)) >= TIGHTNESS[name]
 
 
 @pytest.mark.parametrize(
@@ -360,8 +360,8 @@ def test_a_bound_with_half_of_an_argument_is_exceeded(name: str, argument: int) 
     def weaker(*arguments: Any) -> Any:
         return bound_of(name)(*(x / Fraction(2) if n == argument else x for n, x in enumerate(arguments)))
 
-    found = trials(name, True, 300) + trials(name, False, 300)
-    assert any(error > weaker(*arguments) for error, arguments in found)
+    cases = trials(name, True, 300) + trials(name, False, 300)
+    assert any(error > weaker(*arguments) for error, arguments in cases)
 
 
 # Further ways to be too small: what the proofs were needed for
@@ -382,5 +382,5 @@ WEAKER: dict[str, tuple[str, Callable[..., Any]]] = {
 @pytest.mark.parametrize("fault", WEAKER)
 def test_a_weaker_bound_is_exceeded(fault: str) -> None:
     name, weaker = WEAKER[fault]
-    found = trials(name, True, 300) + trials(name, False, 300)
-    assert any(error > weaker(*arguments) for error, arguments in found)
+    cases = trials(name, True, 300) + trials(name, False, 300)
+    assert any(error > weaker(*arguments) for error, arguments in cases)

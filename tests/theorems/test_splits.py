@@ -58,10 +58,10 @@ def drawn(random: Random) -> tuple[list[Part], Units]:
 
 def shares(parts: list[Part], units: Units, way: Way, up: float, sides: list[float], **smaller: float) -> Result:
     """Errors of the output and of the log-sum-exp as shares of their bounds."""
-    found, truth, limit = combined(parts, units, way, up, sides), exact(parts), bound(parts, units, way, **smaller)
+    computed, truth, limit = combined(parts, units, way, up, sides), exact(parts), bound(parts, units, way, **smaller)
     size = max(abs(v) for part in parts for v in part.values)
-    out = max(abs(found.out - truth.out) - EVALUATION * size, 0.0)
-    lse = max(abs(found.lse - truth.lse) - EVALUATION * (1 + abs(truth.lse)), 0.0)
+    out = max(abs(computed.out - truth.out) - EVALUATION * size, 0.0)
+    lse = max(abs(computed.lse - truth.lse) - EVALUATION * (1 + abs(truth.lse)), 0.0)
     return Result(out / limit.out if out else 0.0, lse / limit.lse if lse else 0.0)
 
 
@@ -102,9 +102,9 @@ def test_rounded_log_sum_exps_reach_the_bound_of_the_combined_one() -> None:
 
 def test_a_log_sum_exp_reaches_the_bound_of_its_rounding() -> None:
     units = Units(lse=2.0**-8, log=2.0**-7)
-    found = log_sum_exp(90.0, 1000.0, units, 1.0)
+    stored = log_sum_exp(90.0, 1000.0, units, 1.0)
     limit = theorems.split_lse_rounding(90.0, math.log(1000.0), units.lse, units.log, 0.0, 0.0)
-    assert found - 90.0 - math.log(1000.0) >= TIGHTNESS["split_lse_rounding_error"] * limit
+    assert stored - 90.0 - math.log(1000.0) >= TIGHTNESS["split_lse_rounding_error"] * limit
 
 
 def test_a_gap_is_reached() -> None:
@@ -144,12 +144,12 @@ def test_a_smaller_bound_would_be_broken(smaller: dict[str, float], parts: list[
 
 def test_a_part_normalised_with_an_error_of_its_own_has_the_same_weight() -> None:
     parts = [Part((1.0, 2.0), (3.0, -1.0), 0.5), Part((0.5,), (2.0,), -0.25)]
-    found = combined(parts, Units(), "log_sum_exp", 1.0, [1.0, 1.0])
+    whole = combined(parts, Units(), "log_sum_exp", 1.0, [1.0, 1.0])
     # Each part's output is off by its normaliser's error, and its weight by the inverse: only the whole's is left.
     straight = [Part(part.scores, part.values) for part in parts]
     wanted = exact(straight).out * math.exp(exact(straight).lse)
     # Three keys: fewer than 64 float64 operations on either side, of numbers whose logarithms are below 4.
-    assert abs(found.out * math.exp(found.lse) - wanted) <= 128 * 4 * 2.0**-53 * abs(wanted)
+    assert abs(whole.out * math.exp(whole.lse) - wanted) <= 128 * 4 * 2.0**-53 * abs(wanted)
 
 
 def test_the_models_combination_is_within_the_bound() -> None:

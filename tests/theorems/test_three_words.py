@@ -76,9 +76,9 @@ def test_no_product_of_three_words_is_further_off() -> None:
     worst = Fraction(0)
     for size in [1.0, 2.0**-480, 2.0**-520] * 700:
         x, y = three_words(rng, size), three_words(rng, size)
-        found = forward.words_product(np.array([x]), np.array(y))[0]
+        product = forward.words_product(np.array([x]), np.array(y))[0]
         sizes = sum(abs(Fraction(a) * Fraction(b)) for a in x for b in y)
-        error = abs(whole(tuple(found)) - whole(x) * whole(y))
+        error = abs(whole(tuple(product)) - whole(x) * whole(y))
         bound = 9 * (Fraction(62, 10) * U**3 * sizes + LOST * (1 + Fraction(1, 2**100)))
         assert error <= bound
         worst = max(worst, error / bound)
@@ -96,13 +96,13 @@ def test_no_score_is_further_off() -> None:
         levels[1:] *= 2
         scale = three_words(rng)
         bias, slope, distance = rng.uniform(-1, 1) * 2.0 ** -rng.integers(0, 60), rng.uniform(0, 1), rng.integers(0, 9)
-        found = [np.empty((1, 1)) for _ in range(3)]
+        words = [np.empty((1, 1)) for _ in range(3)]
         added = (np.full((1, 1), bias), float(slope), np.full((1, 1), distance))
-        loops.score_words(levels[:, None, None].copy(), 0, np.array(scale), *added, None, *found)
+        loops.score_words(levels[:, None, None].copy(), 0, np.array(scale), *added, None, *words)
         product = Fraction(slope) * int(distance)
         exact = whole(tuple(levels)) * whole(scale) + Fraction(bias) - product
         size = 2 * abs(whole(scale)) + abs(Fraction(bias)) + abs(product)
-        error = abs(whole(tuple(word[0, 0] for word in found)) - exact)
+        error = abs(whole(tuple(word[0, 0] for word in words)) - exact)
         assert error <= 64 * U**3 * size + 12 * LOST
         assert error <= 128 * U**3 * (size - abs(whole(scale))) + 12 * LOST
         worst = max(worst, error / (64 * U**3 * size))

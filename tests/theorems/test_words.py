@@ -41,9 +41,9 @@ def whole(parts: tuple[float, ...]) -> Fraction:
 def numbers(rng: np.random.Generator, count: int) -> np.ndarray:
     """Of all sizes down to the smallest subnormal one, many of which have few bits or nearly the same size."""
     bits = rng.choice([1, 3, 30, 53], count)
-    found = np.round(rng.uniform(-1, 1, count) * 2.0**bits) * 2.0**-bits
-    wide = np.ldexp(found, rng.integers(-1074, 900, count))
-    return np.where(rng.random(count) < 0.5, wide, np.ldexp(found, rng.integers(-55, 55, count)))
+    mantissas = np.round(rng.uniform(-1, 1, count) * 2.0**bits) * 2.0**-bits
+    wide = np.ldexp(mantissas, rng.integers(-1074, 900, count))
+    return np.where(rng.random(count) < 0.5, wide, np.ldexp(mantissas, rng.integers(-55, 55, count)))
 
 
 def test_sums_of_two_numbers_are_exact() -> None:
@@ -175,11 +175,11 @@ def test_no_dot_product_in_three_words_is_further_off() -> None:
         size = 2.0 ** -rng.choice([0, 0, 480])
         x, y = layered(rng, n) * size, (1 + rng.random(n)) * rng.choice([-1.0, 1.0], n) * size
         y_low = y * 2.0**-53 * rng.uniform(-1, 1, n)
-        found = np.empty((1, 3))
-        loops.row_dots(x[None], y[None], y_low[None], found)
+        dot = np.empty((1, 3))
+        loops.row_dots(x[None], y[None], y_low[None], dot)
         pairs = zip(np.repeat(x, 2), np.stack([y, y_low], axis=1).ravel(), strict=True)
         products = [Fraction(a) * Fraction(b) for a, b in pairs]
-        error = abs(whole(tuple(found[0])) - sum(products))
+        error = abs(whole(tuple(dot[0])) - sum(products))
         bound = third_power(4 * n) * sum(map(abs, products)) + 2 * n * SMALLEST
         assert error <= bound
         worst = max(worst, error / bound)
@@ -191,8 +191,8 @@ def test_the_constants_are_what_the_theorem_of_the_exponential_supposes() -> Non
     """`exponential_near`: every hypothesis of constants_ok, against arb."""
     import flint
 
-    def near(found: tuple[float, ...], exact: Any, error: float) -> bool:
-        return bool(abs(sum(map(flint.arb, found), flint.arb(0)) - exact) <= error)
+    def near(words: tuple[float, ...], exact: Any, error: float) -> bool:
+        return bool(abs(sum(map(flint.arb, words), flint.arb(0)) - exact) <= error)
 
     def two_words(high: float, low: float) -> bool:
         return abs(Fraction(low)) <= U * abs(Fraction(high))
@@ -238,8 +238,8 @@ def test_exponentials_come_near_their_error() -> None:
         for parts in zip(high.tolist(), middle.tolist(), low.tolist(), strict=True):
             one, two, exponent = words.exponential(*parts)
             exact = sum(map(flint.arb, parts), flint.arb(0)).exp()
-            found = (flint.arb(one) + flint.arb(two)) * flint.arb(2) ** exponent
-            worst = max(worst, abs(float(found / exact - 1)))
+            computed = (flint.arb(one) + flint.arb(two)) * flint.arb(2) ** exponent
+            worst = max(worst, abs(float(computed / exact - 1)))
     assert TIGHTNESS["exponential_near"] <= worst / words.EXPONENTIAL_ERROR <= 1
 
 
@@ -282,10 +282,10 @@ def test_weights_come_near_their_error() -> None:
         for shift in np.ldexp(rng.uniform(-1, 1, 3000), rng.choice([-20, 0, 9, 16], 3000)).tolist():
             high = shift + float(rng.uniform(-659.9, 0) * rng.choice([1.0, 2.0**-9, 2.0**-30]))
             middle, low = float(np.ldexp(rng.uniform(-1, 1), -37)), float(np.ldexp(rng.uniform(-1, 1), -90))
-            found = sum(map(flint.arb, loops.weight(high, middle, low, shift)), flint.arb(0))
+            computed = sum(map(flint.arb, loops.weight(high, middle, low, shift)), flint.arb(0))
             exact = sum(map(flint.arb, (high, middle, low, -shift)), flint.arb(0)).exp()
             off = 2.0**-53 * (2.0**-53 * (2.0**-53 * abs(high - shift) + abs(middle)) + abs(low))
-            worst = max(worst, abs(float(found / exact - 1)) / (words.EXPONENTIAL_ERROR + off * (1 + 2.0**-40)))
+            worst = max(worst, abs(float(computed / exact - 1)) / (words.EXPONENTIAL_ERROR + off * (1 + 2.0**-40)))
     assert TIGHTNESS["weight_near"] <= worst <= 1
 
 

@@ -10,8 +10,8 @@ from tests.inputs.regime_checks.looking import seen
 def special(tensor, is_special):
     def check(case):
         for name in "qkv":
-            found = is_special(case.arrays()[name]).sum()
-            assert 1 <= found <= 2 if name == tensor else found == 0
+            count = is_special(case.arrays()[name]).sum()
+            assert 1 <= count <= 2 if name == tensor else count == 0
 
     return check
 

@@ -1,4 +1,4 @@
-"""What every test of refattn starts from: a Hypothesis profile, mpmath's own precision, gradual underflow."""
+"""Settings of every test: a Hypothesis profile, mpmath's own precision, gradual underflow."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ def _the_terminal_is_plain_and_wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _subnormals_are_kept() -> None:
-    """The oracle's proofs count on gradual underflow; a library that sets flush-to-zero would void them silently."""
+    """The oracle's proofs assume gradual underflow; a library that sets flush-to-zero would void them silently."""
     assert np.float64(2.0**-1074) * np.float64(1.0) > 0.0
     assert np.float32(2.0**-149) * np.float32(1.0) > np.float32(0.0)

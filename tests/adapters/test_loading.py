@@ -1,4 +1,4 @@
-"""Importing a target says in one sentence what was wrong."""
+"""A target that cannot be imported gives one sentence that says why."""
 
 from __future__ import annotations
 

@@ -1,1 +1,3 @@
-"""Scripts that measure refattn: what it sees, how long it takes. Run them with `python -m tests.benchmarks.NAME`."""
+"""Scripts that measure refattn: the faults that it detects, and its time. Run them by `python -m
+tests.benchmarks.NAME`.
+"""

@@ -2,10 +2,10 @@
 
 python -m tests.benchmarks.exponential_search [--points 1000000] [--torch]
 
-The points of each: next to every multiple of ln 2 / 512 and halfway between two of them, where the reduction of an
-argument goes over to the next and is farthest from each; arguments of every size; and as many more at random. The
-float64 rung states 4 ulps of 2^-52 for a library's function, or twice what it sees of it at first use; the rung of 100
-bits states EXPONENTIAL_ERROR for its own, of arguments of three words. Exits with 1 if one errs by more.
+Arguments: next to every multiple of ln 2 / 512, where the argument reduction passes to the next one, and halfway
+between two; of every size; and as many more at random. The float64 rung states 4 ulps of 2^-52 for a library's
+function, or twice what it sees of it at first use; the rung of 100 bits states EXPONENTIAL_ERROR for its own, of
+arguments of three words. Exits with 1 if one errs by more.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def structured() -> np.ndarray:
 
 
 def arguments(points: int) -> np.ndarray:
-    """As many of those, evenly chosen where there are more, as at random: half of these even, half by size."""
+    """Structured arguments, thinned evenly if there are too many, and as many random ones: half uniform, half
+    log-uniform.
+    """
     generator = np.random.default_rng(0)
     chosen = structured()
     chosen = chosen[:: max(1, len(chosen) // (points // 2))]
@@ -64,7 +66,7 @@ def by_library(function: Callable[[np.ndarray], Any], x: np.ndarray) -> float:
 
 
 def by_words(x: np.ndarray) -> float:
-    """That of our own, of arguments with two more words."""
+    """The largest relative error of rung 2's exponential, for arguments of three words."""
     generator = np.random.default_rng(1)
     middle = x * generator.uniform(-(2.0**-53), 2.0**-53, x.shape)
     low = middle * generator.uniform(-(2.0**-53), 2.0**-53, x.shape)

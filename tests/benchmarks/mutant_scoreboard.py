@@ -1,4 +1,4 @@
-"""Which faults each criterion sees: refattn's properties, and the tolerances that other projects use.
+"""Which faults each criterion detects: refattn's properties, and the tolerances of other projects.
 
     python -m tests.benchmarks.mutant_scoreboard [--profile quick|ci|deep] [--jobs N] [--only PATTERN] [--json FILE]
 
@@ -28,7 +28,7 @@ REFATTN = "refattn"
 
 @dataclass(frozen=True)
 class Row:
-    """What was found about one kernel.
+    """The outcome of one kernel.
 
     seen     by criterion: True if it refused the kernel (for honest variants, on any case)
     first    the property that refattn's run stopped at, "" if it conforms; `evidence` is that finding's message

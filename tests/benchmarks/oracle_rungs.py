@@ -1,4 +1,4 @@
-"""Every rung of the oracle, and what one would use instead: time, certified bits and memory, by length and format.
+"""Every rung of the oracle and its plain alternatives: time, certified bits and memory, by length and format.
 
 python -m tests.benchmarks.oracle_rungs [--lengths 256 1024 4096] [--columns 64 128] [--formats bf16 fp32 fp64]
 python -m tests.benchmarks.oracle_rungs --long 32768 64      one head by slices: time, bits and peak memory
@@ -156,7 +156,7 @@ def rounding() -> None:
 
 
 def main() -> None:
-    """Print what is asked for."""
+    """Print the requested table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 1024, 4096])
     parser.add_argument("--columns", type=int, nargs="+", default=[64, 128])

@@ -70,7 +70,7 @@ def nearly_equal_keys(generator: np.random.Generator, n: int, d: int) -> Tensors
 
 
 def far_apart(generator: np.random.Generator, n: int, d: int) -> Tensors:
-    """One key above all others by up to what weights are still counted for, and beyond."""
+    """One key above all others, by margins up to and beyond LOWEST_ARGUMENT, below which weights count as 0."""
     q, k, v = normal(generator, n, d)
     q /= np.linalg.norm(q, axis=-1, keepdims=True)
     k *= 2.0 ** generator.uniform(-3, 1)
@@ -91,7 +91,7 @@ KINDS: tuple[Callable[[np.random.Generator, int, int], Tensors], ...] = (
 
 @dataclass
 class Count:
-    """What was found of one kind: the largest error is a share of its radius."""
+    """Counts for one kind of input; the largest error is a share of its radius."""
 
     elements: int = 0
     outside: int = 0
@@ -131,7 +131,7 @@ def features(generator: np.random.Generator, n: int) -> AttentionSpec:
 
 
 def contained(elements: int, seed: int) -> dict[str, Count]:
-    """The counts of each kind, in rounds of all, until there are so many elements."""
+    """The counts of each kind, in rounds over all kinds, until `elements` are counted."""
     generator = np.random.default_rng(seed)
     counts = {kind.__name__: Count() for kind in KINDS}
     while sum(count.elements for count in counts.values()) < elements:

@@ -94,7 +94,7 @@ def test_the_budget_of_a_sum_over_heads_is_that_of_its_own_format() -> None:
 # Tight
 
 
-# P and dS are cast once and the output is rounded: what ordinary kernels reach of that on a few keys.
+# P and dS are cast once and the output is rounded: ordinary kernels reach this share on a few keys.
 TIGHT = {"dq": 0.3, "dk": 0.3, "dv": 0.6}
 
 
@@ -164,7 +164,7 @@ def test_nothing_is_claimed_where_the_gradient_overflows_and_no_more_than_that()
         assert np.isfinite(budget.certified).all()
 
 
-# A bound with less in it is exceeded
+# A weaker bound is exceeded
 
 
 def _no_slope_error(slope: Any) -> Any:
@@ -175,7 +175,7 @@ def _only_terms(budget: Any) -> Any:
     return bounds.ErrorBudget(budget.parts["weights"] + budget.parts["slope"], None, budget.parts)
 
 
-# What is replaced, by what, and an arithmetic and a number of keys for which it matters.
+# The replaced function, its replacement, and an arithmetic and a number of keys for which it matters.
 WEAKER: dict[str, tuple[Any, str, Any, dict[str, Any], int]] = {
     "the error of P": (backward._Backward, "_recomputed", lambda found: 0.0 * found, {"scores": "bf16"}, 6),
     "the error of dP and Delta": (backward._Backward, "_slope", _no_slope_error, {"dot": "bf16"}, 1),

@@ -23,7 +23,7 @@ from tests.support.kernels_by_arithmetic import arithmetics, kernel_of
 from tests.support.worst_roundings import Row, by_unit
 
 DTYPES = ("bf16", "fp16", "fp32")
-# Sparse, so that some rows see nothing of a block; one sees nothing at all.
+# Sparse, so that some rows see no key of a block; one row sees no key at all.
 MASK = np.random.default_rng(1).random((1, 2, 9, 14)) < 0.2
 MASK[:, :, 4] = False
 SPECS = {
@@ -121,7 +121,7 @@ def test_small_scales_that_lose_weights_in_a_cast_are_within_the_budget() -> Non
 
 
 def worst(count: int, seed: int, arithmetic: Arithmetic) -> tuple[float, ErrorBudget]:
-    """The largest error of a row of 12 keys in so many blocks when every rounding is as bad as it may be."""
+    """The largest error of a row of 12 keys in `blocks` blocks when every rounding errs as much as it may."""
     rng, blocks, spec = np.random.default_rng(seed), BlockScales(count), AttentionSpec(scale=0.5)
     q, k, v = rng.standard_normal((1, 1, 1, 4)), rng.standard_normal((1, 1, 12, 4)), rng.random((1, 1, 12, 1))
     scales, accumulator = rng.random(count), arithmetic.accumulator

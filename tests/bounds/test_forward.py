@@ -1,4 +1,4 @@
-"""The certified bounds of output and log-sum-exp: never exceeded, nearly reached, and split by where they come from."""
+"""The certified bounds of output and log-sum-exp: never exceeded, nearly reached, and split by source."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_ends_of_the_range_are_counted(fault: str, seed: int) -> None:
 BF16 = ("dot", "scores", "normaliser", "row_sum", "accumulator", "lse")
 TRUNCATING = Stage(formats.bf16, "truncate")
 WORST: dict[str, tuple[Arithmetic, Nudge, float, float]] = {
-    # How much of the bound of the output, and of the log-sum-exp, is reached at least.
+    # The least shares of the bounds of the output and of the log-sum-exp that are reached.
     "flash": (Arithmetic.flash("bf16", tile=2), by_unit, 0.99, 0.7),
     "narrow": (Arithmetic.flash("bf16", tile=2, **dict.fromkeys(BF16, "bf16")), by_unit, 0.85, 0.6),
     "naive": (Arithmetic.naive("bf16", tile=1, cast="before"), by_unit, 0.99, 0.9),
@@ -260,7 +260,7 @@ def test_a_worse_promise_never_has_a_smaller_bound(field: str) -> None:
     assert any((better.certified < worse.certified).any() for better, worse in pairs)
 
 
-# Nothing is claimed of what overflows, and no more than that
+# The bound is inf exactly where something overflows
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_rows_that_see_nothing_have_no_error() -> None:
         assert not budget.rms[:, :, 1::2].any()
 
 
-# A bound with less in it is exceeded
+# A weaker bound is exceeded
 
 
 def _without_length(terms: float, unit: float, magnitude: Any, lost: float) -> Any:

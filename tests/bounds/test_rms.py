@@ -1,4 +1,4 @@
-"""The rms model: errors of correct kernels on generic inputs are about as large as it says, and faults are not."""
+"""The rms model predicts the errors of correct kernels on generic inputs, and not those of faulty ones."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_products_chained_to_the_accumulator_err_by_what_it_holds(rounding: Any)
     assert 0.5 <= as_chained <= 1.3
 
 
-# What is not as declared
+# Kernels that break their declaration
 
 
 def _judged_as(declared: Arithmetic, actual: Arithmetic, keys: int, spread: float) -> float:

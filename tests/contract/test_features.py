@@ -1,4 +1,4 @@
-"""The table of features says of a spec what the spec and its visibility do."""
+"""The table of features agrees with specs and their visibility."""
 
 from __future__ import annotations
 

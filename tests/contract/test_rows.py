@@ -89,7 +89,7 @@ def test_some_rows_of_some_rows_are_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_truth_and_bounds_of_some_rows_are_those_of_the_whole(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit where a block holds one row; larger blocks charge a row with what the others of its block see."""
+    """Bit for bit where a block holds one row; in larger blocks a row's bounds include keys that other rows see."""
     for module in ("refattn.oracle.float64.forward", "refattn.bounds.forward"):
         monkeypatch.setattr(f"{module}.blocks", partial(scores.blocks, entries=1))
     q, k, v, *_ = (float64(x) for x in inputs(batch=2))

@@ -1,4 +1,4 @@
-"""The option --triton-cpu, on a stand-in for the interpreter: when it is active, what it wraps, what is missing."""
+"""The option --triton-cpu, on a stand-in for the interpreter: when it is active, which calls it wraps, its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: what is collected, how verdicts become outcomes, what is written; on an engine of a few lines."""
+"""The pytest plugin: collected tests, verdicts as outcomes, written files; on an engine of a few lines."""
 
 from __future__ import annotations
 

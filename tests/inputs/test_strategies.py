@@ -1,4 +1,4 @@
-"""Contract: drawn cases reach what they are for, obey the claims, and shrink to something a person can read."""
+"""Contract: drawn cases reach the faults that they are for, obey the claims, and shrink to a readable case."""
 
 from __future__ import annotations
 

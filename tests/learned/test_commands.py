@@ -1,4 +1,4 @@
-"""The commands that train, evaluate and show, on a tiny model; and one clear sentence for what cannot be used."""
+"""The commands that train, evaluate and show, on a tiny model; bad arguments get one clear sentence."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(command: str, folder: Path, *more: str) -> int:
 
 
 def tensors(checkpoint: bytes) -> bytes:
-    """Without the header, which tells the seconds that it took."""
+    """A report without its seconds."""
     return checkpoint[8 + int.from_bytes(checkpoint[:8], "little") :]
 
 

@@ -1,4 +1,4 @@
-"""What a method costs, as a whole and by the block of the query."""
+"""The cost of a method, as a whole and by the block of the query."""
 
 from __future__ import annotations
 

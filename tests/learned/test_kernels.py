@@ -1,4 +1,4 @@
-"""The methods as kernels, judged by refattn's own suite: they are what they say, and the published one leaks."""
+"""The methods as kernels, judged by refattn's own suite: they conform to their claims, and the published one leaks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each method of scales is: the NumPy models' predictions, and the best of its kind on what it observed."""
+"""Each method of scales equals its NumPy model, and settles to the best scales of its kind on the observed rows."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_moments_are_those_of_the_numpy_model(blocks: int, rank: int, first: int
     rows = rows_of(WINDOW, WINDOW)
     method = moments(blocks, rank, first, latest, rows)
     model = MomentScales(*(array.numpy() for array in (method.basis, method.centroids, method.metric)), first, latest)
-    # With one block nothing is to be told apart.
+    # With one block there is nothing to scale.
     assert len(np.unique(model.groups(rows.key.numpy()))) == (1 if blocks == 1 else 4)
     expected = model(rows.query.numpy(), rows.key.numpy(), CAUSAL, method.blocks)
     scales = method.scales(rows, block_softmax(rows, method.blocks)).numpy()
@@ -126,7 +126,7 @@ def test_the_published_method_starts_from_the_mean_over_heads_of_what_it_observe
     assert ((method.table[0] - mean).abs()[seen] <= gamma(200, UNIT) * mean[seen]).all()
     assert (method.table[0][~seen] == LEAST).all()
     assert (~seen).any()
-    # Where one block is seen nothing is lost, and next to nothing leaks.
+    # Where one block is seen it has all the weight, and next to nothing leaks.
     assert (method.table[0, :8, 0] == 1.0).all()
 
 

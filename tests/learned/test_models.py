@@ -1,4 +1,4 @@
-"""The models of block scales: exact ones give attention, predicted ones are what moments say, and none looks ahead."""
+"""The models of block scales: exact ones give attention, predicted ones equal their formula, and none looks ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attention that is replaced in a language model: every layer's rows are read as the model means them."""
+"""Replaced attention in a language model: every layer's rows are read as the model means them."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_decoding_from_a_cache_predicts_what_the_whole_predicts(kind: str, name:
         for part in torch.split(inputs, [10, *[1] * (WINDOW - 10)], dim=1):
             prediction = model(part, **given(model, cache), use_cache=True)
             parts.append(prediction.logits)
-    # Whatever is read wrongly of a cache, a block, a position or a mask, moves logits by far more than roundings do.
+    # A misread cache, block, position or mask moves logits by far more than roundings do.
     assert (torch.cat(parts, 1) - whole).abs().max() <= 2.0**-30 * whole.abs().max()
 
 

@@ -1,4 +1,4 @@
-"""Softmax over blocks in torch: the exact scales, the distances, and what no method but the published one may do."""
+"""Softmax over blocks in torch: the exact scales, the distances, and the leak, which only the published method has."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def method_of(name: str, blocks: int, rows: Rows | None = None) -> torch.nn.Modu
 
 
 def score_error(rows: Rows) -> float:
-    """Twice what one float64 computation of a score, or of a log-sum-exp of such, can be off by."""
+    """Twice the largest error of a score, or of a log-sum-exp of scores, in float64."""
     sizes = (rows.scaled_query.abs() @ rows.for_heads(rows.key).abs().transpose(-1, -2)).max().item()
     return 2 * (gamma(SHAPE.head_dim + 3, UNIT) * sizes + gamma(rows.keys + 10, UNIT) * (1 + sizes))
 
 
 def scale_error(rows: Rows) -> float:
-    """What two float64 computations of an exact scale, at most 1, can differ by."""
+    """The largest difference of two float64 computations of an exact scale, which is at most 1."""
     return math.expm1(2 * score_error(rows)) + gamma(10, UNIT)
 
 
@@ -169,7 +169,7 @@ def test_decoding_gives_the_scales_of_the_whole(name: str, keys: int) -> None:
 
 
 def summary_error(rows: Rows) -> float:
-    """What two float64 computations of a scale can differ by, where logits are moments of scores and features of keys.
+    """The largest difference of two float64 computations of a scale whose logits are moments and features of keys.
 
     A mean is off by no more than its scores, and a variance by 4 times their size times that; a correction's factors
     and its features' exponents are small numbers times these, by far less than 64.

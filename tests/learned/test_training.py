@@ -1,4 +1,4 @@
-"""Training scales: what is trained and what is not, and that an interruption costs nothing."""
+"""Training of scales: only the scales change, and an interruption costs nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ STARTS = [*PLANS.items(), ("original", LOSS), ("original-sealed", LOSS)]
 
 
 class Killed(Exception):
-    """What an interruption raises here."""
+    """Stands in for an interruption."""
 
 
 def experiment_of(seed: int = 0, window: int = WINDOW) -> Experiment:

@@ -1,4 +1,4 @@
-"""refattn.models.exp2: the coefficients are the best ones, and the evaluation keeps what they promise."""
+"""refattn.models.exp2: the coefficients are the best ones, and the evaluation stays within the declared error."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def relative_error(degree: int, x: mpf) -> mpf:
 
 
 def polynomial_roots(coefficients: list[mpf]) -> list[mpf]:
-    """Of the polynomial whose coefficient of x**k is the k-th: mpmath 1.3 takes them the other way round, and 1.4 warns
+    """The polynomial whose coefficient of x**k is the k-th: mpmath 1.3 takes them in the opposite order, and 1.4 warns
     unless it is told which way.
     """
     ascending = "asc" in inspect.signature(mp.polyroots).parameters

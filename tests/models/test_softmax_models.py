@@ -123,7 +123,7 @@ def test_log_softmax_keeps_the_logarithm_beside_a_large_maximum() -> None:
 
 
 def test_an_fp16_row_sum_stalls_at_2048() -> None:
-    """Each of 4096 equal weights comes out twice too large: what a kernel with such an accumulator really does."""
+    """Each of 4096 equal weights comes out twice too large, as in a real kernel with such an accumulator."""
     arithmetic = Arithmetic.flash("fp16", normaliser="fp16", tile=None)
     x = np.zeros(4096, np.float16)
     assert np.array_equal(models.tiled_softmax(x, arithmetic=arithmetic), np.full(4096, 1 / 2048, np.float16))

@@ -1,4 +1,4 @@
-"""refattn.models.splits: the parts of a split make the whole again, and an empty part is nothing."""
+"""refattn.models.splits: the parts of a split combine to the whole, and an empty part changes nothing."""
 
 from __future__ import annotations
 

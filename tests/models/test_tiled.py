@@ -159,7 +159,7 @@ def test_nan_reaches_the_rows_that_see_it_and_no_other() -> None:
     assert np.isnan(out[:, :, sees]).all()
     assert np.array_equal(out[:, :, ~sees], clean[:, :, ~sees])
     assert np.array_equal(lse, clean_lse)
-    # The same kernel without that care is what most kernels are.
+    # Most kernels lack this care.
     careless, _ = TiledAttention(key_tile=4, nan_safe=False)(q, k, v, spec=spec)
     assert np.isnan(careless[:, :, ~sees]).any()
 

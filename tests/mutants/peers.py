@@ -1,4 +1,4 @@
-"""What other projects' tests would say of a kernel: their criteria, applied to the inputs that they use.
+"""The criteria of other projects' tests, applied to a kernel on the inputs that they use.
 
 Normal inputs, several shapes (ragged, with unlike numbers of queries and keys, long), three seeds, each feature that
 the kernel claims alone and with causal: a diligent test, and one element of one output out of tolerance is enough.
@@ -178,14 +178,14 @@ def _largest(error: Any) -> float:
 
 
 def references(case: Any) -> tuple[Arrays, Arrays]:
-    """What is compared with: the exact results, and those of the same precision."""
+    """The references: the exact results, and those of the same precision."""
     reference = dense_softmax if isinstance(case, SoftmaxCase) else dense
     with np.errstate(all="ignore"):
         return reference(case, exactly), reference(case, stored_as(case.format))
 
 
 def judge(outcome: Outcome, exact: Arrays, baseline: Arrays) -> dict[str, bool]:
-    """What each criterion says of one call: True is accepted."""
+    """The verdict of each criterion on one call: True is accepted."""
     actual = {"out": outcome.out, "lse": outcome.lse, **outcome.gradients}
     with np.errstate(all="ignore"):
         return {
@@ -205,7 +205,7 @@ def called(mutant: Mutant, kernel: Any, case: Any) -> Outcome:
 
 
 def verdicts(mutant: Mutant) -> dict[str, bool]:
-    """For each criterion, whether some case shows it the fault.
+    """For each criterion, True if it detects the fault on some case.
 
     A case on which the honest kernel is refused too shows nothing: such a test would have been loosened. A call that
     raises is seen by all, inputs that were changed by none.

@@ -1,4 +1,4 @@
-"""What a mutant is, and the decorators that register one: a function that replaces one method of an honest model."""
+"""Mutants, and the decorators that register one: a function that replaces one method of an honest model."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _with_fields_of_forward(mutated: Any) -> Callable[[Any], Any]:
 
 
 def observed(mutant: Mutant, make: Make) -> list[Any]:
-    """What a kernel does with the cases that show a fault: for each the bits, or the message of the failure."""
+    """A kernel's outcomes on the cases that show a fault: for each the bits, or the message of the failure."""
     adapter, kernel = adapters.get(mutant.call), make()
     outcomes: list[Any] = []
     for case in mutant.shows():

@@ -1,4 +1,4 @@
-"""Ordinary inputs: normal q, k, v, and a typical use of each feature. What a peer's test would draw."""
+"""Ordinary inputs, as a peer's test would draw them: normal q, k, v, and a typical use of each feature."""
 
 from __future__ import annotations
 

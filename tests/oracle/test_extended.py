@@ -31,7 +31,7 @@ PLAIN = AttentionSpec()
 
 
 def meets(enclosure: Enclosure, exact: Enclosure) -> bool:
-    """No two numbers that the enclosures hold for the same element are further apart than both radii."""
+    """True if the two enclosures of each element meet: midpoints differ by at most both radii."""
     for index in np.ndindex(enclosure.shape):
         if np.isinf(enclosure.rad[index]):
             continue

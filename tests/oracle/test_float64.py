@@ -1,4 +1,4 @@
-"""Rung 1 contains the definition, its radius is as small as it promises, and it is the same for blocks of any size."""
+"""Rung 1 contains the definition, its radius is as small as promised, and blocks of any size give the same."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_norms_whose_squares_leave_the_range_do_not_lose_the_score_error(q: floa
 
 
 def assert_narrow(truth: AttentionTruth, q: Any, k: Any, v: Any, scale: float) -> None:
-    """The radii that the roundings counted one by one explain: 2 (e^t - 1) + the sum's n, with a tenth to spare.
+    """The radii are at most the sum of all roundings, 2 (e^t - 1) + the sum's n, with a tenth to spare.
 
     t counts d + 4 roundings of a score of size at most |q| |k|, 8 u for the exponential and ln n of the distance.
     """
@@ -185,7 +185,7 @@ def test_memory_grows_with_the_lengths_and_not_with_their_product(monkeypatch: p
     assert peak < n * n
 
 
-# It is the definition that decides: what is not the definition lies outside.
+# A wrong rung does not contain the definition.
 
 
 def _without_the_last_key(*arguments: Any, **options: Any) -> Any:

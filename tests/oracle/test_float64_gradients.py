@@ -90,7 +90,7 @@ def test_features_together_contain_the_definition(name: str) -> None:
     q, k, v, do, dlse = (float64(x) for x in inputs(batch=2))
     spec = SPECS[name]
     if spec.sinks is not None:
-        # What a sink of -inf gives a row that sees nothing else is 0 / 0 in the definition.
+        # A sink of -inf in a row that sees no key is 0 / 0 in the definition.
         spec = spec.replace(sinks=np.maximum(spec.sinks, -9.0))
     assert_contains(rung(q, k, v, do, spec, dlse), definition.attention_backward(q, k, v, do, spec, dlse, bits=80))
 
@@ -125,7 +125,7 @@ def test_a_query_that_sees_nothing_moves_nothing() -> None:
         assert (getattr(truth, name).rad <= 2.0**-900).all()
 
 
-# It is the definition that decides: what is not the definition lies outside.
+# A wrong rung does not contain the definition.
 
 
 def _without_dlse(problem: Any) -> GradientTruth:

@@ -1,4 +1,4 @@
-"""What the float64 rung takes for granted is looked at: planted faults are refused, or widen the radius."""
+"""The float64 rung checks its assumptions: planted faults are refused, or widen the radius."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FUNCTIONS = ("exp", "log", "tanh", "expm1", "log1p")
 
 @pytest.fixture(params=["numpy", "torch"], autouse=True)
 def library(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The functions of a library, looked at anew."""
+    """The functions of a library, checked anew."""
     if request.param == "torch":
         skip_without("torch")
     platform._examined.cache_clear()
@@ -229,6 +229,6 @@ def test_cublas_emulation_is_refused_by_its_variable(library: Any, monkeypatch: 
     monkeypatch.setenv(platform.EMULATION, "1")
     with pytest.raises(PlatformError, match=f"^{platform.EMULATION} is set: expected it unset or 0"):
         platform._examined(library, "cuda:0")
-    # It is no variable of a processor's libraries.
+    # The variable does not concern a processor's libraries.
     platform._examined(library, "cpu")
     assert namespace(sample(library)) is library

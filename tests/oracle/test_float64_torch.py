@@ -1,4 +1,4 @@
-"""The float64 rung on torch tensors: it contains the definition as NumPy's does, and no rung but float64 is torch's."""
+"""The float64 rung on torch tensors contains the definition as it does on NumPy arrays; higher rungs use NumPy."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_every_feature_gives_what_numpy_gives_with_the_same_radius(
         np.testing.assert_array_equal(np.isfinite(mine.mid), np.isfinite(other.mid))
         finite = np.isfinite(mine.mid)
         assert (np.abs(mine.mid[finite] - other.mid[finite]) <= (mine.rad + other.rad)[finite]).all()
-        # What the radii allow for their own roundings.
+        # The radii's allowance for their own roundings.
         known = np.isfinite(other.rad)
         np.testing.assert_array_equal(np.isfinite(mine.rad), known)
         assert (np.abs(mine.rad[known] - other.rad[known]) <= (forward.INFLATE - 1) * other.rad[known]).all()
@@ -172,7 +172,7 @@ def test_tensors_stay_where_they_are_and_are_not_changed(monkeypatch: pytest.Mon
     oracle.attention(*given_, SPECS["softcap"])
     assert seen[0].data_ptr() == given_[0].data_ptr()
     assert all(map(torch.equal, given_, before))
-    # What is not all of one kind is NumPy's.
+    # Mixed arrays are converted to NumPy.
     oracle.attention(given_[0], given_[1].numpy(), given_[2], SPECS["softcap"])
     assert isinstance(seen[1], np.ndarray)
 

@@ -1,4 +1,4 @@
-"""The public oracle contains the definition everywhere, is as narrow as it promises, and rounds correctly."""
+"""The public oracle contains the definition everywhere, is as narrow as promised, and rounds correctly."""
 
 from __future__ import annotations
 

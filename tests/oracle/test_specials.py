@@ -1,4 +1,4 @@
-"""Visible NaN and infinities give what the formula gives when read pair by pair; invisible ones give nothing."""
+"""Visible NaN and infinities give the formula's results, pair by pair; invisible ones change nothing."""
 
 from __future__ import annotations
 

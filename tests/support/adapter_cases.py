@@ -1,4 +1,4 @@
-"""Cases for adapters, and what the definition makes of them in float64."""
+"""Cases for adapters, and their exact results by the definition in float64."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def wanted(case: AttentionCase) -> Any:
 
 
 def near(actual: Any, case: AttentionCase) -> bool:
-    """Within the budget of a sloppy kernel: no more than which keys were seen, and in what order, is asked here."""
+    """Within the budget of a sloppy kernel: only which keys were seen, and in what order, is tested here."""
     return bool(np.abs(actual - wanted(case)).max() <= 2**-6 * np.abs(case.v).max())
 
 

@@ -1,7 +1,7 @@
 """Schedules drawn at random, in which every operation errs as much as the theorems allow: proofs/summation.md.
 
-A schedule is built bottom up together with what it computes and what it should. Errors are factors e^t and absolute
-parts, in the direction that hurts. Float64 is exact enough: units are 2^-11 and more.
+A schedule is built bottom up, with its computed and its exact result. Errors are factors e^t and absolute parts, in
+the direction that hurts. Float64 is exact enough: units are 2^-11 and more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which extra of refattn brings what some tests need, and how a test that goes without it is skipped."""
+"""The extras of refattn that some tests need, and skips of tests without them."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ BASE = ("causal", "cross", "ragged", "scale")
 
 @dataclass(frozen=True)
 class Fault:
-    """A faulty kernel, the one without the fault, and what both claim besides BASE."""
+    """A faulty kernel, the one without the fault, and their claims besides BASE."""
 
     make: Callable[[], Any]
     honest: Callable[[], Any] = TiledAttention
@@ -33,7 +33,7 @@ class Fault:
 
     @property
     def all_claims(self) -> tuple[str, ...]:
-        """What is claimed."""
+        """All claims of both kernels."""
         return self.claims if self.call == "softmax" else (*BASE, *self.claims)
 
 
@@ -42,7 +42,7 @@ SMALL = replace(PROFILES["quick"], name="small", examples=10, shrinks=0, longest
 
 
 def examined(name: str, kernel: Any, fault: Fault) -> Finding:
-    """What one property finds in a kernel that claims what the fault does, in the profile SMALL."""
+    """The finding of one property on a kernel with the fault's claims, in the profile SMALL."""
     report = checking.check(
         kernel, call=fault.call, dtypes=(fault.dtype,), claims=fault.all_claims, profile=SMALL.name, only=name
     )

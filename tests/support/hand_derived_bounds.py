@@ -128,7 +128,7 @@ def attention_bounds(
     down = (1 - rho) * (1 - gamma(n, arithmetic.normaliser.unit))
     magnitude = (problem.weights * problem.factor) @ np.abs(problem.v)
     inside = (up / down - 1)[..., None] * magnitude
-    # P is at most 1 and the row sum at least 1: what a weight loses in the subnormal range it loses of the output.
+    # P is at most 1 and the row sum at least 1: the output loses at most what a weight loses in the subnormal range.
     formats = (arithmetic.probabilities.format, arithmetic.scores.format, arithmetic.accumulator.format)
     lost = 2 * sum(format.smallest_subnormal for format in formats)
     underflow = (

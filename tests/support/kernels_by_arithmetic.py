@@ -1,4 +1,4 @@
-"""Many arithmetics, and what a kernel that keeps to one of them makes of a case: for the tests of the bounds."""
+"""Many arithmetics, and the errors of kernels that keep to them: for the tests of the bounds."""
 
 from __future__ import annotations
 

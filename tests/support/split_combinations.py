@@ -83,7 +83,7 @@ def log_sum_exp(reference: float, normaliser: float, units: Units, side: float) 
 
 
 def weight(distance: float, units: Units, side: float) -> float:
-    """exp(distance), what may underflow lost or gained."""
+    """exp(distance), with the possible underflow lost or gained."""
     exponent = distance + side * (units.argument * abs(distance) + units.exponential)
     return max(math.exp(exponent) + side * units.eta_weight, 0.0)
 

@@ -1,4 +1,4 @@
-"""How far a tiled kernel is from the definition, in units of a bound that is derived beside refattn.bounds."""
+"""The distance of a tiled kernel from the definition, in units of a bound derived independently of refattn.bounds."""
 
 from __future__ import annotations
 

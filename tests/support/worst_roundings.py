@@ -1,8 +1,8 @@
 """One row of attention in which every rounding errs as much as it may, in the direction that hurts.
 
 An operation's result x becomes x (1 + u) or x (1 - u), u being the stage's unit, or x rounded up or down in the stage's
-format where that unit allows it (a stage that truncates). What direction hurts is known: to raise the output, raise the
-weights of the values above it, lower the others, and so on for every sum and quotient. Shares nothing with
+format where that unit allows it (a stage that truncates). The direction that hurts is known: to raise the output, raise
+the weights of the values above it, lower the others, and so on for every sum and quotient. Shares nothing with
 refattn.bounds or with the models.
 """
 

@@ -46,7 +46,7 @@ class Rows:
         return np.asarray(total * np.float32(self.scale))
 
     def output(self) -> tuple[Array, Array]:
-        """What the kernel of Binary32Attention.v returns, (r,), and how often its reference moved."""
+        """The result of the kernel of Binary32Attention.v, (r,), and the number of changes of its reference."""
         x, v = self.scores(), self.v.astype(np.float32)
         state: tuple[Any, Any, Any] | None = None
         moved = np.zeros(len(x))

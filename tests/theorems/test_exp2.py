@@ -1,5 +1,5 @@
-"""What the proof of polynomial exponentials leaves to computation: how far each polynomial is from 2^f, and how far its
-evaluation from itself, both enclosed on the whole of [0, 1] by intervals.
+"""The computed part of the proof of polynomial exponentials: each polynomial's error against 2^f and the error of its
+evaluation, both enclosed on the whole of [0, 1] by intervals.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ TIGHTNESS: dict[str, float] = {
 }
 KEYS = 5
 CASES = 4000
-# Errors are drawn far above float64's own, which is all that is forgiven.
+# Errors are drawn far above float64's own; only the latter are forgiven.
 FORGIVEN = 1e-9
 
 

@@ -174,7 +174,7 @@ CASTS = [(fp32, bf16), (fp32, fp16), (fp32, e4m3), (bf16, e4m3), (fp16, e5m2), (
 
 
 def log_error_with_loss(exact: Array, computed: Array, unit: float) -> Array:
-    """What remains, as an absolute part, of an error once a factor of e^t, |t| <= unit, has been taken out."""
+    """The absolute part of an error that remains after a factor of e^t, |t| <= unit."""
     return np.asarray(np.maximum(np.maximum(computed - exact * np.exp(unit), exact * np.exp(-unit) - computed), 0.0))
 
 

@@ -20,7 +20,7 @@ from tests.support.exact_steps import CASES
 
 Array = np.ndarray
 KEYS = 6
-# Errors are drawn far above float64's own, which is all that is forgiven.
+# Errors are drawn far above float64's own; only the latter are forgiven.
 FORGIVEN = 1e-9
 
 

@@ -145,7 +145,7 @@ def test_worst_roundings_nearly_reach_the_bounds_and_never_exceed_them(name: str
         assert all(TIGHTNESS[gradient] <= share for gradient, share in shares.items()), shares
 
 
-# With less in it, the bound is exceeded: a function of the theorems, and an arithmetic for which it matters.
+# A weaker bound is exceeded: a function of the theorems, and an arithmetic for which it matters.
 WEAKER = {
     "p_recompute": "everything narrow",
     "weight_error": "everything narrow",
@@ -270,7 +270,7 @@ class Flushing(TiledBackward):
         return np.where(np.abs(x) < 2.0**-14, 0.0, super().cast_operand(problem, x))
 
 
-# The theorem that a fault is a breach of, the kernel, what the inputs are scaled by, and the spec.
+# The theorem that the fault breaks, the kernel, the scaling of the inputs, and the spec.
 FEATURES = AttentionSpec(softcap=2.0, bias=np.linspace(-1, 1, 9)[None])
 DROPOUT = AttentionSpec(keep=np.arange(90).reshape(1, 2, 5, 9) % 4 > 0, dropout=0.25)
 FAULTS: list[tuple[str, type[TiledBackward], dict[str, float], AttentionSpec]] = [

@@ -71,7 +71,7 @@ def in_format(fmt: Format) -> Callable[[Array, Array], Array]:
 
 
 def growing(unit: float) -> Callable[[Array, Array], Array]:
-    """Every addition errs by all it may, away from zero."""
+    """Every addition errs by as much as it may, away from zero."""
     return lambda a, b: (a + b) * math.exp(unit)
 
 

@@ -1,7 +1,7 @@
 """proofs/ and refattn say the same: values of every bound, to the last digit, and names. Needs no Coq.
 
-proofs/grid.json holds what Coq computes of each bound at many points. What is changed in Python alone is seen here, at
-each number and each operation of each function; what is changed in Coq alone, by `make check` there and then here.
+proofs/grid.json holds Coq's values of each bound at many points. A change in Python alone fails here, at each number
+and each operation of each function; a change in Coq alone fails in `make check` there, and then here.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def test_a_value_that_coq_has_otherwise_is_caught(name: str) -> None:
         assert not agrees(FUNCTIONS[name], line._replace(value=line.value + Fraction(1, 2**200)))
 
 
-# What takes the place of an operation, and of a number (beside one more, one less, and half of it).
+# Replacements of an operation, and of a number (besides one more, one less, and half of it).
 _OPPOSITES: dict[type[ast.operator], ast.operator] = {
     ast.Add: ast.Sub(),
     ast.Sub: ast.Add(),

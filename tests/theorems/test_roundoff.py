@@ -14,7 +14,7 @@ from refattn.numbers.roundoff import compound, growth, log_error, log_growth, ro
 from tests.support.float64_evaluation import EVALUATION
 
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "3000"))
-# What the worst example known reaches of each bound.
+# The share of each bound that the worst known example reaches.
 TIGHTNESS = {"growth": 0.999, "log_growth": 0.999, "log_error": 0.99, "compound": 0.999, "rounded": 0.999}
 
 # An error, the bound, and the bound with one of its arguments made smaller.

@@ -183,7 +183,7 @@ def test_a_tiled_path_has_a_tiles_additions_and_one_for_each_tile() -> None:
     partial = tiled(keys, tile, Adversary(units, 1))
     cost = units.sum + (tile - 1 + tiles - 1) * units.sum
     assert TIGHTNESS["tiled_cost"] <= math.log(partial.computed / exact_sum(partial)) / cost <= 1.0 + EVALUATION
-    # Which is far less than any order of the same keys can cost.
+    # That is far less than the worst order of the same keys costs.
     assert cost < 0.05 * path_cost(*counts(partial), units)
 
 

@@ -22,7 +22,7 @@ from tests.support.exact_steps import CASES, Step, format_step, number, sign, tr
 
 Trial = tuple[Fraction, tuple[Any, ...]]
 ONE = Fraction(1)
-# What 300 bits leave undecided.
+# Error of computations to 300 bits.
 SLACK = 1 + Fraction(1, 2**250)
 
 
@@ -37,7 +37,7 @@ def ways(rng: Random, worst: bool) -> Callable[[], int]:
 
 
 def constant(rng: Random, exact: Fraction, unit: Fraction, way: int) -> Fraction:
-    """What a kernel may hold instead of a number."""
+    """A number as a kernel may store it."""
     return exact * (1 + way * unit * rng.choice((1, 1, Fraction(1, 3))))
 
 

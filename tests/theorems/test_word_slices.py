@@ -1,5 +1,5 @@
-"""The theorems of proofs/extended_precision.md about slices of weights, and what products of slices leave
-out: as much as is stated, and no more.
+"""The theorems of proofs/extended_precision.md about slices of weights, and what products of slices leave out: as much
+as is stated, and no more.
 """
 
 from __future__ import annotations

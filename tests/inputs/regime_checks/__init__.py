@@ -1,4 +1,4 @@
-"""What each regime promises, as seen from the numbers of a case: CHECKS holds one check per regime.
+"""The promises of regimes, checked on the numbers of a case: CHECKS holds one check per regime.
 
 Its modules hold the checks by what they look at.
 """

@@ -1,4 +1,4 @@
-"""What a case's numbers are, for the checks of every regime."""
+"""Scores, margins and other figures of a case's numbers, for the checks of every regime."""
 
 from __future__ import annotations
 

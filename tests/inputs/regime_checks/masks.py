@@ -1,4 +1,4 @@
-"""Which keys a query sees: masks, windows, documents, buckets, dropped tokens and pages."""
+"""Checks of visibility: masks, windows, documents, buckets, dropped tokens and pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One key of each row outweighs the others by far, and values tell which it was."""
+"""Checks of needles: one key of each row outweighs the others by far, and the values identify it."""
 
 from __future__ import annotations
 

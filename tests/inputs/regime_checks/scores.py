@@ -1,4 +1,4 @@
-"""How large scores are, how they grow along a row, and what is added to them."""
+"""Checks of scores: their size, their growth along a row, and the terms added to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NaN, infinities and large numbers where they are seen, and where nobody sees them."""
+"""Checks of NaN, infinities and large numbers, visible and invisible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Q, K and V hold: ordinary numbers, equal ones, and extremes of the format."""
+"""Checks of Q, K and V: ordinary numbers, equal ones, and extremes of the format."""
 
 from __future__ import annotations
 

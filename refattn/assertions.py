@@ -13,7 +13,7 @@ from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.rows import checked_rows, select_rows
 from refattn.contract.spec import AttentionSpec, SoftmaxSpec, problem_shape
 from refattn.errors import InvalidType, InvalidValue
-from refattn.numbers.arrays import as_float64, format_of, to_numpy, where_they_are
+from refattn.numbers.arrays import as_float64, float64_on_device, format_of, to_numpy
 from refattn.numbers.formats import Array
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.specials.forward import split, split_softmax
@@ -46,7 +46,7 @@ def assert_attention(
     for name, value in (("k", k), ("v", v)):
         if format_of(name, value) is not given:
             raise InvalidType(f"{name} is in {format_of(name, value).name}: expected q's format, {given.name}")
-    arrays = where_they_are("qkv", (q, k, v))
+    arrays = float64_on_device("qkv", (q, k, v))
     shape = problem_shape(arrays[0], arrays[1], arrays[2], spec)
     index = None if rows is None else checked_rows(rows, shape.queries)
     out = _shaped("actual", actual, (shape.batch, shape.heads, shape.queries, shape.d_v), index)
@@ -84,7 +84,7 @@ def assert_softmax(
 
 def _shaped(name: str, value: Any, expected: tuple[int, ...], rows: Any = None) -> Array:
     """`value` in float64, after a check of its shape; of its third axis only `rows`, unless that is None."""
-    array = where_they_are([name], [value])[0]
+    array = float64_on_device([name], [value])[0]
     if tuple(array.shape) != expected:
         raise InvalidValue(f"{name} has shape {tuple(array.shape)}: expected {expected}")
     return to_numpy(array if rows is None else array[:, :, rows])

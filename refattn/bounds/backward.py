@@ -336,9 +336,9 @@ class _Backward:
         lse = (softmax.maximum + np.log(softmax.total))[:, None]
         lse_error = self.forward.lse.certified[place]
         logit = np.full_like(lse, self.spec.sinks[block.head])
-        held = self.constant * np.abs(logit)
-        argument = argument_error(logit, lse, self.arithmetic, lse_error[:, None] + held)
-        log_error = p_recompute(held[:, 0], lse_error, argument[:, 0], self.exponential)
+        logit_error = self.constant * np.abs(logit)
+        argument = argument_error(logit, lse, self.arithmetic, lse_error[:, None] + logit_error)
+        log_error = p_recompute(logit_error[:, 0], lse_error, argument[:, 0], self.exponential)
         unknown, roundings = np.isinf(lse_error), 2 * self.unit
         grown = np.where(unknown, np.inf, softmax.sink_excess(log_error + roundings))
         off = weight_error(grown, roundings, self.weight_lost)

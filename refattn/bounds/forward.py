@@ -132,9 +132,9 @@ def _total_error(softmax: BlockWeights, excess: Array, keys: int, arithmetic: Ar
         1.0, log_growth(sum_excess), keys, arithmetic
     )
     known = underflowing * (1 + sum_excess) < 1
-    held = [arithmetic.scores.format] + [arithmetic.probabilities.format] * (arithmetic.cast == "before")
+    weight_formats = [arithmetic.scores.format] + [arithmetic.probabilities.format] * (arithmetic.cast == "before")
     in_range = largest_numerator(1.0, 0.0, softmax.top + softmax.constant, eta) <= min(
-        format.max_finite for format in held
+        format.max_finite for format in weight_formats
     )
     in_range &= largest_numerator(terms, 0.0, cost, lost) <= arithmetic.normaliser.format.max_finite
     return TotalError(

@@ -143,8 +143,8 @@ def _product_error(block: Block, raw: Array, scale: float, arithmetic: Arithmeti
         dot.format.max_finite, arithmetic.scores.format.max_finite
     )
     if arithmetic.scale_query:
-        held = np.abs(block.query).max(axis=1, initial=0.0) * abs(scale)
-        overflow |= held * (1 + relative) * (1 + constant) > narrow.format.max_finite
+        largest_query = np.abs(block.query).max(axis=1, initial=0.0) * abs(scale)
+        overflow |= largest_query * (1 + relative) * (1 + constant) > narrow.format.max_finite
     return error, overflow
 
 

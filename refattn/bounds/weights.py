@@ -85,9 +85,9 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
     score = np.where(hidden, 0.0, logits.certified)
     doubt = score.max(axis=1, initial=0.0, keepdims=True)
     logit = np.where(np.isneginf(sink), maximum, sink)[:, None]
-    held = constant_unit(arithmetic) * np.abs(logit)
+    sink_doubt = constant_unit(arithmetic) * np.abs(logit)
     # The sink's score errs too, and may be the maximum.
-    doubt = np.maximum(doubt, np.where(np.isneginf(sink), 0.0, held))
+    doubt = np.maximum(doubt, np.where(np.isneginf(sink), 0.0, sink_doubt))
 
     # A stale reference lies within this of `maximum`.
     reference_doubt = doubt + arithmetic.lag
@@ -120,7 +120,7 @@ def block_weights(block: Block, spec: AttentionSpec, scale: float, arithmetic: A
         visible=~hidden,
         sink=np.exp(sink - maximum) / np.where(total > 0, total, 1.0),
         sink_distance=maximum - sink,
-        sink_error=np.where(np.isneginf(sink), 0.0, (held + argument(logit))[:, 0] + constant),
+        sink_error=np.where(np.isneginf(sink), 0.0, (sink_doubt + argument(logit))[:, 0] + constant),
         score_square=np.where(hidden, 0.0, logits.mean_square),
         score_drift=np.where(hidden, 0.0, logits.drift),
         overflow=logits.overflow,

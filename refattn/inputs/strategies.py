@@ -108,10 +108,10 @@ def softmax_cases(
     Raises InvalidValue when no regime is left.
     """
     limits = Limits(length=max_length, long=max_length)
-    kept = _formats.get(format)
+    number_format = _formats.get(format)
     source = DrawnSource(draw)
-    regime = source.choice(softmax_regimes(kept, limits, regimes, kinds))
-    return make_softmax_case(regime, source, kept, spec=spec, limits=limits)
+    regime = source.choice(softmax_regimes(number_format, limits, regimes, kinds))
+    return make_softmax_case(regime, source, number_format, spec=spec, limits=limits)
 
 
 def seeded_recipes(
@@ -158,10 +158,10 @@ def seeded_softmax_cases(
     limits: Limits = SEEDED,
 ) -> list[SoftmaxCase]:
     """Softmax cases, `draws` of each regime, always the same for the same arguments; each carries its recipe."""
-    kept = _formats.get(format)
+    number_format = _formats.get(format)
     cases = (
-        Recipe(regime.name, kept, seed, draw, limits=limits, softmax=spec or SoftmaxSpec()).case()
-        for regime in softmax_regimes(kept, limits, regimes, kinds)
+        Recipe(regime.name, number_format, seed, draw, limits=limits, softmax=spec or SoftmaxSpec()).case()
+        for regime in softmax_regimes(number_format, limits, regimes, kinds)
         for draw in range(draws)
     )
     return [case for case in cases if isinstance(case, SoftmaxCase)]

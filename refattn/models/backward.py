@@ -91,12 +91,12 @@ class TiledBackward(TiledKernel):
         rows = (shape.batch, shape.heads, shape.queries)
         given = {"out": (out, (*rows, shape.d_v)), "lse": (lse, rows), "do": (do, (*rows, shape.d_v))}
         given["dlse"] = (np.zeros(rows) if dlse is None else dlse, rows)
-        held = {}
+        arrays = {}
         for name, (array, expected) in given.items():
             if array.shape != expected:
                 raise InvalidValue(f"{name} has shape {array.shape}: expected {expected}")
-            held[name] = np.asarray(array).astype(np.float64)
-        return Upstream(**held)
+            arrays[name] = np.asarray(array).astype(np.float64)
+        return Upstream(**arrays)
 
     def accumulate(self, problem: Problem, upstream: Upstream) -> Sums:
         """Visit every tile."""

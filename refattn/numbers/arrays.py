@@ -41,7 +41,7 @@ def is_tensor(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "torch"
 
 
-def where_they_are(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
+def float64_on_device(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
     """Arrays in float64: torch tensors if all are tensors on one device that has float64, NumPy's otherwise. Raises as
     as_float64 does.
     """
@@ -54,10 +54,10 @@ def where_they_are(names: Sequence[str], values: Sequence[Any]) -> list[Any]:
     return [as_float64(name, value) for name, value in zip(names, values, strict=True)]
 
 
-def beside(name: str, value: Any, model: Any) -> Any:
+def float64_like(name: str, value: Any, model: Any) -> Any:
     """An array in float64, in the library and on the device of `model`. Raises as as_float64 does."""
     if is_tensor(value) and is_tensor(model) and value.device == model.device:
-        return where_they_are([name], [value])[0]
+        return float64_on_device([name], [value])[0]
     return like(as_float64(name, value), model)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from refattn.contract.spec import AttentionSpec, Shape, SoftmaxSpec, problem_shape
 from refattn.errors import InvalidType, InvalidValue
-from refattn.numbers.arrays import beside, format_of, where_they_are
+from refattn.numbers.arrays import float64_like, float64_on_device, format_of
 
 # Two float64 numbers hold about 107 bits of a midpoint.
 SMALLEST_RTOL = 2.0**-100
@@ -22,7 +22,7 @@ def attention_inputs(q: Any, k: Any, v: Any, spec: Any) -> tuple[Any, Any, Any, 
     if not isinstance(spec, AttentionSpec):
         raise InvalidType(f"spec is {type(spec).__name__}: expected an AttentionSpec")
     named = (("q", q), ("k", k), ("v", v))
-    exact_q, exact_k, exact_v = where_they_are("qkv", (q, k, v))
+    exact_q, exact_k, exact_v = float64_on_device("qkv", (q, k, v))
     formats = [format_of(name, value) for name, value in named]
     for (name, _), format in zip(named, formats, strict=True):
         if format.name != formats[0].name:
@@ -33,11 +33,11 @@ def attention_inputs(q: Any, k: Any, v: Any, spec: Any) -> tuple[Any, Any, Any, 
 def upstream_inputs(do: Any, dlse: Any, shape: Shape, q: Any) -> tuple[Any, Any]:
     """do (B, H, Nq, Dv) and dlse (B, H, Nq) in float64, beside q. Raises InvalidType or InvalidValue, naming them."""
     rows = (shape.batch, shape.heads, shape.queries)
-    upstream = beside("do", do, q)
+    upstream = float64_like("do", do, q)
     _expect("do", upstream, (*rows, shape.d_v))
     if dlse is None:
         return upstream, None
-    direct = beside("dlse", dlse, q)
+    direct = float64_like("dlse", dlse, q)
     _expect("dlse", direct, rows)
     return upstream, direct
 
@@ -53,7 +53,7 @@ def softmax_input(x: Any, axis: Any, spec: Any) -> tuple[Any, SoftmaxSpec]:
         raise InvalidType(f"spec is {type(spec).__name__}: expected a SoftmaxSpec")
     elif axis != -1 and axis != spec.axis:
         raise InvalidValue(f"axis is {axis!r} and spec.axis is {spec.axis}: expected just one of them to be given")
-    array = where_they_are("x", [x])[0]
+    array = float64_on_device("x", [x])[0]
     if not -array.ndim <= spec.axis < array.ndim:
         raise InvalidValue(f"axis is {spec.axis}: expected an axis of x, which has shape {tuple(array.shape)}")
     return array, spec

@@ -22,7 +22,7 @@ from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.exact.definition import PLAIN_ATTENTION
 from refattn.oracle.exact.dyadic import round_intervals
 from refattn.oracle.inputs import attention_inputs, refuse_specials, softmax_input, tolerance, upstream_inputs
-from refattn.oracle.magnitudes import gradient_sizes, largest_values, some_values
+from refattn.oracle.magnitudes import gradient_sizes, largest_values, likely_largest_values
 from refattn.oracle.specials.backward import Inputs, split_backward
 from refattn.oracle.specials.forward import Specials, split, split_softmax
 from refattn.oracle.truth import AttentionTruth, GradientTruth, RoundedTruth
@@ -61,7 +61,7 @@ def attention(
     limit = tolerance(rtol)
     special = split(q, k, v, spec, shape)
     refuse_specials(require_finite and (special.out is not None or special.lse is not None), "q, k, v or spec")
-    return special.over(_climb(special, shape, limit))
+    return special.overlay(_climb(special, shape, limit))
 
 
 def correctly_rounded(
@@ -75,7 +75,7 @@ def correctly_rounded(
     target = formats.get(format)
     q, k, v, shape = attention_inputs(q, k, v, spec)
     special = split(q, k, v, spec, shape)
-    values, decided = special.over(_climb(special, shape, None)).out.correctly_rounded(target)
+    values, decided = special.overlay(_climb(special, shape, None)).out.correctly_rounded(target)
     pending = ~decided
     if special.out is not None:
         pending &= ~special.out.mask
@@ -158,7 +158,7 @@ def attention_backward(
                 parts.append(None)
                 continue
             exact = _zero_where(part, np.broadcast_to(size == 0.0, part.shape))
-            fails = ~_small(exact, limit, size)
+            fails = ~_narrow_enough(exact, limit, size)
             settled = special.settled(name)
             pending |= bool((fails if settled is None else fails & ~settled).any())
             parts.append(exact)
@@ -170,8 +170,8 @@ def attention_backward(
         else:
             finer = rungs.exact_gradients().attention_backward(q, k, v, do, spec, shape, dlse, bits=bits)
         if finer is not None:
-            truth = _gradients([_narrower(a, b) for a, b in zip(truth, finer, strict=True)])
-    return special.over(truth)
+            truth = _gradients([_narrowed_if_any(a, b) for a, b in zip(truth, finer, strict=True)])
+    return special.overlay(truth)
 
 
 def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTruth:
@@ -180,7 +180,7 @@ def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTrut
     q, k, v = (to_numpy(array) for array in (special.q, special.k, special.v))
     for bits in (None, *PRECISIONS):
         out, rows = _unsettled(truth.out, special, shape, rtol)
-        lse = ~_small(truth.lse, rtol, np.ones(()))
+        lse = ~_narrow_enough(truth.lse, rtol, np.ones(()))
         truth = AttentionTruth(out, truth.lse)
         rows |= lse if special.lse is None else lse & ~special.lse.mask
         if not rows.any():
@@ -198,17 +198,17 @@ def _climb(special: Specials, shape: Shape, rtol: float | None) -> AttentionTrut
 def _unsettled(out: Enclosure, special: Specials, shape: Shape, rtol: float | None) -> tuple[Enclosure, Bools]:
     """The output, with exact zeros put in, and the queries (B, H, Nq) that have an element with too large a radius."""
     v, spec = special.v, special.spec
-    fails = ~_small(out, rtol, np.zeros(()))
+    fails = ~_narrow_enough(out, rtol, np.zeros(()))
     if special.out is not None:
         fails &= ~special.out.mask
     if fails.any() and rtol is None:
-        fails &= ~_small(out, rtol, to_numpy(some_values(v, spec, shape)))
+        fails &= ~_narrow_enough(out, rtol, to_numpy(likely_largest_values(v, spec, shape)))
     rows = np.asarray(fails.any(axis=-1))
     if not rows.any():
         return out, rows
     size = largest_values(to_numpy(v), spec, shape, rows)
     out = _zero_where(out, fails & (size == 0.0))
-    fails &= ~_small(out, rtol, size)
+    fails &= ~_narrow_enough(out, rtol, size)
     return out, np.asarray(fails.any(axis=-1))
 
 
@@ -219,7 +219,7 @@ def _softmax(x: Any, spec: SoftmaxSpec, rtol: float | None, require_finite: bool
     plain = to_numpy(plain)
     size = np.array(NEGLIGIBLE / DEFAULT_RTOL if spec.kind == "softmax" else 1.0)
     for bits in (None, *PRECISIONS):
-        fails = ~_small(enclosure, rtol, size)
+        fails = ~_narrow_enough(enclosure, rtol, size)
         if known is not None:
             fails &= ~known.mask
         if not fails.any():
@@ -232,10 +232,10 @@ def _softmax(x: Any, spec: SoftmaxSpec, rtol: float | None, require_finite: bool
             finer = rungs.exact().softmax(plain, spec, bits=bits, wanted=rows)
         if finer is not None:
             enclosure = _narrowed(enclosure, finer)
-    return enclosure if known is None else known.over(enclosure)
+    return enclosure if known is None else known.overlay(enclosure)
 
 
-def _small(enclosure: Enclosure, rtol: float | None, size: Array) -> Bools:
+def _narrow_enough(enclosure: Enclosure, rtol: float | None, size: Array) -> Bools:
     """True where the radius is small enough: against mid, or, where rtol is None, against `size` too."""
     with np.errstate(invalid="ignore", over="ignore"):
         limit = np.maximum((DEFAULT_RTOL if rtol is None else rtol) * np.abs(enclosure.mid), SMALLEST)
@@ -263,7 +263,7 @@ def _narrowed(coarse: Enclosure, finer: Enclosure) -> Enclosure:
     return Enclosure(np.where(unknown, 0.0, mid), rad, np.where(unknown, 0.0, low))
 
 
-def _narrower(coarse: Enclosure | None, finer: Enclosure | None) -> Enclosure | None:
+def _narrowed_if_any(coarse: Enclosure | None, finer: Enclosure | None) -> Enclosure | None:
     return None if coarse is None or finer is None else _narrowed(coarse, finer)
 
 

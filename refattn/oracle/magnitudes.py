@@ -49,7 +49,7 @@ def largest_values(v: Array, spec: AttentionSpec, shape: Shape, wanted: Bools) -
     return sizes
 
 
-def some_values(v: Any, spec: AttentionSpec, shape: Shape) -> Any:
+def likely_largest_values(v: Any, spec: AttentionSpec, shape: Shape) -> Any:
     """The largest |v| in each column over each query's visible keys if these are a run, else over the first and the
     last.
 
@@ -147,10 +147,10 @@ def _of_bias(height: Array, bias: Array, shape: Shape) -> Array:
 
 def _used(spec: AttentionSpec, shape: Shape) -> tuple[Bools, Bools]:
     """The keys (B, H, Nk) that some query sees, and the queries (B, H, Nq) that see some key."""
-    every = not hides(spec)
-    keys = np.full((shape.batch, shape.heads, shape.keys), every and shape.queries > 0)
-    rows = np.full((shape.batch, shape.heads, shape.queries), every and shape.keys > 0)
-    if every:
+    all_visible = not hides(spec)
+    keys = np.full((shape.batch, shape.heads, shape.keys), all_visible and shape.queries > 0)
+    rows = np.full((shape.batch, shape.heads, shape.queries), all_visible and shape.keys > 0)
+    if all_visible:
         return keys, rows
     visibility = Visibility.of(spec, shape)
     step = max(1, BLOCK_ENTRIES // max(1, shape.keys))

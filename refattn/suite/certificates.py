@@ -18,7 +18,7 @@ from refattn.contract.block_scales import BlockScales, checked_blocks
 from refattn.contract.spec import AttentionSpec, Shape, problem_shape
 from refattn.contract.visibility import Bools, visible
 from refattn.errors import InvalidType, InvalidValue
-from refattn.numbers.arrays import as_float64, beside, where_they_are
+from refattn.numbers.arrays import as_float64, float64_like, float64_on_device
 from refattn.numbers.formats import Array
 from refattn.numbers.roundoff import gamma
 from refattn.oracle.enclosure import Enclosure
@@ -95,9 +95,9 @@ def exact_scales(q: Any, k: Any, spec: AttentionSpec, blocks: BlockScales) -> En
     of a block of which a query sees nothing is exactly 0, to a radius of 0, as all that it sees there is.
     Tensors of torch are worked on where they are. Raises InvalidType or InvalidValue, naming the argument.
     """
-    query, key = where_they_are(("q", "k"), (q, k))
+    query, key = float64_on_device(("q", "k"), (q, k))
     members = blocks.membership(int(key.shape[2])).astype(np.float64)
-    values = beside("values", np.broadcast_to(members, (*key.shape[:2], *members.shape)).copy(), key)
+    values = float64_like("values", np.broadcast_to(members, (*key.shape[:2], *members.shape)).copy(), key)
     weights = spec.replace(keep=None, dropout=0.0, empty_rows="zero")
     return oracle.attention(query, key, values, weights).out
 

@@ -18,7 +18,7 @@ from refattn.contract.visibility import Visibility
 from refattn.numbers import arrays
 from refattn.oracle.exact import ball, definition
 from refattn.oracle.float64 import forward, gradients, platform
-from refattn.oracle.magnitudes import some_values
+from refattn.oracle.magnitudes import likely_largest_values
 from refattn.oracle.specials.backward import Inputs, split_backward
 from tests.support.attention_problems import SPECS, float64, inputs
 from tests.support.extras import needed
@@ -112,7 +112,9 @@ def test_visibility_and_sizes_are_numpys(name: str) -> None:
     ours, theirs = Visibility.of(spec, shape, torch.zeros(())), Visibility.of(spec, shape)
     np.testing.assert_array_equal(ours.block().numpy(), theirs.block())
     np.testing.assert_array_equal(ours.distance(slice(1, 3)).numpy(), theirs.distance(slice(1, 3)))
-    np.testing.assert_array_equal(some_values(torch.from_numpy(v), spec, shape).numpy(), some_values(v, spec, shape))
+    np.testing.assert_array_equal(
+        likely_largest_values(torch.from_numpy(v), spec, shape).numpy(), likely_largest_values(v, spec, shape)
+    )
 
 
 # Through the ladder

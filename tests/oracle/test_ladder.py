@@ -19,7 +19,7 @@ from refattn.numbers import formats
 from refattn.oracle import ladder
 from refattn.oracle.exact import ball, definition
 from refattn.oracle.exact.dyadic import Dyadic, round_nearest
-from refattn.oracle.magnitudes import gradient_sizes, largest_values, some_values
+from refattn.oracle.magnitudes import gradient_sizes, largest_values, likely_largest_values
 from tests.support.extras import skip_without
 from tests.support.hard_problems import Problem, backward_problems, problems, softmax_rows
 
@@ -121,7 +121,7 @@ def test_sizes_are_what_they_say(problem: Problem):
     shape = problem_shape(q, k, v, spec)
     seen = visible(spec, shape)
     rows = np.ones(q.shape[:3], bool)
-    largest, some = largest_values(v, spec, shape, rows), some_values(v, spec, shape)
+    largest, some = largest_values(v, spec, shape, rows), likely_largest_values(v, spec, shape)
     for b, h, i in np.ndindex(rows.shape):
         values = np.abs(v[b, h // shape.group][seen[b, h, i]])
         wanted = values.max(axis=0, initial=0.0)

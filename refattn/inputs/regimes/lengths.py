@@ -26,7 +26,7 @@ def _flat(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> 
     return Inputs(np.zeros_like(q), k, representable(np.abs(v) + 1.0, format), spec)
 
 
-def _of_sizes(name: str, summary: str, sizes: SizesOf, inputs: InputsOf = _normal, **options: Any) -> Regime:
+def _sized(name: str, summary: str, sizes: SizesOf, inputs: InputsOf = _normal, **options: Any) -> Regime:
     def make(source: Source, shape: Shape, format: Format, spec: AttentionSpec) -> Inputs:
         return inputs(source, shape, format, spec)
 
@@ -127,48 +127,48 @@ def _has_long(n: int) -> Callable[[Limits], bool]:
 
 
 REGIMES = (
-    _of_sizes("lengths/one-key", "A single key.", _fixed(keys=1), needs={"ragged"}),
-    _of_sizes("lengths/one-query", "A single query, as in decoding.", _fixed(queries=1), needs={"cross", "ragged"}),
-    _of_sizes("lengths/no-keys", "No key at all.", _fixed(keys=0), needs={"cross", "zero_length", "empty_rows"}),
-    _of_sizes("lengths/no-queries", "No query at all.", _fixed(queries=0), needs={"cross", "zero_length"}),
-    _of_sizes("lengths/tile", "The keys fill one tile exactly.", _about_tile(0), possible=_room_for(0)),
-    _of_sizes("lengths/two-tiles", "The keys fill two tiles exactly.", _about_tile(0, 2), possible=_room_for(0, 2)),
-    _of_sizes(
+    _sized("lengths/one-key", "A single key.", _fixed(keys=1), needs={"ragged"}),
+    _sized("lengths/one-query", "A single query, as in decoding.", _fixed(queries=1), needs={"cross", "ragged"}),
+    _sized("lengths/no-keys", "No key at all.", _fixed(keys=0), needs={"cross", "zero_length", "empty_rows"}),
+    _sized("lengths/no-queries", "No query at all.", _fixed(queries=0), needs={"cross", "zero_length"}),
+    _sized("lengths/tile", "The keys fill one tile exactly.", _about_tile(0), possible=_room_for(0)),
+    _sized("lengths/two-tiles", "The keys fill two tiles exactly.", _about_tile(0, 2), possible=_room_for(0, 2)),
+    _sized(
         "lengths/tile-1", "The keys lack one of a tile.", _about_tile(-1), possible=_room_for(-1), needs={"ragged"}
     ),
-    _of_sizes(
+    _sized(
         "lengths/tile+1", "The keys exceed a tile by one.", _about_tile(1), possible=_room_for(1), needs={"ragged"}
     ),
-    _of_sizes(
+    _sized(
         "lengths/two-tiles+1", "The keys exceed two tiles by one.", _about_tile(1, 2), possible=_room_for(1, 2),
         needs={"ragged"},
     ),
-    _of_sizes("lengths/fewer-queries", "At most half as many queries as keys.", _fewer_queries, needs={"cross"}),
-    _of_sizes("lengths/more-queries", "At most half as many keys as queries.", _more_queries, needs={"cross"}),
-    _of_sizes(
+    _sized("lengths/fewer-queries", "At most half as many queries as keys.", _fewer_queries, needs={"cross"}),
+    _sized("lengths/more-queries", "At most half as many keys as queries.", _more_queries, needs={"cross"}),
+    _sized(
         "heads/grouped", "Two to eight query heads share a key-value head.", _grouped(2, 3, 4, 5, 6, 8), needs={"gqa"},
         possible=lambda limits: limits.heads >= 2,
     ),
-    _of_sizes(
+    _sized(
         "heads/seven", "Seven query heads share a key-value head.", _grouped(7), needs={"gqa"},
         possible=lambda limits: limits.heads >= 7,
     ),
-    _of_sizes(
+    _sized(
         "heads/multi-query", "All query heads share one key-value head, with one query where that may be.",
         _multi_query, needs={"gqa"}, possible=lambda limits: limits.heads >= 2,
     ),
-    _of_sizes(
+    _sized(
         "dims/not-a-power-of-two", "A head dimension that is not a power of two.", _odd_head_dim,
         possible=lambda limits: bool(_odd_dims(limits)),
     ),
-    _of_sizes("dims/largest", "The largest head dimension.", _largest_head_dim),
-    _of_sizes("dims/wider-v", "V is wider than K.", _unlike_dims(True), needs={"dv"}, possible=_several_dims),
-    _of_sizes("dims/narrower-v", "V is narrower than K.", _unlike_dims(False), needs={"dv"}, possible=_several_dims),
-    _of_sizes(
+    _sized("dims/largest", "The largest head dimension.", _largest_head_dim),
+    _sized("dims/wider-v", "V is wider than K.", _unlike_dims(True), needs={"dv"}, possible=_several_dims),
+    _sized("dims/narrower-v", "V is narrower than K.", _unlike_dims(False), needs={"dv"}, possible=_several_dims),
+    _sized(
         "flat/over-256", "More than 256 equal scores and positive V: a row sum kept in 8 bits stalls.", _long(256),
         _flat, excludes=_UNEQUAL, possible=_has_long(256),
     ),
-    _of_sizes(
+    _sized(
         "flat/over-2048", "More than 2048 equal scores and positive V: a row sum kept in 11 bits stalls.", _long(2048),
         _flat, excludes=_UNEQUAL, possible=_has_long(2048),
     ),

@@ -19,7 +19,7 @@ Change = Callable[[Source, Shape, AttentionSpec], AttentionSpec]
 _HIDING: Claims = frozenset(HIDING)
 
 
-def _of_spec(
+def _with_spec(
     name: str,
     summary: str,
     change: Change,
@@ -91,7 +91,7 @@ def _with_empty(where: str, sinks: bool) -> Regime:
     name = f"masks/empty-{where}" + ("-with-sinks" if sinks else "")
     words = {"all": "All rows are", "first": "The first rows are", "middle": "Rows in the middle are"}
     summary = f"{words.get(where, 'The last rows are')} fully masked" + (", and there are sinks." if sinks else ".")
-    return _of_spec(name, summary, change, {"mask", "empty_rows"} | ({"sinks"} if sinks else set()))
+    return _with_spec(name, summary, change, {"mask", "empty_rows"} | ({"sinks"} if sinks else set()))
 
 
 def _with_infinite_bias(where: str) -> Regime:
@@ -109,7 +109,7 @@ def _with_infinite_bias(where: str) -> Regime:
         "rows": "The bias is -inf in the whole of the first rows.",
     }
     needs = {"bias"} | ({"empty_rows"} if where == "rows" else set())
-    return _of_spec(f"bias/infinite-{where}", summary[where], change, needs, sizes=draw_tiled_shape, infinite=True)
+    return _with_spec(f"bias/infinite-{where}", summary[where], change, needs, sizes=draw_tiled_shape, infinite=True)
 
 
 def _more_queries(source: Source, limits: Limits, claims: Claims) -> Shape:
@@ -201,37 +201,37 @@ _NONE: Claims = frozenset()
 # Bucket ids that kernels have used for padding tokens: -1 for a query, 1e9 for a key.
 _NUMBERS = np.array([-(2**31), -1, 10**9, 2**31 - 1])
 REGIMES = (
-    _of_spec(
+    _with_spec(
         "masks/left-padding", "The first keys are masked, more than a tile of them where there is room.",
         _left_padding, {"mask"}, sizes=draw_tiled_shape,
     ),
-    _of_spec("masks/right-padding", "The last keys are masked.", _right_padding, {"mask"}, sizes=draw_tiled_shape),
-    _of_spec("masks/band", "Each row sees a band about the diagonal.", _band, {"mask"}, sizes=draw_tiled_shape),
-    _of_spec("masks/checkerboard", "Each row sees every other key.", _checkerboard, {"mask"}),
+    _with_spec("masks/right-padding", "The last keys are masked.", _right_padding, {"mask"}, sizes=draw_tiled_shape),
+    _with_spec("masks/band", "Each row sees a band about the diagonal.", _band, {"mask"}, sizes=draw_tiled_shape),
+    _with_spec("masks/checkerboard", "Each row sees every other key.", _checkerboard, {"mask"}),
     *(_with_empty(where, sinks) for sinks in (False, True) for where in ("first", "middle", "last", "all")),
     _with_infinite_bias("prefix"),
     _with_infinite_bias("rows"),
-    _of_spec(
+    _with_spec(
         "causal/more-queries", "Causal with many more queries than keys.", _causal, {"causal", "cross", "empty_rows"},
         sizes=_more_queries, factor=3.0,
     ),
-    _of_spec("window/narrow", "A window of one to three keys.", _narrow_window, {"window"}),
-    _of_spec(
+    _with_spec("window/narrow", "A window of one to three keys.", _narrow_window, {"window"}),
+    _with_spec(
         "window/decode", "Few queries over many keys in a narrow window: most tiles and splits are empty.",
         _decode_window, {"window", "cross"}, sizes=_decode,
     ),
-    _of_spec("documents/several", "Two to four packed sequences.", _documents(""), {"varlen"}),
-    _of_spec(
+    _with_spec("documents/several", "Two to four packed sequences.", _documents(""), {"varlen"}),
+    _with_spec(
         "documents/without-keys", "One of the packed sequences has queries and no keys.", _documents("empty"),
         {"varlen", "cross", "empty_rows"},
     ),
-    _of_spec("buckets/alone", "A row whose hash bucket holds no key.", _buckets_alone, {"sparse", "empty_rows"}),
-    _of_spec(
+    _with_spec("buckets/alone", "A row whose hash bucket holds no key.", _buckets_alone, {"sparse", "empty_rows"}),
+    _with_spec(
         "buckets/any-number", "Hash buckets of negative and large numbers.", _buckets_of_any_number,
         {"sparse", "empty_rows"},
     ),
-    _of_spec("dropped/keys", "About half of the keys are dropped.", _dropped("keys"), {"sparse"}),
-    _of_spec("dropped/queries", "Some queries are dropped.", _dropped("queries"), {"sparse", "empty_rows"}),
-    _of_spec("pages/shuffled", "Small pages in a shuffled order.", _pages, {"paged"}),
-    _of_spec("dropout/half", "Half of the weights are dropped.", _dropout, {"dropout"}, excludes=_NONE),
+    _with_spec("dropped/keys", "About half of the keys are dropped.", _dropped("keys"), {"sparse"}),
+    _with_spec("dropped/queries", "Some queries are dropped.", _dropped("queries"), {"sparse", "empty_rows"}),
+    _with_spec("pages/shuffled", "Small pages in a shuffled order.", _pages, {"paged"}),
+    _with_spec("dropout/half", "Half of the weights are dropped.", _dropout, {"dropout"}, excludes=_NONE),
 )  # fmt: skip

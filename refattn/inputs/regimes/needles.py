@@ -75,7 +75,7 @@ def shuffled(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) 
 def own_key(source: Source, sizes: Shape, format: Format, spec: AttentionSpec) -> Inputs:
     """Each row has its own dominant key, picked at random, so that rows and heads cannot be mixed up."""
     targets = source.integers((sizes.batch, sizes.heads, sizes.queries), 0, sizes.keys - 1)
-    return _aimed(source, sizes, format, spec, targets, MARGIN)
+    return _needles_at(source, sizes, format, spec, targets, MARGIN)
 
 
 @regime("needle/just-inside", excludes=_RESHAPED)
@@ -83,7 +83,7 @@ def just_inside(source: Source, sizes: Shape, format: Format, spec: AttentionSpe
     """Each row's dominant key is the first or the last that the row sees: a mask too narrow loses it."""
     seen = visible(spec, sizes)
     edge = _last(seen) if source.boolean() else _first(seen)
-    return _aimed(source, sizes, format, spec, edge, MARGIN)
+    return _needles_at(source, sizes, format, spec, edge, MARGIN)
 
 
 @regime("needle/just-outside", needs={"causal"}, excludes=_RESHAPED)
@@ -100,10 +100,12 @@ def just_outside(source: Source, sizes: Shape, format: Format, spec: AttentionSp
     after = np.where((after > 0) & (after < sizes.keys), after, -1)
     upper = not source.boolean()
     targets = np.where(after >= 0, after, before) if upper else np.where(before >= 0, before, after)
-    return _aimed(source, sizes, format, spec, targets, source.choice([MARGIN, LOUD]))
+    return _needles_at(source, sizes, format, spec, targets, source.choice([MARGIN, LOUD]))
 
 
-def _aimed(source: Source, sizes: Shape, format: Format, spec: AttentionSpec, targets: Ints, margin: float) -> Inputs:
+def _needles_at(
+    source: Source, sizes: Shape, format: Format, spec: AttentionSpec, targets: Ints, margin: float
+) -> Inputs:
     if sizes.d_qk >= code_bits(sizes.keys):
         q, k = matched_qk(sizes, format, spec, targets, margin)
     else:

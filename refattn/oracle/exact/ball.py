@@ -92,7 +92,7 @@ def _head(
 ) -> Rows:
     flint = arb_module()
     arb = flint.arb
-    visible = np.concatenate([_one(visibility.block(slice(i, i + 1)), place, shape) for i in queries])
+    visible = np.concatenate([_head_rows(visibility.block(slice(i, i + 1)), place, shape) for i in queries])
     keys = np.flatnonzero(visible.any(axis=0))
     visible = visible[:, keys]
     scale = 1 / arb(shape.d_qk).sqrt() if spec.scale is None else arb(float(spec.scale))
@@ -112,10 +112,10 @@ def _head(
         if cap is not None:
             logits = [cap * (x / cap).tanh() for x in logits]
         if spec.bias is not None:
-            bias = _one(block_of(spec.bias, row), place, shape)[0, keys[columns]]
+            bias = _head_rows(block_of(spec.bias, row), place, shape)[0, keys[columns]]
             logits = [x + float(b) for x, b in zip(logits, bias, strict=True)]
         if slope is not None:
-            distance = _one(visibility.distance(row), place, shape)[0, keys[columns]]
+            distance = _head_rows(visibility.distance(row), place, shape)[0, keys[columns]]
             logits = [x - slope * int(n) for x, n in zip(logits, distance, strict=True)]
         weights, lse = normalise(logits if sink is None else [*logits, sink])
         whole = [zero] * len(keys)
@@ -124,7 +124,9 @@ def _head(
         results.append((whole, None if sink is None else weights[-1], lse))
         if spec.keep is not None:
             gain = 1 / (1 - arb(float(spec.dropout)))
-            gains.append([gain if keep else zero for keep in _one(block_of(spec.keep, row), place, shape)[0, keys]])
+            gains.append(
+                [gain if keep else zero for keep in _head_rows(block_of(spec.keep, row), place, shape)[0, keys]]
+            )
     weights_by_row, sinks, lses = (list(column) for column in zip(*results, strict=True))
     gain_by_row = gains if spec.keep is not None else None
     return Rows(*place, queries, keys, visible, product, weights_by_row, sinks, lses, gain_by_row)
@@ -267,8 +269,8 @@ def _float_ball(ball: Any) -> tuple[float, float, float]:
     return mid, low, rad if type(error)(rad) >= error else math.nextafter(rad, math.inf)
 
 
-def _one(block: NDArray[Any], place: tuple[int, int], shape: Shape) -> NDArray[Any]:
+def _head_rows(block: NDArray[Any], place: tuple[int, int], shape: Shape) -> NDArray[Any]:
     """The (rows, Nk) part of a block that belongs to one head."""
     rows = block.shape[2]
-    mine: NDArray[Any] = np.broadcast_to(block, (shape.batch, shape.heads, rows, shape.keys))[place]
-    return mine
+    head_rows: NDArray[Any] = np.broadcast_to(block, (shape.batch, shape.heads, rows, shape.keys))[place]
+    return head_rows

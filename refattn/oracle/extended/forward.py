@@ -164,8 +164,8 @@ def in_threads(run: Callable[[Block], Result], items: Iterator[Block]) -> Iterat
     """The results for each block, in order; a few blocks at a time, as each holds its visible pairs."""
     threads = os.cpu_count() or 1
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        while some := list(islice(items, 2 * threads)):
-            yield from pool.map(run, some)
+        while batch := list(islice(items, 2 * threads)):
+            yield from pool.map(run, batch)
 
 
 @dataclass(frozen=True, eq=False)

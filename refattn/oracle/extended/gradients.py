@@ -79,11 +79,11 @@ class Operands:
     def of(cls, q: Array, k: Array, v: Array, do: Array) -> Operands:
         """Of finite float64 arrays."""
         bits = bits_for(v.shape[3])
-        of_keys, of_rows = (WANTED_BITS + max(1, n).bit_length() for n in (k.shape[2], ROWS))
+        key_bits, row_bits = (WANTED_BITS + max(1, n).bit_length() for n in (k.shape[2], ROWS))
         return cls(
-            {place: Values.of(q[place], of_rows) for place in np.ndindex(*q.shape[:2])},
-            {place: Values.of(k[place], of_keys) for place in np.ndindex(*k.shape[:2])},
-            {place: Values.of(do[place], of_rows) for place in np.ndindex(*do.shape[:2])},
+            {place: Values.of(q[place], row_bits) for place in np.ndindex(*q.shape[:2])},
+            {place: Values.of(k[place], key_bits) for place in np.ndindex(*k.shape[:2])},
+            {place: Values.of(do[place], row_bits) for place in np.ndindex(*do.shape[:2])},
             {place: Sliced.of(do[place], bits) for place in np.ndindex(*do.shape[:2])},
             {place: Sliced.of(v[place], bits) for place in np.ndindex(*v.shape[:2])},
         )
@@ -236,9 +236,9 @@ def _contribution(
     if keep is not None:
         exponent_of_kept = int(np.frexp(gain[0])[1])
         loops.times(p, p_low, gain, keep)
-    kept = value_weight_radius(share, 0.0 if keep is None else KEPT_ERROR, p, gain[0] * nothing[:, None])
+    factor_radius = value_weight_radius(share, 0.0 if keep is None else KEPT_ERROR, p, gain[0] * nothing[:, None])
     left_out = len(do) * (upstream.left_out + WORDS_ERROR) * np.ldexp(1.0, exponent_of_kept) * upstream.size
-    rad = gathered_radius(kept.sum(axis=0)[:, None], upstream.size, left_out)
+    rad = gathered_radius(factor_radius.sum(axis=0)[:, None], upstream.size, left_out)
     dv = Part(sums_over_rows((p, p_low), upstream, block.rows, exponent=exponent_of_kept), rad * INFLATE)
 
     dbias = None if spec.bias is None else _bias(ds, ds_low, ds_rad, exponent, spec.bias)

@@ -35,8 +35,8 @@ def extended_softmax(x: Array, spec: SoftmaxSpec) -> Enclosure:
     mid, low, rad = np.empty(shape), np.empty(shape), np.empty(shape)
     step = max(1, HELD // max(1, n))
     for start in range(0, len(rows), step):
-        some = slice(start, start + step)
-        mid[some], low[some], rad[some] = _rows(rows[some], spec)
+        chunk = slice(start, start + step)
+        mid[chunk], low[chunk], rad[chunk] = _rows(rows[chunk], spec)
     if spec.kind == "logsumexp":
         final = moved.shape[:-1]
         return Enclosure(mid.reshape(final), rad.reshape(final), low.reshape(final))

@@ -40,7 +40,7 @@ class Inputs(NamedTuple):
         """The same numbers in NumPy."""
         return self._each(to_numpy)
 
-    def beside(self, other: Inputs) -> Inputs:
+    def on_device_of(self, other: Inputs) -> Inputs:
         """These NumPy arrays in the library and on the device of another's."""
         return self._each(lambda array: like(array, other.q))
 
@@ -75,17 +75,17 @@ class Split(NamedTuple):
         nan, infinite = getattr(self.nan, name, None), getattr(self.infinite, name, None)
         return None if nan is None or infinite is None else nan | infinite
 
-    def over(self, truth: GradientTruth) -> GradientTruth:
+    def overlay(self, truth: GradientTruth) -> GradientTruth:
         """The truth of the original problem, from that of the finite one."""
         if self.nan is None or self.infinite is None:
             return truth
         nan, infinite = self.nan, self.infinite
         return GradientTruth(
-            _over(truth.dq, nan.dq, infinite.dq),
-            _over(truth.dk, nan.dk, infinite.dk),
-            _over(truth.dv, nan.dv, infinite.dv),
-            None if truth.dbias is None else _over(truth.dbias, nan.dbias, infinite.dbias),
-            None if truth.dsinks is None else _over(truth.dsinks, nan.dsinks, infinite.dsinks),
+            _overlay(truth.dq, nan.dq, infinite.dq),
+            _overlay(truth.dk, nan.dk, infinite.dk),
+            _overlay(truth.dv, nan.dv, infinite.dv),
+            None if truth.dbias is None else _overlay(truth.dbias, nan.dbias, infinite.dbias),
+            None if truth.dsinks is None else _overlay(truth.dsinks, nan.dsinks, infinite.dsinks),
         )
 
 
@@ -95,7 +95,7 @@ def split_backward(inputs: Inputs, shape: Shape) -> Split:
         return Split(inputs)
     given, inputs = inputs, inputs.in_numpy()
     nan, infinite = reach(inputs, shape, np.isnan), reach(inputs, shape, np.isinf)
-    emptied = _emptied(inputs).beside(given)
+    emptied = _emptied(inputs).on_device_of(given)
     return Split(emptied, nan, infinite) if nan.any() or infinite.any() else Split(emptied)
 
 
@@ -160,11 +160,11 @@ class _Work:
         return Reach(self.dq, dk, dv, self.dbias, None if self.inputs.spec.sinks is None else self.dsinks)
 
 
-def _over(computed: Enclosure, nan: Bools | None, infinite: Bools | None) -> Enclosure:
+def _overlay(computed: Enclosure, nan: Bools | None, infinite: Bools | None) -> Enclosure:
     if nan is None or infinite is None:
         return computed
     known = Known(nan | infinite, np.where(nan, np.nan, 0.0), np.where(nan, 0.0, np.inf))
-    return known.over(computed)
+    return known.overlay(computed)
 
 
 def _finite(inputs: Inputs) -> bool:

@@ -54,7 +54,7 @@ class Known:
         self.mid[block] = np.where(where, value, self.mid[block])
         self.rad[block] = np.where(where, rad, self.rad[block])
 
-    def over(self, computed: Enclosure) -> Enclosure:
+    def overlay(self, computed: Enclosure) -> Enclosure:
         """`computed`, with the known elements in place of what a rung computed for them."""
         low = None if computed.low is None else np.where(self.mask, 0.0, computed.low)
         return Enclosure(np.where(self.mask, self.mid, computed.mid), np.where(self.mask, self.rad, computed.rad), low)
@@ -75,10 +75,10 @@ class Specials:
     out: Known | None = None
     lse: Known | None = None
 
-    def over(self, truth: AttentionTruth) -> AttentionTruth:
+    def overlay(self, truth: AttentionTruth) -> AttentionTruth:
         """The truth of the original problem, from that of the finite one."""
-        out = truth.out if self.out is None else self.out.over(truth.out)
-        lse = truth.lse if self.lse is None else self.lse.over(truth.lse)
+        out = truth.out if self.out is None else self.out.overlay(truth.out)
+        lse = truth.lse if self.lse is None else self.lse.overlay(truth.lse)
         return AttentionTruth(out, lse)
 
 

@@ -150,11 +150,11 @@ def test_known_elements_replace_what_a_rung_found():
     known = Known.nothing((1, 1, 1, 2))
     known.put(np.array([[[[True, False]]]]), np.nan)
     base = Enclosure(np.ones((1, 1, 1, 2)), np.full((1, 1, 1, 2), 0.5), np.full((1, 1, 1, 2), 1e-20))
-    over = known.over(base)
-    np.testing.assert_array_equal(over.mid[0, 0, 0], [np.nan, 1.0])
-    np.testing.assert_array_equal(over.rad[0, 0, 0], [0.0, 0.5])
-    np.testing.assert_array_equal(over.tail()[0, 0, 0], [0.0, 1e-20])
-    assert isinstance(AttentionTruth(over, base).out, Enclosure)
+    overlaid = known.overlay(base)
+    np.testing.assert_array_equal(overlaid.mid[0, 0, 0], [np.nan, 1.0])
+    np.testing.assert_array_equal(overlaid.rad[0, 0, 0], [0.0, 0.5])
+    np.testing.assert_array_equal(overlaid.tail()[0, 0, 0], [0.0, 1e-20])
+    assert isinstance(AttentionTruth(overlaid, base).out, Enclosure)
 
 
 @pytest.mark.parametrize(("kind", "wanted"), [("softmax", np.nan), ("log_softmax", np.nan), ("logsumexp", np.inf)])

@@ -1,4 +1,4 @@
-"""Error budgets: how far a result may be off, given the declared arithmetic and the very inputs.
+"""Error budgets: how far a result may be off, for the declared arithmetic and the given inputs.
 
 One function for each result of a kernel; the docstrings below them name the theorems that they rest on.
 """

@@ -41,7 +41,7 @@ def with_rms(
     arithmetic: Arithmetic,
     forward: AttentionBudget,
 ) -> GradientBudget:
-    """The budgets of dQ, dK and dV with their rms; forward is that of the output, with its own rms."""
+    """The budgets of dQ, dK and dV with their rms; forward is the forward pass's budget, with rms."""
     scale = scale_of(spec, shape.d_qk)
     values = {"dq": np.zeros(q.shape), "dk": np.zeros(k.shape), "dv": np.zeros(v.shape)}
     squares = {name: np.zeros(array.shape) for name, array in values.items()}

@@ -30,7 +30,7 @@ ARRAYS_AT_A_TIME = 16
 
 
 def entries_for(keys: int, model: Any = None) -> int:
-    """Scores of one block of a problem with so many keys, for an array like `model` (NumPy's if None)."""
+    """Number of scores in one block of a problem with `keys` keys, for an array like `model` (NumPy's if None)."""
     place = "cpu" if model is None else device(model)
     if str(place).startswith("cpu"):
         return max(BLOCK_ENTRIES, min(FEW_ROWS * keys, 4 * BLOCK_ENTRIES))

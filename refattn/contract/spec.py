@@ -125,7 +125,7 @@ class AttentionSpec:
         return dataclasses.replace(self, **changes)
 
     def features(self) -> dict[str, Any]:
-        """The fields that differ from their defaults, in order: what a report shows."""
+        """The fields that differ from their defaults, in order, as a report shows them."""
         changed = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

@@ -129,8 +129,8 @@ def seeded_recipes(
 ) -> list[Recipe]:
     """Recipes of attention cases, `draws` of each regime; `recipe.case()` makes the case.
 
-    The arguments are those of attention_cases, with `limits` for the sizes. What a regime gives does not depend on
-    which others there are. Raises InvalidValue when no regime is left.
+    The arguments are those of attention_cases, with `limits` for the sizes. The cases of a regime do not depend on the
+    other regimes. Raises InvalidValue when no regime is left.
     """
     kept, claimed = _formats.get(format), frozenset(claims)
     wanted = None if features is None else frozenset(features)

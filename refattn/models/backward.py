@@ -81,7 +81,7 @@ class TiledBackward(TiledKernel):
             return self.finalize(problem, sums)
 
     def folds_scale(self, problem: Problem) -> bool:
-        """Never: the log-sum-exp to subtract is that of the scaled scores."""
+        """False: the backward pass subtracts the log-sum-exp of the scaled scores."""
         del problem
         return False
 

@@ -134,7 +134,7 @@ class TiledKernel:
         """seen(i, j) of a query tile: (B or 1, H or 1, rows, Nk)."""
         return problem.visibility.block(rows)
 
-    # Loads: what a query head reads of a tile, (B, H, tile, D)
+    # Loads of a query head from a tile, (B, H, tile, D)
 
     def load_queries(self, problem: Problem, rows: slice) -> Array:
         """The queries; scaled, and rounded to the inputs' format, if the arithmetic says `scale_query`."""

@@ -128,7 +128,7 @@ class MomentScales:
         return normalised(self.log_sum_exps(q, k, spec, blocks), blocks.seen(spec, _shape(q, k, spec)))
 
     def log_sum_exps(self, q: Array, k: Array, spec: AttentionSpec, blocks: BlockScales) -> Array:
-        """The predicted LSE_i, (B, H, Nq, blocks); -inf for a block of which the query sees nothing.
+        """The predicted LSE_i, (B, H, Nq, blocks); -inf for an unseen block.
 
         Raises InvalidValue for a spec whose scores are no dot products.
         """

@@ -52,7 +52,7 @@ class Enclosure:
         return inside
 
     def distance(self, x: Array) -> Array:
-        """How far float64 values x lie from the midpoint: |x - mid - low|, rounded up a little.
+        """Distance of float64 values x from the midpoint: |x - mid - low|, rounded up a little.
 
         0 where both are the same infinity or both NaN, inf where just one is not finite.
         """

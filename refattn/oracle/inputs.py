@@ -1,4 +1,4 @@
-"""Checking what the oracle is given, and turning it into float64 exactly, where it is."""
+"""Checks of the oracle's arguments, and their exact conversion to float64 on their device."""
 
 from __future__ import annotations
 

@@ -49,13 +49,13 @@ def attention(
     """The exact output (B, H, Nq, Dv) and natural log-sum-exp (B, H, Nq) of attention, each to a certified radius.
 
     q is (B, H, Nq, D), k is (B, Hkv, Nk, D), v is (B, Hkv, Nk, Dv), in one format, of NumPy, ml_dtypes, torch or JAX.
-    Tensors of one device are worked on there, in blocks of memory linear in the lengths, and the result is NumPy's.
-    With rtol None an output's radius is at most 2**-30 of the largest |v| that its query sees in that column, times
+    Tensors of one device stay there, in blocks of memory linear in the lengths, and the result is NumPy's. With rtol
+    None an output's radius is at most 2**-30 of the largest |v| that its query sees in that column, times
     1 / (1 - dropout), and a log-sum-exp's at most 2**-30 max(1, |lse|); otherwise every radius is at most rtol |mid|,
     for rtol of at least 2**-100 (or 2**-1074, the smallest float64 number). A result beyond float64's range has an
-    infinite radius. Visible NaN and infinities give what refattn.oracle.specials.forward says, unless `require_finite`.
-    Raises InvalidType or InvalidValue, naming the argument, and PlatformError where a library or a device does not
-    compute as refattn.oracle.float64.platform assumes.
+    infinite radius. Visible NaN and infinities give the results of refattn.oracle.specials.forward, unless
+    `require_finite`. Raises InvalidType or InvalidValue, naming the argument, and PlatformError where a library or a
+    device does not compute as refattn.oracle.float64.platform assumes.
     """
     q, k, v, shape = attention_inputs(q, k, v, spec)
     limit = tolerance(rtol)
@@ -137,8 +137,8 @@ def attention_backward(
 
     do is (B, H, Nq, Dv) and dlse (B, H, Nq) or None. With rtol None a radius is at most 2**-30 of a bound of the sum of
     the absolute values of the products that the element adds up (refattn.oracle.magnitudes); otherwise at most
-    rtol |mid| or 2**-1074. What visible NaN and infinities reach is NaN or unknown (refattn.oracle.specials.backward).
-    Raises InvalidType or InvalidValue, naming the argument.
+    rtol |mid| or 2**-1074. Elements that visible NaN and infinities reach are NaN or unknown
+    (refattn.oracle.specials.backward). Raises InvalidType or InvalidValue, naming the argument.
     """
     q, k, v, shape = attention_inputs(q, k, v, spec)
     do, dlse = upstream_inputs(do, dlse, shape, q)

@@ -1,4 +1,4 @@
-"""What the oracle returns: one enclosure for every output."""
+"""The oracle's results: one enclosure for every output."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class GradientTruth(NamedTuple):
 class RoundedTruth(NamedTuple):
     """The correctly rounded output, and where its rounding is decided.
 
-    Where `decided` is False the exact value is a midpoint of the format to within 2**-1000 of itself, as far as
-    enclosures can tell an exact tie, and `out` holds the neighbour whose last bit is even. counts says how many
+    Where `decided` is False the exact value is within a relative 2**-1000 of a midpoint of the format, which enclosures
+    cannot distinguish from a tie, and `out` holds the neighbour whose last bit is even. counts says how many
     elements each rung decided: "float64", "slices" and "more bits"; and how many are "ties".
     """
 

@@ -25,7 +25,7 @@ def block_scale_output_error(*differences_and_sizes: Any) -> Any:
 
 
 def block_scale_row_sum(*differences: Any) -> Any:
-    """How far the weights' sum is from 1, exactly (theorem row_sum_error)."""
+    """Distance of the weights' sum from 1, exactly (theorem row_sum_error)."""
     return abs(sum(differences))
 
 

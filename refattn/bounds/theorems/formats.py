@@ -19,7 +19,7 @@ def format_unit(precision: Any) -> Any:
 
 
 def format_truncation_unit(precision: Any) -> Any:
-    """The same of rounding towards zero, 2^(1 - precision) (theorem truncated_relative)."""
+    """Relative error of rounding towards zero in the normal range, 2^(1 - precision) (theorem truncated_relative)."""
     return 2 * _power_of_two(-precision)
 
 
@@ -61,7 +61,8 @@ def weight_lost(ulps: Any, own: Any, subnormal: Any, normal: Any) -> Any:
 
 
 def flushed_weight_lost(relative: Any, normal: Any) -> Any:
-    """The same where subnormal results are flushed (theorem flushed_declared_exponential): the exact result may lie
-    above the smallest normal number, by the exponential's relative error.
+    """weight_lost where subnormal results are flushed (theorem flushed_declared_exponential): the exact result may
+    exceed
+    the smallest normal number by the exponential's relative error.
     """
     return normal / (1 - relative)

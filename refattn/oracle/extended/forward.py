@@ -74,7 +74,7 @@ class Problem:
 
     @classmethod
     def of(cls, q: Array, k: Array, v: Array, spec: AttentionSpec, shape: Shape) -> Problem:
-        """Of finite float64 arrays."""
+        """The problem of finite float64 arrays."""
         bits = bits_for(shape.d_qk)
         wanted = WANTED_BITS + max(1, shape.keys).bit_length()
         return cls(

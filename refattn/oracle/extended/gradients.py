@@ -77,7 +77,7 @@ class Operands:
 
     @classmethod
     def of(cls, q: Array, k: Array, v: Array, do: Array) -> Operands:
-        """Of finite float64 arrays."""
+        """The operands of finite float64 arrays."""
         bits = bits_for(v.shape[3])
         key_bits, row_bits = (WANTED_BITS + max(1, n).bit_length() for n in (k.shape[2], ROWS))
         return cls(
@@ -146,8 +146,8 @@ class Contribution:
 def attention_backward(
     q: Array, k: Array, v: Array, do: Array, spec: AttentionSpec, shape: Shape, dlse: Array | None = None
 ) -> GradientTruth:
-    """Gradients of sum(do * out) + sum(dlse * lse) for finite float64 arrays to which there is no `obstacle`;
-    rad is inf where nothing is proved.
+    """Gradients of sum(do * out) + sum(dlse * lse) for finite float64 arrays to which there is no `obstacle`; rad is
+    inf where nothing is proved.
 
     With P the weights, D = dropout's factor, dP = do V^T and Delta = do . out: dS = P (D dP - Delta + dlse), from which
     dQ, dK, dbias and dsinks follow linearly, and dV = (P D)^T do.

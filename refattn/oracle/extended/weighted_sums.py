@@ -76,7 +76,7 @@ class Values:
 
 
 def pairs_of(bits: int, needed: int, wanted: int) -> tuple[int, ...]:
-    """How many slices of the values each slice of the weights is multiplied by."""
+    """The number of value slices that each weight slice is multiplied by."""
     weight_bits = PRODUCT_BITS - bits
     parts = -(-needed // bits)
     weights = -(-wanted // weight_bits)

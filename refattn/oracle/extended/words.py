@@ -80,7 +80,7 @@ def two_sum(a: float, b: float) -> tuple[float, float]:
 
 @njit(inline="always")
 def ordered_sum(a: float, b: float) -> tuple[float, float]:
-    """The same where |b| is at most |a|, or a is 0, or the sum is subnormal (Dekker; theorem ordered_sum_exact)."""
+    """two_sum where |b| is at most |a|, or a is 0, or the sum is subnormal (Dekker; theorem ordered_sum_exact)."""
     total = a + b
     return total, b - (total - a)
 

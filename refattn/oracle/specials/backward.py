@@ -1,4 +1,4 @@
-"""Which gradients visible NaN and infinities reach, so that the rungs see finite numbers only.
+"""The gradients that visible NaN and infinities reach: the rungs get finite numbers only.
 
 A row is reached by a NaN in its query, in a key or value that it sees, in their bias, in its sink, do or dlse. Its dS
 is then NaN at every visible pair, since delta = sum_j P dP is: so are its dq, the dk of the keys that it sees, their

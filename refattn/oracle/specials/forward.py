@@ -1,4 +1,4 @@
-"""What visible NaN and infinities give, read off the formula as IEEE 754 would: the rungs see finite numbers only.
+"""The results of visible NaN and infinities, by the formula in IEEE 754: the rungs get finite numbers only.
 
 The reading, for a visible pair (i, j):
 
@@ -55,7 +55,7 @@ class Known:
         self.rad[block] = np.where(where, rad, self.rad[block])
 
     def overlay(self, computed: Enclosure) -> Enclosure:
-        """`computed`, with the known elements in place of what a rung computed for them."""
+        """`computed`, with the known elements in the place of a rung's."""
         low = None if computed.low is None else np.where(self.mask, 0.0, computed.low)
         return Enclosure(np.where(self.mask, self.mid, computed.mid), np.where(self.mask, self.rad, computed.rad), low)
 

@@ -124,8 +124,8 @@ def _accumulation(weights: Array, value: Array, arithmetic: Arithmetic) -> Array
     in one chain.
 
     In a run of CHUNK keys from partial sum R, with sum A and sum of squares Q, the partial sums are a bridge from R to
-    R + A. Their squares add up to about CHUNK (R^2 + R A + A^2 / 3) + CHUNK Q / 6; they themselves to CHUNK
-    (R + A / 2), of which truncation loses a fixed share.
+    R + A. Their squares add up to about CHUNK (R^2 + R A + A^2 / 3) + CHUNK Q / 6; they themselves to
+    CHUNK (R + A / 2), of which truncation loses a fixed share.
     """
     running = np.zeros((weights.shape[0], value.shape[1]))
     square = np.zeros_like(running)

@@ -167,14 +167,14 @@ def evaluate(json_file: str | None, **common: Any) -> None:
 @click.option("--pictures", default="pictures", show_default=True, metavar="FOLDER", help="For PNGs and index.html.")
 def show(results: tuple[str, ...], pictures: str, **common: Any) -> None:
     """Pictures of methods, with the first number of blocks on one window, and of the results of eval."""
-    from refattn.learned import showing
+    from refattn.learned import exports
 
     setting = _setting(**common)
-    report = showing.joined([showing.read_report(path) for path in results])
+    report = exports.joined([exports.read_report(path) for path in results])
     experiment = _prepared(setting)
     names = setting.methods or SHOWN
     methods = {name: experiment.loaded(name, setting.blocks[0], Path(setting.out)).methods for name in names}
-    for path in showing.write(experiment, methods, report, Path(pictures)):
+    for path in exports.write(experiment, methods, report, Path(pictures)):
         click.echo(path)
 
 

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import LogNorm
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from refattn.learned.looking import Views
+from refattn.learned.views import Views
 
 # A colour for each method, distinct for colour-blind readers too (Okabe and Ito).
 COLOURS = {

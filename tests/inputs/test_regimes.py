@@ -18,7 +18,7 @@ from refattn.inputs.regimes import EVERY_CLAIM, Limits, Recipe
 from refattn.inputs.sources import SeededSource
 from refattn.numbers import formats
 from tests.inputs.regime_checks import CHECKS
-from tests.inputs.regime_checks.looking import seen
+from tests.inputs.regime_checks.figures import seen
 
 LARGE = Limits(length=96, long=2600, batch=2, heads=8, head_dims=(16, 8, 40, 64), pairs=1 << 14)
 SMALL = Limits(length=6, long=6, batch=2, heads=4, head_dims=(1, 2, 3, 4))

@@ -16,7 +16,7 @@ from tests.support.extras import needed, skip_without
 torch = needed("torch")
 skip_without("transformers", "safetensors", "matplotlib")
 
-from refattn.learned import cli, language_models, showing, text
+from refattn.learned import cli, exports, language_models, text
 from refattn.learned.methods import METHODS
 from refattn.learned.training import learning
 from tests.support.language_models import WINDOW, Letters, language, text_file
@@ -107,7 +107,7 @@ def test_results_are_joined_in_the_order_of_methods_and_the_later_ones_count() -
         return {"tokens": 9, "results": [{"method": "exact", "blocks": 1, "perplexity": 5.0}, *rows]}
 
     parts = [report(("moments", 4, 6.0), ("moments", 2, 7.0)), report(("static", 2, 8.0), ("moments", 2, 9.0))]
-    joined = showing.joined(parts)["results"]
+    joined = exports.joined(parts)["results"]
     assert [(result["method"], result["blocks"], result["perplexity"]) for result in joined] == [
         ("exact", 1, 5.0),
         ("static", 2, 8.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.inputs.regime_checks.looking import seen
+from tests.inputs.regime_checks.figures import seen
 
 
 def left_padding(case):

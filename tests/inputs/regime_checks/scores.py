@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from refattn.inputs.regimes.building import TILES
-from tests.inputs.regime_checks.looking import ordinary, products, scores
+from tests.inputs.regime_checks.figures import ordinary, products, scores
 
 
 def increasing(case):

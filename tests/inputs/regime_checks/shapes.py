@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refattn.inputs.regimes.building import TILES
-from tests.inputs.regime_checks.looking import sizes
+from tests.inputs.regime_checks.figures import sizes
 
 
 def about_tiles(more, multiples=1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.inputs.regime_checks.looking import ordinary, scores
+from tests.inputs.regime_checks.figures import ordinary, scores
 
 
 def all_equal(case):

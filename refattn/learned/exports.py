@@ -11,8 +11,8 @@ from typing import Any
 from refattn.errors import InvalidValue
 from refattn.learned import page, pictures
 from refattn.learned.experiment import Experiment
-from refattn.learned.looking import look
 from refattn.learned.methods import METHODS, Method
+from refattn.learned.views import look
 from refattn.reports import files
 
 MAPS = (

@@ -43,7 +43,7 @@ def decreasing(_source: Source, count: int, n: int, format: Format) -> Array:
 
 
 def _stairs(count: int, ranks: Ints, format: Format) -> Array:
-    """rank / 4 as far as the format distinguishes such numbers, else of ranks rounded to its precision."""
+    """rank / 4; ranks that the format cannot distinguish are truncated to fewer bits."""
     steps = 2 ** max(0, int(np.abs(ranks).max(initial=0)).bit_length() - format.precision)
     return np.broadcast_to(np.trunc(ranks / steps) * steps / 4, (count, ranks.size)).copy()
 

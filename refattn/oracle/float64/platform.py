@@ -54,7 +54,7 @@ def function_error(array: Any) -> float:
 
 @functools.lru_cache
 def _examined(xp: Any, place: Any) -> float:
-    """The error of exp, log and tanh in ulps, as far as it was measured, with a margin."""
+    """The error in ulps that exp, log and tanh are assumed to have."""
     where = f"{xp.__name__.rpartition('.')[2]} on {place}"
     if str(place).startswith("cuda") and os.environ.get(EMULATION, "0") != "0":
         raise PlatformError(f"{EMULATION} is set: expected it unset or 0, as emulated float64 has other errors")

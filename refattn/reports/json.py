@@ -23,7 +23,7 @@ findings         one for each property and format:
   fails            whether this finding does make the run fail
   expected         the reason, when an xfails file expects the failure
   unexpected_pass  true when an xfails file expects a failure that did not come
-  message          what was found, in a sentence or two
+  message          the finding in a sentence or two
   share            largest error, as a share of the certified bound
   rms_z, max_z     root mean square and largest error, in units of the rms budget
   cases, seconds   how many problems were run, and for how long

@@ -177,7 +177,7 @@ def _only_terms(budget: Any) -> Any:
 
 # The replaced function, its replacement, and an arithmetic and a number of keys for which it matters.
 WEAKER: dict[str, tuple[Any, str, Any, dict[str, Any], int]] = {
-    "the error of P": (backward._Backward, "_recomputed", lambda found: 0.0 * found, {"scores": "bf16"}, 6),
+    "the error of P": (backward._Backward, "_recomputed", lambda log_error: 0.0 * log_error, {"scores": "bf16"}, 6),
     "the error of dP and Delta": (backward._Backward, "_slope", _no_slope_error, {"dot": "bf16"}, 1),
     "the rounding of the result": (backward._Sums, "budget", _only_terms, {"output": "e5m2"}, 6),
 }

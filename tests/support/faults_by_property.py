@@ -250,23 +250,25 @@ FAULTS: dict[str, Fault] = {
         claims=("ieee",),
     ),
     "specials/poison": Fault(LEAKY, claims=("nan_safe",)),
-    "gradients/generic": Fault(backwards(lambda found, spec: {"dq": _scaled(found.dq, 1.25)}), claims=GRADIENTS),
+    "gradients/generic": Fault(
+        backwards(lambda gradients, spec: {"dq": _scaled(gradients.dq, 1.25)}), claims=GRADIENTS
+    ),
     "gradients/features": Fault(
-        backwards(lambda found, spec: {"dk": _scaled(found.dk, 1.0 if spec.softcap is None else 1.25)}),
+        backwards(lambda gradients, spec: {"dk": _scaled(gradients.dk, 1.0 if spec.softcap is None else 1.25)}),
         claims=(*GRADIENTS, "softcap"),
     ),
-    "gradients/masks": Fault(backwards(lambda found, spec: {"dv": -found.dv}), claims=(*GRADIENTS, "mask")),
+    "gradients/masks": Fault(backwards(lambda gradients, spec: {"dv": -gradients.dv}), claims=(*GRADIENTS, "mask")),
     "gradients/terms": Fault(
-        backwards(lambda found, spec: {} if found.dsinks is None else {"dsinks": -found.dsinks}),
+        backwards(lambda gradients, spec: {} if gradients.dsinks is None else {"dsinks": -gradients.dsinks}),
         claims=(*GRADIENTS, "sinks"),
     ),
     "gradients/shapes": Fault(
-        backwards(lambda found, spec: {"dk": _scaled(found.dk, found.dk.shape[1] / found.dq.shape[1])}),
+        backwards(lambda gradients, spec: {"dk": _scaled(gradients.dk, gradients.dk.shape[1] / gradients.dq.shape[1])}),
         claims=(*GRADIENTS, "gqa"),
     ),
-    "gradients/search": Fault(backwards(lambda found, spec: {"dv": -found.dv}), claims=GRADIENTS),
+    "gradients/search": Fault(backwards(lambda gradients, spec: {"dv": -gradients.dv}), claims=GRADIENTS),
     "gradients/row_sums": Fault(
-        backwards(lambda found, spec: {} if found.dbias is None else {"dbias": np.abs(found.dbias)}),
+        backwards(lambda gradients, spec: {} if gradients.dbias is None else {"dbias": np.abs(gradients.dbias)}),
         claims=(*GRADIENTS, "bias"),
     ),
     "memory/layouts": Fault(wrapped(_contiguous_only)),

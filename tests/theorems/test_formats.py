@@ -19,7 +19,7 @@ NARROW = [e4m3, e5m2, bf16, fp16]
 STAGES = [Stage(f, rounding) for f in NARROW for rounding in ("nearest", "truncate")]
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "3000"))
 
-# Theorem -> the share of its bound that the worst case found reaches.
+# Theorem -> the share of its bound that the worst known case reaches.
 TIGHTNESS = {
     "nearest_relative": 0.998,
     "nearest_absolute": 1.0,

@@ -27,7 +27,7 @@ from tests.support.float64_evaluation import EVALUATION
 NARROW = [e4m3, e5m2, bf16, fp16]
 CASES = int(os.environ.get("REFATTN_THEOREM_CASES", "3000"))
 
-# Theorem -> the share of its bound that the worst case found reaches.
+# Theorem -> the share of its bound that the worst known case reaches.
 TIGHTNESS = {
     "partial_sum_in_range": 0.999,
     "score_in_range": 0.998,

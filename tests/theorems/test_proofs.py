@@ -30,7 +30,7 @@ from refattn.oracle.extended import radii
 OF_NO_BOUND = {"gamma", "claimed_in_range"}
 PROOFS = Path(__file__).parents[2] / "proofs"
 MODULES = [roundoff, radii] + [
-    importlib.import_module(f"{theorems.__name__}.{found.name}") for found in pkgutil.iter_modules(theorems.__path__)
+    importlib.import_module(f"{theorems.__name__}.{module.name}") for module in pkgutil.iter_modules(theorems.__path__)
 ]
 
 

@@ -117,7 +117,7 @@ def test_a_plain_kernel_is_checked_without_a_word() -> None:
 
 
 def module_with(source: str, **imports: str) -> Any:
-    """What a module of a few lines defines; the libraries that it imports are empty modules of their names."""
+    """The definitions of a module of a few lines; the libraries that it imports are empty modules of their names."""
     namespace: dict[str, Any] = {name: ModuleType(module) for name, module in imports.items()}
     exec(source, namespace)
     return SimpleNamespace(**{name: value for name, value in namespace.items() if name != "__builtins__"})

@@ -32,7 +32,7 @@ def shares(
     bounds = gradient_bounds(q, k, v, do, spec, arithmetic, dlse)
     result = {}
     for name, bound in bounds.items():
-        # What a gradient rounds to, and what it loses below the normal range.
+        # The rounding of a gradient, and its loss below the normal range.
         true = getattr(exact, name)
         rounding = (
             arithmetic.output.unit * np.abs(true.astype(np.float64)) + 64 * arithmetic.output.format.smallest_subnormal

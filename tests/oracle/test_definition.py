@@ -15,7 +15,7 @@ from refattn.oracle.specials.forward import split
 from tests.support.hard_problems import Problem, problems
 
 BITS = 200
-# What two evaluations at BITS may differ by, relative to the largest |v| or to 1: each errs by at most 2**-BITS.
+# The largest difference of two evaluations at BITS, relative to the largest |v| or to 1: each errs by at most 2**-BITS.
 APART = mpf(2) ** (1 - BITS)
 
 

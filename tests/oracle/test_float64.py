@@ -167,7 +167,7 @@ def test_blocks_of_any_size_give_the_whole(entries: int, spec: AttentionSpec, mo
     parts = rung(q, k, v, spec)
     for one, other in zip(whole, parts, strict=True):
         assert (np.abs(one.mid - other.mid) <= one.rad + other.rad).all()
-        # Fewer keys can stand in a block of fewer queries, never more.
+        # A block of fewer queries has fewer keys, never more.
         assert (other.rad <= one.rad * (1 + 2.0**-30)).all()
 
 

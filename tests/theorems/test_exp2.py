@@ -96,7 +96,7 @@ def largest_evaluation_error(degree: int, stage: Stage) -> tuple[Fraction, Fract
     worst = Fraction(0), Fraction(0)
     for low, high in pairwise(Fraction(n, 1024) for n in range(1025)):
         rounded = [share * spacing(each) for each in horner(coefficients, high)[1:]]
-        # An error of a partial result is multiplied by f as often as there are steps after it.
+        # Each later step multiplies an error of a partial result by f.
         total = sum(error * high**after for after, error in enumerate(reversed(rounded)))
         evaluation = total / horner(coefficients, low)[-1] * (1 + Fraction(1, 2**20))
         worst = max(worst, (evaluation, share * min(spacing(high), Fraction(1, 2**24)) * LOG_2), key=sum)

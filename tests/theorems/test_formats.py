@@ -81,7 +81,7 @@ def test_unit_and_underflow_unit_bound_every_rounding(stage: Stage) -> None:
     if stage.format.precision >= 8:
         assert share >= TIGHTNESS[f"{kind}_relative"]
     assert worst_absolute / lost >= TIGHTNESS[f"{kind}_absolute"]
-    # Half of either would not do, nor would the unit of the other rounding.
+    # Half of either would be too small, and so would the unit of the other rounding.
     assert worst_relative > unit / 2
     assert worst_absolute > lost / 2
 
@@ -209,4 +209,4 @@ def test_two_casts_reach_their_bound() -> None:
     bound = constants.cast_lost(fp16.smallest_subnormal / 2, e4m3.unit_roundoff, e4m3.smallest_subnormal / 2)
     assert twice == 0.0
     assert TIGHTNESS["cast_error"] * bound <= p <= bound
-    assert p > e4m3.smallest_subnormal / 2  # the first cast's loss is not to be left out
+    assert p > e4m3.smallest_subnormal / 2  # the first cast's loss counts too

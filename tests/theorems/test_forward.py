@@ -100,7 +100,7 @@ def output_error(rng: np.random.Generator, cases: int) -> Trial:
 
 
 def hull_error(rng: np.random.Generator, cases: int) -> Trial:
-    """How far the quotient of two sums of the same weights, with other errors, lies beyond the largest value."""
+    """Excess over the largest value of the quotient of two sums of the same weights with different errors."""
     p = weights(rng, cases) * (rng.random((cases, KEYS)) < 0.5)
     p[:, 0] = 1.0
     apart, lost, lost_sum = (magnitudes(rng, cases) for _ in range(3))

@@ -39,7 +39,7 @@ TIGHTNESS: dict[str, float] = {
 
 
 class Step(NamedTuple):
-    """How far one worst rounding of a step was off, and the arguments of its theorem."""
+    """The error of one worst rounding of a step, and the arguments of its theorem."""
 
     error: Fraction
     arguments: tuple[Fraction, ...]
@@ -259,7 +259,7 @@ def share(error: Fraction, bound: Fraction) -> float:
 
 @cache
 def cases_of(name: str, cases: int = max(300, CASES // 10)) -> list[Any]:
-    """What the search finds: Steps, or Summations."""
+    """The Steps, or Summations, of the search."""
     make: Callable[[Draw], Any] = summation if name == "summation" else STEPS[name]
     return [make(Draw(seed)) for seed in range(cases)]
 

@@ -313,7 +313,7 @@ def trials(name: str, worst: bool, cases: int) -> list[Trial]:
 
 
 def share(trial: Trial, bound: Callable[..., Any]) -> Fraction:
-    """What an error comes to of its bound."""
+    """The error as a share of its bound."""
     error, arguments = trial
     return error / bound(*arguments) if error else Fraction(0)
 
@@ -326,7 +326,7 @@ def test_no_case_is_beyond_the_bound(name: str) -> None:
         assert share(trial, bound_of(name)) <= SLACK, (worst, seed)
 
 
-# What every second of the adversarial trials reaches of the bound.
+# The share of the bound that half of the adversarial trials reach.
 TIGHTNESS: dict[str, float] = {
     "dot_any_order": 0.99,
     "scaled_score": 0.999,

@@ -1,5 +1,5 @@
-"""The theorems of proofs/extended_precision.md about sums, products and scores in three words: nothing errs by more
-than is stated, and some of it by a good part of that.
+"""The theorems of proofs/extended_precision.md about sums, products and scores in three words: no error exceeds its
+stated bound, and some reach a good part of it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def cut(weights: tuple[float, float], bits: int, count: int) -> list[float]:
 
 
 def largest(bits: int, place: int) -> Fraction:
-    """What a slice is at most, of a number of at most 1."""
+    """Bound of a slice of a number of at most 1."""
     return Fraction(1, 2 ** (bits * place + (place > 0)))
 
 

@@ -1,5 +1,5 @@
-"""The theorems of proofs/extended_precision.md about words: sums and products are exact, or err by what is stated of
-them, on numbers of all sizes, on ties and on sums that cancel.
+"""The theorems of proofs/extended_precision.md about words: sums and products are exact, or err by at most the stated
+bounds, on numbers of all sizes, on ties and on sums that cancel.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_products_in_two_words_are_no_further_off_where_they_underflow() -> None
 
 
 def added_error(a: float, a_low: float, b: float, b_low: float, c: float, c_low: float) -> Fraction:
-    """What `multiply_add` errs by, in units of what is stated of it."""
+    """Error of `multiply_add`, in units of its stated bound."""
     exact = whole((a, a_low)) * whole((b, b_low)) + whole((c, c_low))
     return abs(whole(words.multiply_add(a, a_low, b, b_low, c, c_low)) - exact) / (4 * U**2 * abs(Fraction(c)))
 
@@ -244,7 +244,7 @@ def test_exponentials_come_near_their_error() -> None:
 
 
 def quotient_error(numerator: tuple[float, ...], denominator: tuple[float, ...]) -> Fraction:
-    """What a quotient of three words errs by, in units of 2^-105 of it."""
+    """Error of a quotient of three words, in units of 2^-105 of it."""
     one, two = np.empty((1, 1)), np.empty((1, 1))
     parts = [np.full((1, 1), part) for part in numerator]
     loops.quotients(*parts, np.array([denominator]), one, two)

@@ -53,7 +53,7 @@ def test_a_block_sees_what_the_spec_says_and_holds_no_other_key(name: str, entri
         np.testing.assert_array_equal(
             spread(block, inside.astype(float), 0.0) == 1.0, seen[block.batch, block.head, block.rows]
         )
-        # A slice of keys may contain invisible ones; keys taken by index are all visible.
+        # A slice may contain keys that no query of the block sees; each key taken by index is seen by some.
         if not isinstance(block.keys, slice):
             assert inside.any(axis=0).all()
 

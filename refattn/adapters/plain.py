@@ -9,6 +9,9 @@ from refattn.adapters import rendering
 from refattn.adapters.base import Kernel
 from refattn.adapters.native import Native
 from refattn.adapters.origin import library_named
+from refattn.adapters.sdpa import flushes
+from refattn.contract.arithmetic import Arithmetic
+from refattn.numbers.formats import Format
 
 if TYPE_CHECKING:
     from refattn.inputs.cases import AttentionCase
@@ -42,6 +45,13 @@ class Plain(Native):
             if _parameter(kernel, names) is not None:
                 found.add(claim)
         return frozenset(found)
+
+    def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
+        """A tiled kernel with fp32 sums; XLA's exponential errs by up to 2 ulps, and it flushes subnormal numbers."""
+        if self.library(kernel).name == "jax":
+            name = f"flash({format.name}), XLA's exp and flushing"
+            return Arithmetic.flash(format, name=name, exp_ulps=2.0, flush_to_zero=flushes(format))
+        return super().usual_arithmetic(kernel, format, spec, shape)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
         """There are a causal mask and a scale, if the signature has them; gradients are torch's."""

@@ -1,4 +1,4 @@
-"""The command line: `refattn check`, `refattn replay`, `refattn properties`.
+"""The command line: `refattn check`, `refattn replay`, `refattn explain`, `refattn properties`.
 
 Exit codes: 0 the kernel conforms; 1 it does not; 2 an argument cannot be used; 3 the target cannot be imported or
 called. Any other code is a fault of refattn's own. Errors are one sentence on stderr, reports go to stdout.
@@ -7,7 +7,7 @@ called. Any other code is a fault of refattn's own. Errors are one sentence on s
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,12 +17,37 @@ from click.exceptions import Abort, Exit
 import refattn
 from refattn import options
 from refattn.adapters import interpreting
-from refattn.errors import MissingExtra, RefattnError, TargetError
+from refattn.adapters.loading import FORM
+from refattn.errors import InvalidValue, MissingExtra, RefattnError, TargetError
 from refattn.suite.findings import Finding, Report, Verdict
 
 CONFORMS, DOES_NOT_CONFORM, BAD_USAGE, NO_TARGET = range(4)
 OWN_FAULT = 70
 INTERRUPTED = 130
+
+
+class _Number(click.ParamType[float]):
+    """A number, and what is said where there is none: "--seed is 'x': expected an integer of at least 0"."""
+
+    def __init__(self, kind: type[int] | type[float], is_fit: Callable[[float], bool], name: str) -> None:
+        self.kind, self.is_fit, self.name = kind, is_fit, name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number. Raises InvalidValue."""
+        del ctx
+        try:
+            number = self.kind(value)
+        except ValueError:
+            number = None
+        if number is None or not self.is_fit(number):
+            option = "value" if param is None else param.opts[-1]
+            raise InvalidValue(f"{option} is {str(value)!r}: expected {self.name}")
+        return number
+
+
+_SEED = _Number(int, lambda number: number >= 0, "an integer of at least 0")
+_LENGTH = _Number(int, lambda number: number >= 1, "an integer of at least 1")
+_SECONDS = _Number(float, lambda number: number > 0, "a positive number of seconds")
 
 
 class _Commands(click.Group):
@@ -44,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(args=None if args is None else list(args), prog_name="refattn", standalone_mode=False)
     except click.ClickException as error:
-        return _fail(_one_line(error.format_message()), BAD_USAGE)
+        return _fail(_said_of(error), BAD_USAGE)
     except (TargetError, MissingExtra) as error:
         return _fail(str(error), NO_TARGET)
     except RefattnError as error:
@@ -91,18 +116,17 @@ _on_processor = click.option(
     "away, none takes all away; from left to right.",
 )
 @click.option("--profile", metavar="NAME", default="quick", show_default=True, help="How much to run: quick, ci, deep.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same inputs."
-)
+@click.option("--seed", type=_SEED, metavar="N", default=0, show_default=True, help="The same seed, the same inputs.")
 @click.option(
     "--largest",
-    type=click.IntRange(min=1),
+    type=_LENGTH,
     metavar="N",
     help="No sequence longer than this, for slow kernels; the report says what that leaves out.",
 )
 @click.option(
     "--time-limit",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_SECONDS,
+    metavar="SECONDS",
     default=30.0,
     show_default=True,
     help="Seconds for one call of the kernel.",
@@ -210,6 +234,20 @@ def replay(
 
 
 @cli.command()
+@click.argument("topic", nargs=-1)
+def explain(topic: tuple[str, ...]) -> None:
+    """Explain TOPIC: a property, verdict, claim, stage, convention, or a page of the guide; without one, list them."""
+    from refattn import guide
+    from refattn.reports import terminal
+
+    out = terminal.console()
+    if topic:
+        terminal.render_markdown(guide.explain(" ".join(topic)), out)
+    else:
+        terminal.render_topics(guide.contents(), guide.listed(), out)
+
+
+@cli.command()
 def properties() -> None:
     """List the properties, and the claims that each needs."""
     from refattn.reports import terminal
@@ -250,8 +288,18 @@ def _exit_code_of(findings: list[Finding], fails: bool) -> int:
     return NO_TARGET if bad and uncallable and not judged else DOES_NOT_CONFORM
 
 
-def _one_line(message: str) -> str:
-    return " ".join(message.split())
+def _said_of(error: click.ClickException) -> str:
+    """What is wrong with the arguments, in one sentence: which, and what is expected."""
+    command = getattr(error, "ctx", None) and error.ctx.command  # type: ignore[attr-defined]
+    if isinstance(error, click.NoSuchOption) and command is not None:
+        known = [name for param in command.params for name in param.opts if name.startswith("--")]
+        return f"option {error.option_name!r} is not known: {options.suggestion(error.option_name, known)}"
+    if isinstance(error, click.BadOptionUsage):
+        return f"option {error.option_name!r} has no value: expected one, as --help says"
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        text = getattr(error.param, "help", None) or f"a kernel, {FORM}"
+        return f"{error.param.opts[-1]} is missing: expected {text[0].lower()}{text[1:].rstrip('.')}"
+    return " ".join(error.format_message().split())
 
 
 def _fail(message: str, code: int) -> int:

@@ -32,6 +32,7 @@ LAYERS = {
         {"suite"},
         {"reports"},
         {"assertions", "options"},
+        {"guide"},
         {"cli", "conformance", "learned"},
         {"pytest_plugin", "__main__"},
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -23,19 +24,26 @@ def import_target(target: str) -> Callable[..., Any]:
     be called.
     """
     if not isinstance(target, str):
-        raise TargetError(f"target is {type(target).__name__}: expected a string of the form {FORM}")
+        raise TargetError(f"the kernel's name is {type(target).__name__}: expected a string of the form {FORM}")
     module_name, colon, path = target.strip().partition(":")
     if not colon or not _dotted(module_name) or not _dotted(path):
-        raise TargetError(f"target {target!r} is malformed: expected {FORM}")
+        raise TargetError(f"kernel {target!r} is malformed: {_meant(target.strip())}")
     found: Any = _module(module_name)
     walked = module_name
     for name in path.split("."):
         found = _attribute(found, name, walked)
         walked = f"{walked}{':' if walked == module_name else '.'}{name}"
     if not callable(found):
-        raise TargetError(f"target {target!r} is {type(found).__name__} and cannot be called: expected a function")
+        raise TargetError(f"kernel {target!r} is {type(found).__name__} and cannot be called: expected a function")
     kernel: Callable[..., Any] = found
     return kernel
+
+
+def _meant(target: str) -> str:
+    """The form, and the kernel that was probably meant."""
+    module, _, name = target.rpartition(".")
+    meant = f"{module}:{name}" if ":" not in target and _dotted(module) and _dotted(name) else None
+    return f"expected {FORM}" + (f", such as {meant}" if meant else "")
 
 
 def _dotted(text: str) -> bool:
@@ -53,10 +61,19 @@ def _module(name: str) -> ModuleType:
         raise
     except BaseException as error:
         if isinstance(error, ModuleNotFoundError) and _is_part(error.name, name):
-            raise TargetError(
-                f"module {error.name!r} is not found: expected one that can be imported from {here}"
-            ) from None
+            near = difflib.get_close_matches(str(error.name), _modules_beside(str(error.name)), n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"expected one that can be imported from {here}"
+            raise TargetError(f"module {error.name!r} is not found: {hint}") from None
         raise TargetError(f"importing {name!r} failed with {type(error).__name__}: {_first_line(error)}") from error
+
+
+def _modules_beside(name: str) -> list[str]:
+    """The modules of the package that a module would be in, or those that can be imported by one name."""
+    package, _, _ = name.rpartition(".")
+    path = sys.modules[package].__path__ if package in sys.modules else None
+    prefix = f"{package}." if package else ""
+    names = (found.name for found in pkgutil.iter_modules(path, prefix))
+    return [name for name in names if not name.removeprefix(prefix).startswith("_")]
 
 
 def _is_part(missing: str | None, name: str) -> bool:

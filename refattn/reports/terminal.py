@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 
 from rich import box
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +25,8 @@ _GAP = 3
 # A longer replay command is not shown: nobody would copy it.
 LONGEST_REPLAY = 4000
 _FILE_WIDTH = 120
+# Lines of prose longer than this are hard to read.
+_READABLE = 100
 _STYLES = {
     Verdict.CONFORMS: "green",
     Verdict.SUSPECT: "yellow",
@@ -92,6 +95,25 @@ def render_properties(rows: list[tuple[str, str, str]], out: Console) -> None:
     for row in rows:
         grid.add_row(*map(Text, row))
     out.print(grid)
+
+
+def render_markdown(text: str, out: Console) -> None:
+    """Print Markdown: as it is, unless the output is a terminal."""
+    if out.is_terminal:
+        out.print(Markdown(text), width=min(out.width, _READABLE))
+    else:
+        out.print(text, soft_wrap=True, end="")
+
+
+def render_topics(pages: list[tuple[str, str]], others: list[tuple[str, str]], out: Console) -> None:
+    """Print (name, title) of the guide's pages, and (kind, names) of what else can be explained."""
+    for rows in (pages, others):
+        grid = Table.grid(padding=(0, 3))
+        for row in rows:
+            grid.add_row(*map(Text, row))
+        out.print(grid)
+        out.print()
+    out.print("refattn explain TOPIC, such as: refattn explain suspect")
 
 
 def table(findings: list[Finding], out: Console) -> Table:
@@ -205,6 +227,8 @@ def _evidence(finding: Finding, out: Console) -> None:
     elif finding.replay is not None:
         # Never wrapped, so that it can be copied.
         out.print(f"  replay: {finding.replay}", soft_wrap=True)
+    if finding.bad:
+        out.print(f"  explain: refattn explain {finding.property}", soft_wrap=True)
 
 
 def printable(text: str) -> str:

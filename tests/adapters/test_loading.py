@@ -78,5 +78,5 @@ def test_each_failure_is_one_sentence_that_names_what_was_wrong(target: str, par
 
 
 def test_a_target_that_is_not_a_string_is_refused() -> None:
-    with pytest.raises(TargetError, match="target is int"):
+    with pytest.raises(TargetError, match="the kernel's name is int"):
         import_target(3)  # type: ignore[arg-type]

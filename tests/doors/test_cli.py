@@ -156,24 +156,32 @@ def test_claims_start_from_the_usual_ones() -> None:
 
 
 BAD_USAGE = [
-    ([], "", "no command is given: expected one of check, properties, replay"),
+    ([], "", "no command is given: expected one of check, explain, properties, replay"),
     ([], "chekc", "command 'chekc' is not known: did you mean check?"),
-    (["check", "kernels:good"], "--dtpye bf16", "--dtype"),
+    (["check", "kernels:good"], "--dtpye bf16", "option '--dtpye' is not known: did you mean --dtype?"),
+    (["check", "kernels:good"], "--quite", "option '--quite' is not known: did you mean --quiet or --junit?"),
+    (["check", "kernels:good"], "--dtype", "option '--dtype' has no value: expected one"),
     (["check", "kernels:good"], "--dtype bf61", "--dtype has 'bf61': did you mean bf16?"),
     (["check", "kernels:good"], "--dtype ,", "--dtype is empty: expected at least one format"),
     (["check", "kernels:good"], "--call sdpaa", "--call is 'sdpaa': did you mean sdpa?"),
     (["check", "kernels:good"], "--claim causual", "--claim has 'causual': did you mean causal or strict_causal?"),
     (["check", "kernels:good"], "--profile qiuck", "--profile is 'qiuck': did you mean quick?"),
     (["check", "kernels:good"], "--profile x", "--profile is 'x': expected one of quick, ci, deep"),
-    (["check", "kernels:good"], "--seed x", "'--seed'"),
-    (["check", "kernels:good"], "--seed -1", "'--seed'"),
-    (["check", "kernels:good"], "--time-limit 0", "'--time-limit'"),
+    (["check", "kernels:good"], "--seed x", "--seed is 'x': expected an integer of at least 0"),
+    (["check", "kernels:good"], "--seed -1", "--seed is '-1': expected an integer of at least 0"),
+    (["check", "kernels:good"], "--largest 2.5", "--largest is '2.5': expected an integer of at least 1"),
+    (["check", "kernels:good"], "--largest 0", "--largest is '0': expected an integer of at least 1"),
+    (["check", "kernels:good"], "--time-limit ten", "--time-limit is 'ten': expected a positive number of seconds"),
+    (["check", "kernels:good"], "--time-limit 0", "--time-limit is '0': expected a positive number of seconds"),
     (["check", "kernels:good"], "--only value/generic", "did you mean values/generic?"),
     (["check", "kernels:good"], "--only xyz", "--only is 'xyz', which matches no property: `refattn properties`"),
     (["check", "kernels:good"], "--json nowhere/report.json", "--json 'nowhere/report.json' cannot be written"),
     (["check", "kernels:good"], "--junit .", "--junit '.' is a folder"),
     (["check", "kernels:good"], "more", "more"),
-    (["replay", "kernels:good"], "", "'--case'"),
+    (["replay", "kernels:good"], "", "--case is missing: expected the case, as a failure message gives it"),
+    (["replay"], "", "target is missing: expected a kernel, package.module:callable"),
+    (["explain"], "valus/needles", "topic 'valus/needles' is not known: did you mean values/needles or"),
+    (["explain"], "xyz", "topic 'xyz' is not known: `refattn explain` lists them"),
     (["replay", "kernels:good"], f"--case {TOKEN} --property value/generic", "did you mean values/generic?"),
     (["replay", "kernels:good"], "--case rubbish", "token 'rubbish'"),
 ]
@@ -192,8 +200,11 @@ def test_a_wrong_argument_exits_with_2_and_one_sentence(
 
 
 BAD_TARGETS = [
-    ("kernels", "target 'kernels' is malformed: expected package.module:callable"),
-    ("kernel:good", "module 'kernel' is not found"),
+    ("kernels", "kernel 'kernels' is malformed: expected package.module:callable"),
+    ("kernels.good", "kernel 'kernels.good' is malformed: expected package.module:callable, such as kernels:good"),
+    ("kernel:good", "module 'kernel' is not found: did you mean kernels?"),
+    ("refattn.modles:good", "module 'refattn.modles' is not found: did you mean refattn.models or"),
+    ("zzz:good", "module 'zzz' is not found: expected one that can be imported from"),
     ("kernels:god", "has no attribute 'god': did you mean good?"),
     ("kernels:number", "cannot be called"),
     ("broken:good", "importing 'broken' failed with ModuleNotFoundError: No module named 'no_such_library'"),
@@ -279,7 +290,7 @@ def test_properties_are_listed_with_what_they_need(capsys: Capture) -> None:
     assert row.split() == ["causal/values", "causal,", "lse", "masks", "are", "right"]
 
 
-@pytest.mark.parametrize("command", [[], ["check"], ["replay"], ["properties"]])
+@pytest.mark.parametrize("command", [[], ["check"], ["replay"], ["properties"], ["explain"]])
 def test_help_exits_with_0(command: list[str], capsys: Capture) -> None:
     code, out, err = run(capsys, *command, "--help")
     assert (code, err) == (0, "")

@@ -1,4 +1,4 @@
-"""The examples of README.md do what it says: its Python runs, its commands print what stands below them.
+"""The examples of README.md and of the guide: their Python runs, their commands print what stands below them.
 
 A block of Python whose first line is a comment with a file's name is that file; the others run in order, in one
 namespace, as doctests if they have prompts. In a block of console, lines that begin with "$ " are commands, and the
@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +22,10 @@ import pytest
 from tests.support.extras import skip_without
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+PAGES = {
+    "README": ROOT / "README.md",
+    **{path.stem: path for path in sorted((ROOT / "refattn" / "guide").glob("*.md"))},
+}
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE_NAME = re.compile(r"\A# ([\w/]+\.\w+)\n")
 _EXIT_CODE = re.compile(r"\s+# exit code (\d+)$")
@@ -77,9 +81,9 @@ def run_scripts(scripts: list[str]) -> None:
     namespace: dict[str, object] = {"__name__": "readme"}
     for number, script in enumerate(scripts):
         if ">>>" not in script:
-            exec(compile(script, f"README.md, block {number}", "exec"), namespace)
+            exec(compile(script, f"block {number}", "exec"), namespace)
             continue
-        example = doctest.DocTestParser().get_doctest(script, namespace, f"block {number}", "README.md", 0)
+        example = doctest.DocTestParser().get_doctest(script, namespace, f"block {number}", "a page", 0)
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         report: list[str] = []
         runner.run(example, out=report.append, clear_globs=False)
@@ -87,40 +91,54 @@ def run_scripts(scripts: list[str]) -> None:
         namespace.update(example.globs)
 
 
-TEXT = README.read_text(encoding="utf-8") if README.exists() else ""
+TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
+COMMANDS = [
+    pytest.param(page, command, id=f"{page}: {command.line[:60]}")
+    for page, text in TEXTS.items()
+    for command in commands_of(text)
+]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the files that README shows, and the tests' own."""
-    path = tmp_path_factory.mktemp("readme")
-    for name, body in files_of(TEXT).items():
-        (path / name).parent.mkdir(parents=True, exist_ok=True)
-        (path / name).write_text(body, encoding="utf-8")
-    (path / "tests").symlink_to(ROOT / "tests", target_is_directory=True)
-    return path
+def libraries_of(command: Command, files: dict[str, str]) -> set[str]:
+    """The libraries that a command names, or that the file imports that it names."""
+    named = [command.line, *(body for name, body in files.items() if name.removesuffix(".py") in command.line)]
+    return {library for library in ("torch", "triton", "jax") for text in named if re.search(rf"\b{library}\b", text)}
 
 
-def test_the_python_of_readme_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(folder)
-    monkeypatch.syspath_prepend(str(folder))
-    run_scripts(scripts_of(TEXT))
+@pytest.fixture
+def folder(tmp_path: Path) -> Callable[[str], Path]:
+    """A folder with the files that a page shows, and the tests' own."""
+
+    def filled(page: str) -> Path:
+        for name, body in files_of(TEXTS[page]).items():
+            (tmp_path / name).write_text(body, encoding="utf-8")
+        (tmp_path / "tests").symlink_to(ROOT / "tests", target_is_directory=True)
+        return tmp_path
+
+    return filled
 
 
-@pytest.mark.parametrize("command", commands_of(TEXT), ids=lambda command: command.line[:60])
-def test_a_command_of_readme_prints_what_it_says(command: Command, folder: Path) -> None:
-    for library in ("torch", "triton"):
-        if library in command.line:
-            skip_without(library)
+@pytest.mark.parametrize("page", [page for page, text in TEXTS.items() if scripts_of(text)])
+def test_the_python_of_a_page_runs(page: str, folder: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder(page)
+    monkeypatch.chdir(path)
+    monkeypatch.syspath_prepend(str(path))
+    run_scripts(scripts_of(TEXTS[page]))
+
+
+@pytest.mark.parametrize(("page", "command"), COMMANDS)
+def test_a_command_prints_what_its_page_says(page: str, command: Command, folder: Callable[[str], Path]) -> None:
+    skip_without(*sorted(libraries_of(command, files_of(TEXTS[page]))))
+    path = folder(page)
     if command.line.startswith("refattn "):
         line = f"{sys.executable} -m {command.line}"
     else:
         line = re.sub(r"^python\b", sys.executable, command.line)
         line = re.sub(r"^pytest\b", f"{sys.executable} -m pytest", line)
-    paths = [str(folder), str(ROOT), str(ROOT / "gpu"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(path), str(ROOT), str(ROOT / "gpu"), os.environ.get("PYTHONPATH", "")]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "120", "NO_COLOR": "1"}
     done = subprocess.run(
-        ["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=600
+        ["bash", "-c", line], cwd=path, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == command.code, done.stdout + done.stderr
     if command.output:
@@ -157,6 +175,13 @@ def test_examples_are_found_and_told_apart() -> None:
     assert list(files_of(SAMPLE)) == ["kernels.py"]
     assert scripts_of(SAMPLE) == ["a = 1\n", ">>> a + 1\n2\n"]
     run_scripts(scripts_of(SAMPLE))
+
+
+def test_what_a_command_needs_is_told_from_the_file_that_it_checks() -> None:
+    files = {"mine.py": "import jax.numpy as jnp\n", "other.py": "import torch\n"}
+    assert libraries_of(Command("refattn check mine:kernel", 0, ""), files) == {"jax"}
+    assert libraries_of(Command("refattn check torch:softmax", 0, ""), files) == {"torch"}
+    assert libraries_of(Command("refattn check refattn.models:naive", 0, ""), files) == set()
 
 
 def test_an_example_that_does_not_do_what_it_says_is_caught() -> None:

@@ -150,7 +150,7 @@ def test_interpreted_and_older_results_are_not_printed(tmp_path: Path) -> None:
 
 
 def test_readme_has_the_table_that_is_printed() -> None:
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "gpu" / "README.md").read_text()
     first, last = "<!-- printed by python -m refattn_gpu.bench.table -->\n", "<!-- end of what is printed -->\n"
     files = sorted(table.RESULTS.glob(table.NAMES))
     assert text.partition(first)[2].partition(last)[0] == table.readme_table(files)

@@ -1,4 +1,4 @@
-"""Print README's table of figures on a GPU, from the committed results.
+"""Print gpu/README.md's table of figures on a GPU, from the committed results.
 
     python -m refattn_gpu.bench.table [--all] [FILE ...]
 

@@ -1,0 +1,178 @@
+"""What code says of one name: of a property, a claim, a stage, a convention, a format, a profile, a regime."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from refattn import adapters
+from refattn.contract.arithmetic import Arithmetic
+from refattn.contract.features import CLAIMS, TABLE
+from refattn.guide import lists, pages
+from refattn.guide.lists import code
+from refattn.inputs import regimes
+from refattn.numbers import formats
+from refattn.suite.findings import Verdict
+from refattn.suite.profile import PROFILES
+from refattn.suite.properties import ALL
+from refattn.suite.property import Property
+
+_STAGES = {
+    0: "It is among the first that run: cheap and sharp.",
+    1: "It searches for a small case, or compares calls, after the cheap properties.",
+    2: "It is statistical, and runs last.",
+}
+_OF = {
+    "exact": "",
+    "approximate": "It is checked of kernels that declare an approximation, in the place of exact values.",
+    "any": "It is checked of exact kernels and of those that declare an approximation.",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of topic: its names, and what is said of each, in Markdown."""
+
+    name: str
+    topics: Callable[[], tuple[str, ...]]
+    explain: Callable[[str], str]
+
+
+def _kernel(q: Any, k: Any, v: Any, causal: bool = False, scale: float | None = None) -> None:
+    """A kernel that declares nothing, of which conventions are asked what they usually claim."""
+
+
+def _lines(heading: str, *paragraphs: str) -> str:
+    return "\n\n".join([f"# {heading}", *(text for text in paragraphs if text)])
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:].rstrip(".") + "."
+
+
+def of_property(name: str) -> str:
+    """What is checked, of which kernels, and how to look at it alone."""
+    found: Property = next(each for each in ALL if each.name == name)
+    if found.needs:
+        asked = f"It is checked of kernels that claim {code(sorted(found.needs))}."
+    else:
+        asked = "It is checked of every kernel" + (" of softmax." if found.quantity == "softmax" else ".")
+    if found.gate is None:
+        gate = "A kernel that does not have it does not conform."
+    else:
+        gate = f"A kernel that does not have it is *not gating*: it fails only where the kernel claims `{found.gate}`."
+    return _lines(
+        f"`{name}`, a property",
+        _sentence(found.summary),
+        " ".join(filter(None, [asked, gate, _OF[found.of], _STAGES[found.stage]])),
+        f"    refattn check TARGET --only {name}",
+        _family(name),
+    )
+
+
+def _family(name: str) -> str:
+    return pages.sections("properties").get(name.partition("/")[0], "")
+
+
+def of_claim(name: str) -> str:
+    """What a kernel says that claims it, and what is then checked."""
+    row = next((each for each in TABLE if each.name == name), None)
+    fields = hidden = ""
+    if row is not None:
+        fields = f"{code(f'AttentionSpec.{field}' for field in row.fields)} asks for it."
+        fields += " `values/features` tries it alone and with others."
+        hidden = "It can hide keys, so `visibility/*` hides keys by it, too." if row.hides else ""
+    needing = [each.name for each in ALL if name in each.needs]
+    gated = [each.name for each in ALL if each.gate == name]
+    usual = [each for each in adapters.names() if name in adapters.get(each).usual_claims(_kernel)]
+    return _lines(
+        f"`{name}`, a claim",
+        _sentence(CLAIMS[name]),
+        " ".join(filter(None, [fields, hidden])),
+        f"Checked only with it: {code(needing)}." if needing else "",
+        f"Failing the run only with it: {code(gated)}." if gated else "",
+        f"Usual in: {code(usual)}." if usual else "Usual in no convention: a kernel has to claim it.",
+        f"    refattn check TARGET --claim {name}      # or no-{name}, to take it away",
+    )
+
+
+def of_stage(name: str) -> str:
+    """What a stage says, and what the presets declare of it."""
+    rows = [
+        (f"`Arithmetic.{preset}`", *(lists.setting(make(dtype), name) for dtype in ("bf16", "fp16", "fp32")))
+        for preset, make in (("flash(dtype)", Arithmetic.flash), ("naive(dtype)", Arithmetic.naive))
+    ]
+    return _lines(
+        f"`{name}`, a stage of `Arithmetic`",
+        f"`{name}`: {lists.stages()[name]}.",
+        lists.table(("", "bf16", "fp16", "fp32"), rows),
+        f"`Arithmetic.flash(dtype).replace({name}=...)` declares another, and the budget follows.",
+    )
+
+
+def of_convention(name: str) -> str:
+    """How a kernel of the convention is called, and what it usually claims."""
+    adapter = adapters.get(name)
+    summary, text = adapter.summary, inspect.cleandoc(type(adapter).__doc__ or "")
+    if text.startswith("kernel("):
+        summary, _, text = text.partition("\n")
+    side = adapter.alignment.replace("_", " ")
+    aligned = f"Where the numbers of queries and keys differ, masks are aligned at the {side}."
+    return _lines(
+        f"`{name}`, a convention",
+        f"`{summary}`",
+        text.strip(),
+        f"Its kernels usually claim {code(sorted(adapter.usual_claims(_kernel)))}.",
+        aligned if adapter.quantity != "softmax" else "",
+        f"    refattn check TARGET --call {name}",
+    )
+
+
+def of_format(name: str) -> str:
+    """What a number format can hold."""
+    found = formats.get(name)
+    return _lines(
+        f"`{name}`, a number format",
+        f"A significand of {found.precision} bits: rounding to nearest errs by at most u = 2^-{found.precision}. "
+        f"Numbers are normal from 2^{found.emin} to {found.max_finite:.6g}, and subnormal down to "
+        f"{found.smallest_subnormal:.3g}. It has {'infinities' if found.has_infinity else 'no infinity'}.",
+        f"    refattn check TARGET --dtype {name}",
+    )
+
+
+def of_profile(name: str) -> str:
+    """How much a profile tries."""
+    found = PROFILES[name]
+    return _lines(
+        f"`{name}`, a profile",
+        f"Each regime with {found.seeds} seeds, {found.examples} examples of each search, sequences of up to "
+        f"{found.longest} tokens.",
+        f"    refattn check TARGET --profile {name}",
+    )
+
+
+def of_regime(name: str) -> str:
+    """What the inputs are like."""
+    found = regimes.get(name)
+    claims = sorted(getattr(found, "needs", ()))
+    needs = f"Only kernels that claim {code(claims)} are given it." if claims else ""
+    return _lines(f"`{name}`, a regime", _sentence(found.summary), needs)
+
+
+def of_verdict(name: str) -> str:
+    """What the page of verdicts says of it."""
+    return pages.sections("verdicts")[name]
+
+
+KINDS = (
+    Kind("verdict", lambda: tuple(each.value for each in Verdict), of_verdict),
+    Kind("claim", lambda: tuple(CLAIMS), of_claim),
+    Kind("convention", adapters.names, of_convention),
+    Kind("stage", lambda: tuple(lists.stages()), of_stage),
+    Kind("format", lambda: tuple(each.name for each in formats.ALL), of_format),
+    Kind("profile", lambda: tuple(PROFILES), of_profile),
+    Kind("property", lambda: tuple(each.name for each in ALL), of_property),
+    Kind("regime", lists.regime_names, of_regime),
+)

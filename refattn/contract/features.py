@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refattn.contract.spec import AttentionSpec
 
@@ -26,11 +27,13 @@ class Feature:
     summary    what it is, in a line
     fields     the fields of AttentionSpec that say it; a spec has the feature where one of them is not at its default.
                Each with the axes of its array, out of b (batch), h (heads), q (queries) and k (keys): "" if it is no
-               array, two if it is a pair for queries and for keys
+               array, two if it is a pair for queries and for keys. Leading axes may be missing, and any axis of an
+               array of three or four may have size 1
     hides      "always" if it can make a key invisible whatever its values; "-inf" if just an entry of minus infinity
                does; None if no key ever gets invisible by it
     refines    the feature of which it is a kind of its own: a spec that has this one is not said to have that one
     excludes   features that no spec can have beside it
+    positional it looks at where queries and keys stand, or says so: their order matters to a kernel that has it
     gradient   the gradient that a backward pass returns for its field besides dq, dk and dv
     """
 
@@ -40,6 +43,7 @@ class Feature:
     hides: Literal["always", "-inf"] | None = None
     refines: str | None = None
     excludes: tuple[str, ...] = ()
+    positional: bool = False
     gradient: str | None = None
 
     @property
@@ -56,17 +60,31 @@ class Feature:
 
 # Cases are drawn in this order: another one makes other cases of the same seeds.
 TABLE: tuple[Feature, ...] = (
-    Feature("causal", "a causal mask", {"causal": ""}, "always"),
-    Feature("strict_causal", "a causal mask without the diagonal", {"strict": ""}, "always", refines="causal"),
-    Feature("window", "a sliding window", {"window": ""}, "always"),
+    Feature("causal", "a causal mask", {"causal": ""}, "always", positional=True),
+    Feature(
+        "strict_causal",
+        "a causal mask without the diagonal",
+        {"strict": ""},
+        "always",
+        refines="causal",
+        positional=True,
+    ),
+    Feature("window", "a sliding window", {"window": ""}, "always", positional=True),
     Feature("softcap", "soft-capped scores", {"softcap": ""}),
-    Feature("alibi", "ALiBi slopes", {"alibi_slopes": "bh"}),
+    Feature("alibi", "ALiBi slopes", {"alibi_slopes": "bh"}, positional=True),
     Feature("bias", "an additive bias", {"bias": "bhqk"}, "-inf", gradient="dbias"),
     Feature("mask", "a boolean mask", {"mask": "bhqk"}, "always"),
     Feature("sinks", "attention sinks", {"sinks": "h"}, gradient="dsinks"),
     Feature("scale", "a given scale", {"scale": ""}),
-    Feature("varlen", "documents packed in one sequence", {"documents": ("bq", "bk")}, "always"),
-    Feature("paged", "keys stored in any order", {"key_positions": "bk"}, "always", excludes=("varlen",)),
+    Feature("varlen", "documents packed in one sequence", {"documents": ("bq", "bk")}, "always", positional=True),
+    Feature(
+        "paged",
+        "keys stored in any order",
+        {"key_positions": "bk"},
+        "always",
+        excludes=("varlen",),
+        positional=True,
+    ),
     Feature(
         "sparse",
         "kept keys and queries, hash buckets",
@@ -94,6 +112,7 @@ OTHER_CLAIMS: Mapping[str, str] = {
 }
 # What each claim of a kernel says, in a line.
 CLAIMS: Mapping[str, str] = {row.name: row.summary for row in TABLE} | dict(OTHER_CLAIMS)
+_AXES: Mapping[str, Axes] = {field: axes for row in TABLE for field, axes in row.fields.items()} | dict(UNCLAIMED)
 FEATURES: tuple[str, ...] = tuple(row.name for row in TABLE)
 HIDING: tuple[str, ...] = tuple(row.name for row in TABLE if row.hides is not None)
 PAIRWISE: tuple[str, ...] = tuple(row.name for row in TABLE if row.pairwise)
@@ -118,6 +137,41 @@ def compatible(names: Iterable[str]) -> bool:
     """True if a spec can have all of the features, each in its own right."""
     wanted = set(names)
     return not any(row.name in wanted and wanted & {row.refines, *row.excludes} for row in TABLE)
+
+
+def along(spec: AttentionSpec, axis: str) -> tuple[str, ...]:
+    """The fields of a spec that it has an array of along an axis: b, h, q or k."""
+    return tuple(field for field in spec.features() if any(axis in axes for axes in _axes_of(field)))
+
+
+def taken(spec: AttentionSpec, axis: str, index: Any) -> dict[str, Any]:
+    """The fields that hold arrays along an axis (b, h, q or k), with the entries at these integers of that axis.
+
+    What is the same all along the axis stays as it is.
+    """
+    found: dict[str, Any] = {}
+    for field in along(spec, axis):
+        value = getattr(spec, field)
+        if isinstance(value, tuple):
+            parts = zip(value, _axes_of(field), strict=True)
+            found[field] = tuple(_taken(array, axes, axis, index) for array, axes in parts)
+        else:
+            found[field] = _taken(value, _axes_of(field)[0], axis, index)
+    return found
+
+
+def _axes_of(field: str) -> tuple[str, ...]:
+    axes = _AXES[field]
+    return axes if isinstance(axes, tuple) else (axes,)
+
+
+def _taken(array: NDArray[Any], axes: str, axis: str, index: Any) -> NDArray[Any]:
+    place = axes.find(axis) - len(axes)
+    missing = axis not in axes or array.ndim < -place
+    if missing or (array.shape[place] == 1 and len(axes) > 2):
+        return array
+    some: NDArray[Any] = np.take(array, index, place)
+    return some
 
 
 def described() -> list[tuple[str, str, str, str]]:

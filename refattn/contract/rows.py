@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refattn.contract.features import taken
 from refattn.contract.spec import AttentionSpec, problem_shape
 from refattn.contract.visibility import Visibility
 from refattn.errors import InvalidType, InvalidValue
@@ -25,15 +26,7 @@ def select_rows(q: Any, k: Any, v: Any, spec: AttentionSpec, rows: Any) -> tuple
         raise InvalidType(f"spec is {type(spec).__name__}: expected an AttentionSpec")
     shape = problem_shape(q, k, v, spec)
     index = checked_rows(rows, shape.queries)
-    changes: dict[str, Any] = {
-        name: _at(getattr(spec, name), index, axis)
-        for name, axis in (("bias", -2), ("mask", -2), ("keep", -2), ("kept_queries", -1))
-        if getattr(spec, name) is not None
-    }
-    if spec.buckets is not None:
-        changes["buckets"] = (_at(spec.buckets[0], index, -1), spec.buckets[1])
-    if spec.documents is not None:
-        changes["documents"] = (spec.documents[0][..., index], spec.documents[1])
+    changes = taken(spec, "q", index)
     positions = Visibility.of(spec, shape).query_positions[:, index]
     changes["query_positions"] = positions[0] if len(positions) == 1 else positions
     return q[:, :, index], spec.replace(**changes)
@@ -51,12 +44,3 @@ def checked_rows(rows: Any, queries: int) -> NDArray[np.int64]:
     if outside.any():
         raise InvalidValue(f"rows holds {index[outside][0]}: expected integers from 0 to {queries - 1}")
     return index.astype(np.int64)
-
-
-def _at(array: Any, index: NDArray[np.int64], axis: int) -> Any:
-    """The rows `index` of an array of the spec along its queries' axis; the array itself if that axis is 1 or
-    missing.
-    """
-    if array.ndim < -axis or array.shape[axis] == 1:
-        return array
-    return np.take(array, index, axis)

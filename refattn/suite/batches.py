@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from refattn.contract.features import taken
 from refattn.inputs.cases import AttentionCase
 from refattn.numbers.formats import Array
 
@@ -32,21 +33,7 @@ def with_masked_mates(case: AttentionCase) -> AttentionCase:
 
 def one_of_batch(case: AttentionCase, batch: int) -> AttentionCase:
     """The case of one batch element."""
-    spec, size = case.spec, case.shape.batch
-    changes = {}
-    for name, rank in (("bias", 4), ("mask", 4), ("keep", 4), ("kept_keys", 3), ("kept_queries", 3)):
-        array = getattr(spec, name)
-        if array is not None and array.ndim == rank and array.shape[0] == size:
-            changes[name] = array[batch : batch + 1]
-    for name in ("alibi_slopes", "key_positions", "query_positions"):
-        array = getattr(spec, name)
-        if array is not None and array.ndim == 2:
-            changes[name] = array[batch : batch + 1]
-    for name, rank in (("documents", 2), ("buckets", 3)):
-        pair = getattr(spec, name)
-        if pair is not None:
-            changes[name] = tuple(
-                ids[batch : batch + 1] if ids.ndim == rank and ids.shape[0] == size else ids for ids in pair
-            )
     part = slice(batch, batch + 1)
-    return case.replace(q=case.q[part], k=case.k[part], v=case.v[part], spec=spec.replace(**changes))
+    return case.replace(
+        q=case.q[part], k=case.k[part], v=case.v[part], spec=case.spec.replace(**taken(case.spec, "b", [batch]))
+    )

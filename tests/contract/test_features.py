@@ -12,7 +12,7 @@ import pytest
 from refattn.contract import features
 from refattn.contract.features import CLAIMS, FEATURES, HIDING, OTHER_CLAIMS, TABLE, Feature
 from refattn.contract.spec import AttentionSpec, Shape
-from refattn.contract.visibility import visible
+from refattn.contract.visibility import Visibility, visible
 from refattn.errors import InvalidValue
 from refattn.inputs.regimes import EVERY_CLAIM, draw_spec
 from refattn.inputs.sources import SeededSource
@@ -104,3 +104,51 @@ def test_a_spec_of_features_that_exclude_each_other_is_refused(row: Feature) -> 
 def test_a_gradient_is_named_after_its_field() -> None:
     assert features.GRADIENTS == {"dbias": "bias", "dsinks": "sinks"}
     assert {row.gradient for row in TABLE} == {None, "dbias", "dsinks"}
+
+
+def test_taking_along_an_axis_selects_what_is_visible() -> None:
+    """Of any feature: the visibility of some queries, keys or batch elements is that part of the whole one."""
+    parts = {"b": [1], "h": [4, 0], "q": [3, 3, 9], "k": [5, 0, 12, 7]}
+    numbers = {"b": "batch", "h": "heads", "q": "queries", "k": "keys"}
+    for row in TABLE:
+        for spec in drawn(row.name):
+            for place, (axis, index) in enumerate(parts.items()):
+                if axis in "qk" and row.positional:
+                    continue
+                part = spec.replace(**features.taken(spec, axis, index))
+                sizes = SIZES._replace(**{numbers[axis]: len(index)}, kv_heads=1 if axis == "h" else SIZES.kv_heads)
+                assert np.array_equal(visible(part, sizes), np.take(visible(spec, SIZES), index, place))
+
+
+def test_taking_leaves_what_has_no_such_axis() -> None:
+    spec = AttentionSpec(
+        mask=np.ones((1, 13), np.bool_), kept_queries=np.arange(11) > 3, sinks=np.zeros(6), softcap=2.0
+    )
+    assert features.along(spec, "q") == ("mask", "kept_queries")
+    found = features.taken(spec, "q", [2, 4])
+    assert found["mask"] is spec.mask
+    assert found["kept_queries"].tolist() == [False, True]
+    assert features.taken(spec, "b", [0])["kept_queries"] is spec.kept_queries
+    assert not features.along(AttentionSpec(causal=True, softcap=2.0), "k")
+
+
+def test_what_is_given_for_each_of_one_token_is_taken_as_often_as_asked() -> None:
+    """Ids of documents and positions have no axis of size 1 that would stand for any number."""
+    one = AttentionSpec(documents=(np.zeros(1, np.int64), np.zeros(3, np.int64)))
+    assert features.taken(one, "q", [0, 0])["documents"][0].shape == (2,)
+    assert features.taken(one, "q", [0, 0])["documents"][1].shape == (3,)
+
+
+@ROWS
+def test_the_order_of_keys_matters_to_positional_features_only(row: Feature) -> None:
+    """Visibility and distance of keys in another order are those of the keys, in that order."""
+    order = np.arange(SIZES.keys)[::-1]
+    same = []
+    for spec in drawn(row.name):
+        before = Visibility.of(spec, SIZES)
+        after = Visibility.of(spec.replace(**features.taken(spec, "k", order)), SIZES)
+        same.append(np.array_equal(before.full()[..., order], after.full()))
+        if spec.alibi_slopes is not None:
+            same.append(np.array_equal(before.distance()[..., order], after.distance()))
+    # The positions and documents that a spec gives go with the keys.
+    assert all(same) == (not row.positional or bool(features.along(spec, "k")))

@@ -10,6 +10,7 @@ import numpy as np
 
 from refattn.adapters.session import CallFailure
 from refattn.bounds.budget import ErrorBudget
+from refattn.contract.features import along, taken, used
 from refattn.inputs.cases import AttentionCase
 from refattn.numbers.formats import Array
 from refattn.suite.comparison import compare
@@ -66,18 +67,12 @@ def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Evide
 def permuted_keys(case: AttentionCase) -> Derived | None:
     """The keys in another order, with the mask's and bias's columns."""
     spec = case.spec
-    positional = spec.causal or spec.window != (None, None) or spec.alibi_slopes is not None
-    if positional or spec.documents is not None or spec.key_positions is not None:
+    if any(row.positional for row in used(spec)):
         return None
     order = np.random.default_rng(0).permutation(case.shape.keys)
-    columns = {name: _columns(getattr(spec, name), order) for name in ("mask", "bias", "keep", "kept_keys")}
-    if spec.buckets is not None:
-        columns["buckets"] = (spec.buckets[0], _columns(spec.buckets[1], order))
-    return Derived(case.replace(k=case.k[:, :, order], v=case.v[:, :, order], spec=spec.replace(**columns)))
-
-
-def _columns(array: Any, order: Any) -> Any:
-    return array if array is None or array.shape[-1] == 1 else array[..., order]
+    return Derived(
+        case.replace(k=case.k[:, :, order], v=case.v[:, :, order], spec=spec.replace(**taken(spec, "k", order)))
+    )
 
 
 def shifted_scores(case: AttentionCase) -> Derived | None:
@@ -103,24 +98,15 @@ def last_query(case: AttentionCase) -> Derived | None:
     rows = case.shape.queries
     if rows < 2 or spec.alignment != "bottom_right" or spec.documents is not None or spec.query_positions is not None:
         return None
-    changes: dict[str, Any] = {}
-    for name in ("mask", "bias", "keep"):
-        array = getattr(spec, name)
-        if array is not None and array.ndim >= 2 and array.shape[-2] > 1:
-            changes[name] = array[..., -1:, :]
-    if spec.kept_queries is not None and spec.kept_queries.shape[-1] > 1:
-        changes["kept_queries"] = spec.kept_queries[..., -1:]
-    if spec.buckets is not None and spec.buckets[0].shape[-1] > 1:
-        changes["buckets"] = (spec.buckets[0][..., -1:], spec.buckets[1])
-    return Derived(case.replace(q=case.q[:, :, -1:], spec=spec.replace(**changes)), rows=slice(rows - 1, rows))
+    last = spec.replace(**taken(spec, "q", [-1]))
+    return Derived(case.replace(q=case.q[:, :, -1:], spec=last), rows=slice(rows - 1, rows))
 
 
 def paged(case: AttentionCase) -> Derived | None:
     """The keys in shuffled pages of 4 slots, the unused slots of the last page full of large numbers."""
     spec = case.spec
-    per_key = (spec.mask, spec.bias, spec.keep, spec.kept_keys, spec.buckets, spec.documents, spec.key_positions)
     keys = case.shape.keys
-    if any(field is not None for field in per_key) or not keys:
+    if along(spec, "k") or not keys:
         return None
     pages = -(-keys // 4)
     order = np.random.default_rng(1).permutation(pages)

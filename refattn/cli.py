@@ -105,7 +105,11 @@ _on_processor = click.option(
 
 @cli.command()
 @click.argument("target", default=options.DEFAULT_TARGET)
-@click.option("--call", metavar="CONVENTION", help="How the kernel is called; guessed from it by default.")
+@click.option(
+    "--call",
+    metavar="CONVENTION",
+    help="How the kernel is called, as `refattn explain kernels` lists; guessed from it by default.",
+)
 @click.option("--dtype", metavar="LIST", default=options.DEFAULT_FORMATS, show_default=True, help="Input formats.")
 @click.option(
     "--claim",
@@ -113,7 +117,7 @@ _on_processor = click.option(
     metavar="LIST",
     multiple=True,
     help="What the kernel can do, if not just what its convention usually can: NAME adds a claim, no-NAME takes one "
-    "away, none takes all away; from left to right.",
+    "away, none takes all away; from left to right. `refattn explain claims` lists them.",
 )
 @click.option("--profile", metavar="NAME", default="quick", show_default=True, help="How much to run: quick, ci, deep.")
 @click.option("--seed", type=_SEED, metavar="N", default=0, show_default=True, help="The same seed, the same inputs.")
@@ -233,7 +237,7 @@ def replay(
     return _exit_code_of([finding], fails=finding.fails)
 
 
-@cli.command()
+@cli.command(short_help="Explain a word of a report, or show a page of the guide.")
 @click.argument("topic", nargs=-1)
 def explain(topic: tuple[str, ...]) -> None:
     """Explain TOPIC: a property, verdict, claim, stage, convention, or a page of the guide; without one, list them."""

@@ -180,8 +180,6 @@ BAD_USAGE = [
     (["check", "kernels:good"], "more", "more"),
     (["replay", "kernels:good"], "", "--case is missing: expected the case, as a failure message gives it"),
     (["replay"], "", "target is missing: expected a kernel, package.module:callable"),
-    (["explain"], "valus/needles", "topic 'valus/needles' is not known: did you mean values/needles or"),
-    (["explain"], "xyz", "topic 'xyz' is not known: `refattn explain` lists them"),
     (["replay", "kernels:good"], f"--case {TOKEN} --property value/generic", "did you mean values/generic?"),
     (["replay", "kernels:good"], "--case rubbish", "token 'rubbish'"),
 ]

@@ -107,6 +107,13 @@ def test_an_unknown_topic_gets_a_suggestion(topic: str, message: str) -> None:
     assert str(caught.value).startswith(f"topic {topic!r} is not known: ")
 
 
+def test_the_command_exits_with_2_and_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "valus/needles"]) == cli.BAD_USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "refattn: topic 'valus/needles' is not known: did you mean values/needles or values?\n"
+
+
 def test_the_command_prints_a_topic_or_the_list_of_them() -> None:
     run = CliRunner()
     assert run.invoke(cli.cli, ["explain", "suspect"]).output == guide.explain("suspect")

@@ -47,11 +47,12 @@ class Plain(Native):
         return frozenset(found)
 
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
-        """A tiled kernel with fp32 sums; XLA's exponential errs by up to 2 ulps, and it flushes subnormal numbers."""
+        """fp32 sums in one chain, as a library's matrix product adds up all keys; XLA's exponential and flushing."""
+        del spec, shape
         if self.library(kernel).name == "jax":
-            name = f"flash({format.name}), XLA's exp and flushing"
-            return Arithmetic.flash(format, name=name, exp_ulps=2.0, flush_to_zero=flushes(format))
-        return super().usual_arithmetic(kernel, format, spec, shape)
+            name = f"chained flash({format.name}), XLA's exp and flushing"
+            return Arithmetic.flash(format, name=name, chained=True, exp_ulps=2.0, flush_to_zero=flushes(format))
+        return Arithmetic.flash(format, name=f"chained flash({format.name})", chained=True)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
         """There are a causal mask and a scale, if the signature has them; gradients are torch's."""

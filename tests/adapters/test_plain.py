@@ -157,6 +157,30 @@ def test_a_torch_kernel_gets_tensors_and_gradients() -> None:
     assert adapters.get("softmax").library(namespace["softmax"]).name == "torch"
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_a_line_of_torch_is_no_suspect(dtype: str) -> None:
+    namespace: dict[str, Any] = {"torch": needed("torch")}
+    source = (
+        "def kernel(q, k, v):\n"
+        "    scores = q.float() @ k.float().mT * q.shape[-1] ** -0.5\n"
+        "    return (torch.softmax(scores, -1) @ v.float()).to(q.dtype)\n"
+    )
+    exec(source, namespace)
+    report = ra.check(namespace["kernel"], dtypes=(dtype,), only="statistics/*")
+    assert report.conforms, report.findings
+
+
+def test_xla_flushes_what_is_subnormal() -> None:
+    jnp = ModuleType("jax.numpy")
+    adapter = adapters.get("plain")
+    namespace: dict[str, Any] = {"jnp": jnp}
+    exec("def kernel(q, k, v): return jnp.sum(q)", namespace)
+    assert adapter.library_name(namespace["kernel"]) == "jax"
+    needed("jax")
+    assert adapter.arithmetic(namespace["kernel"], fp32).flush_to_zero
+    assert not adapter.arithmetic(softmax_of, fp32).flush_to_zero
+
+
 def test_a_failure_says_what_would_mend_it() -> None:
     torch = needed("torch")
     namespace: dict[str, Any] = {"torch": torch, "np": np}

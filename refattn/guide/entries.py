@@ -27,7 +27,7 @@ _STAGES = {
 _OF = {
     "exact": "",
     "approximate": "It is checked of kernels that declare an approximation, in the place of exact values.",
-    "any": "It is checked of exact kernels and of those that declare an approximation.",
+    "any": "Those that declare an approximation are among them.",
 }
 
 
@@ -62,11 +62,11 @@ def of_property(name: str) -> str:
     if found.gate is None:
         gate = "A kernel that does not have it does not conform."
     else:
-        gate = f"A kernel that does not have it is *not gating*: it fails only where the kernel claims `{found.gate}`."
+        gate = f"A failure is *not gating*: it fails the run only of a kernel that claims `{found.gate}`."
     return _lines(
         f"`{name}`, a property",
         _sentence(found.summary),
-        " ".join(filter(None, [asked, gate, _OF[found.of], _STAGES[found.stage]])),
+        " ".join(filter(None, [asked, _OF[found.of], gate, _STAGES[found.stage]])),
         f"    refattn check TARGET --only {name}",
         _family(name),
     )
@@ -147,8 +147,8 @@ def of_profile(name: str) -> str:
     found = PROFILES[name]
     return _lines(
         f"`{name}`, a profile",
-        f"Each regime with {found.seeds} seeds, {found.examples} examples of each search, sequences of up to "
-        f"{found.longest} tokens.",
+        f"Seeds of each regime: {found.seeds}. Examples of each search: {found.examples}. Sequences are up to "
+        f"{found.longest} tokens long.",
         f"    refattn check TARGET --profile {name}",
     )
 

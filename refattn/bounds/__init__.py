@@ -60,12 +60,12 @@ def attention_backward(
     upstream = (shape.batch, shape.heads, shape.queries)
     if arrays[3].shape != (*upstream, shape.d_v):
         raise InvalidValue(f"do has shape {arrays[3].shape}: expected {(*upstream, shape.d_v)}")
-    direct = None if dlse is None else _finite("dlse", dlse)
-    if direct is not None and direct.shape != upstream:
-        raise InvalidValue(f"dlse has shape {direct.shape}: expected {upstream}")
+    exact_dlse = None if dlse is None else _finite("dlse", dlse)
+    if exact_dlse is not None and exact_dlse.shape != upstream:
+        raise InvalidValue(f"dlse has shape {exact_dlse.shape}: expected {upstream}")
     given = (arrays[0], arrays[1], arrays[2], arrays[3], spec, shape, arithmetic)
-    budget = backward.attention_backward(*given, direct)
-    if not with_rms or direct is not None or not rms_backward.has_model(spec, arithmetic):
+    budget = backward.attention_backward(*given, exact_dlse)
+    if not with_rms or exact_dlse is not None or not rms_backward.has_model(spec, arithmetic):
         return budget
     forwards = forward.attention(arrays[0], arrays[1], arrays[2], spec, shape, arithmetic)
     return rms_backward.with_rms(budget, *given, forwards)

@@ -280,8 +280,8 @@ class _Backward:
         delta = (upstream * out).sum(axis=1)
         products, doubt = (size * np.abs(out)).sum(axis=1), (size * out_error).sum(axis=1)
         delta_bound = delta_error(width, self.unit, products, doubt, self.lost)
-        direct = np.zeros(len(upstream)) if self.dlse is None else self.dlse[place]
-        height = np.abs(dp) + dp_error + (np.abs(delta) + delta_bound + np.abs(direct))[:, None]
+        dlse = np.zeros(len(upstream)) if self.dlse is None else self.dlse[place]
+        height = np.abs(dp) + dp_error + (np.abs(delta) + delta_bound + np.abs(dlse))[:, None]
         inner = 0.0 if self.dlse is None else self.unit
         error = slope_error(dp_error, delta_bound[:, None], height, inner, self.unit, self.lost)
         beyond = (1 + growth(width * dot.unit)) * reach > dot.format.max_finite
@@ -290,7 +290,7 @@ class _Backward:
         beyond |= 2 * (height + (products + doubt)[:, None] + reach * dropout) > limit
         error = np.where(beyond, np.inf, error)
         delta_bound = np.where(2 * (products + doubt) > limit, np.inf, delta_bound)
-        return _Slope(dp - delta[:, None] + direct[:, None], error, delta - direct, delta_bound)
+        return _Slope(dp - delta[:, None] + dlse[:, None], error, delta - dlse, delta_bound)
 
     def _score_gradient(self, softmax: BlockWeights, log_error: Array, slope: _Slope) -> _Terms:
         """dS = P (dP - Delta + dlse)."""

@@ -119,7 +119,7 @@ def _block(
     if visible is not None:
         terms = [xp.where(visible, term, 0.0) for term in terms]
     sizes = [largest(xp.abs(term), 0.0) for term in terms]
-    nothing = xp.zeros(rows.stop - rows.start, dtype=xp.float64, device=device(q))
+    no_terms = xp.zeros(rows.stop - rows.start, dtype=xp.float64, device=device(q))
     return Block(
         batch,
         head,
@@ -130,7 +130,7 @@ def _block(
         key=k[batch, kv_head, keys],
         visible=visible,
         additive=sum(terms[1:], terms[0]) if terms else None,
-        additive_size=sum(sizes[1:], sizes[0]) if sizes else nothing,
+        additive_size=sum(sizes[1:], sizes[0]) if sizes else no_terms,
     )
 
 

@@ -37,9 +37,9 @@ def upstream_inputs(do: Any, dlse: Any, shape: Shape, q: Any) -> tuple[Any, Any]
     _expect("do", upstream, (*rows, shape.d_v))
     if dlse is None:
         return upstream, None
-    direct = float64_like("dlse", dlse, q)
-    _expect("dlse", direct, rows)
-    return upstream, direct
+    exact_dlse = float64_like("dlse", dlse, q)
+    _expect("dlse", exact_dlse, rows)
+    return upstream, exact_dlse
 
 
 def softmax_input(x: Any, axis: Any, spec: Any) -> tuple[Any, SoftmaxSpec]:

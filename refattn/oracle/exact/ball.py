@@ -204,16 +204,16 @@ def softmax_balls(x: Array, spec: SoftmaxSpec, *, bits: int, wanted: Bools) -> B
 def softmax(x: Array, spec: SoftmaxSpec, *, bits: int, wanted: Bools | None = None) -> Enclosure:
     """softmax, log_softmax or logsumexp of a float64 array without NaN or +inf; rad is inf in rows not `wanted`."""
     dropped = np.isneginf(x)
-    hopeless = np.all(dropped, axis=spec.axis, keepdims=True)
-    rows = np.ones(np.squeeze(hopeless, spec.axis).shape, np.bool_) if wanted is None else wanted
+    empty = np.all(dropped, axis=spec.axis, keepdims=True)
+    rows = np.ones(np.squeeze(empty, spec.axis).shape, np.bool_) if wanted is None else wanted
     balls = softmax_balls(x, spec, bits=bits, wanted=rows)
     if spec.kind == "logsumexp":
         return enclose(balls, -math.inf, rows)
-    nothing = 0.0 if spec.kind == "softmax" else -math.inf
-    enclosure = enclose(balls, nothing, np.expand_dims(rows, spec.axis))
+    blank = 0.0 if spec.kind == "softmax" else -math.inf
+    enclosure = enclose(balls, blank, np.expand_dims(rows, spec.axis))
     if spec.empty_rows == "nan":
         return Enclosure(
-            np.where(hopeless & np.isfinite(enclosure.rad), math.nan, enclosure.mid), enclosure.rad, enclosure.low
+            np.where(empty & np.isfinite(enclosure.rad), math.nan, enclosure.mid), enclosure.rad, enclosure.low
         )
     return enclosure
 

@@ -68,8 +68,8 @@ def softmax(
             if spec.empty_rows == "zero" and all(entry == mpf("-inf") for entry in logits):
                 weights, lse = [mpf(0)] * len(logits), mpf(0)
             if spec.kind == "log_softmax":
-                hopeless = mp.isnan(lse) or mp.isinf(lse)
-                weights = [mpf("nan") if hopeless else entry - lse for entry in logits]
+                undefined = mp.isnan(lse) or mp.isinf(lse)
+                weights = [mpf("nan") if undefined else entry - lse for entry in logits]
             for j, weight in enumerate(weights):
                 result[(*index, j)] = weight
     return result if spec.kind == "logsumexp" else np.moveaxis(result, -1, spec.axis)

@@ -53,7 +53,7 @@ WORDS_ERROR = 2.0**-151
 # Of a result in two words, relative to it (theorem quotient_near).
 LAST_ROUNDING = 2.0**-105
 # A weight below exp(LOWEST_ARGUMENT) is taken for 0.
-NOTHING = math.exp(LOWEST_ARGUMENT) * 1.001
+NEGLIGIBLE = math.exp(LOWEST_ARGUMENT) * 1.001
 # Covers the radius's own roundings: fewer than a hundred products and sums of non-negative numbers in float64.
 INFLATE = 1.0 + 2.0**-40
 
@@ -296,10 +296,10 @@ def rows_of(block: Block, weights: Weights, problem: Problem) -> Rows:
     lse, lse_low = np.empty(rows), np.empty(rows)
     loops.logarithms(total, np.log(total[:, 0]), weights.shift, lse, lse_low)
     with np.errstate(over="ignore", invalid="ignore"):
-        lost = (n * (values.lost + NOTHING) / total[:, 0] + WORDS_ERROR) * INFLATE
+        lost = (n * (values.lost + NEGLIGIBLE) / total[:, 0] + WORDS_ERROR) * INFLATE
         # The words of the products err relative to the whole total, of which the divisor may be a small share.
         share = total[:, 0] / divisor[:, 0]
-        left_out = n * (values.left_out + NOTHING) / divisor[:, 0] + WORDS_ERROR * share
+        left_out = n * (values.left_out + NEGLIGIBLE) / divisor[:, 0] + WORDS_ERROR * share
         doubt = lost if spec.keep is None else lost + WORDS_ERROR
         mean = sums.sizes / divisor[:, :1]
         radius = output_radius(

@@ -17,7 +17,7 @@ from refattn.oracle.extended.forward import (
     INFLATE,
     LARGEST_WEIGHT_ERROR,
     LAST_ROUNDING,
-    NOTHING,
+    NEGLIGIBLE,
     ONE,
     ROWS,
     WANTED_BITS,
@@ -196,7 +196,7 @@ def _contribution(
     share = share_error(weights.error, rows.lost, LAST_ROUNDING)
     # Infinite for a row of which nothing is proved, where the log-error would be negative.
     share = np.where(rows.lost < LARGEST_WEIGHT_ERROR, share, np.inf)[:, None]
-    nothing = NOTHING / rows.total[:, 0]
+    negligible = NEGLIGIBLE / rows.total[:, 0]
     keep = None if spec.keep is None else np.ascontiguousarray(dropout_keep(block, spec))
     gain = problem.gain
 
@@ -214,7 +214,7 @@ def _contribution(
     # Delta adds up 4 Dv numbers; the error of their sum shrinks by gamma_n with each word (theorem row_dots_error).
     words = WORDS_ERROR + log_error(4 * out.shape[1] * 2.0**-53) ** 3
     slope = slope_radius(gain[0], dp.error, (size * out_rad).sum(axis=1), words, height) * INFLATE
-    slope, hidden = slope[:, None], (nothing * height)[:, None]
+    slope, hidden = slope[:, None], (negligible * height)[:, None]
     ds, ds_low = np.empty_like(p), np.empty_like(p)
     loops.score_gradients(p, p_low, *dp.words, keep, gain, less, ds, ds_low)
     ds_rad = score_gradient_radius(share, GRADIENT_ERROR, np.abs(ds), p, slope, hidden)
@@ -236,7 +236,7 @@ def _contribution(
     if keep is not None:
         exponent_of_kept = int(np.frexp(gain[0])[1])
         loops.times(p, p_low, gain, keep)
-    factor_radius = value_weight_radius(share, 0.0 if keep is None else KEPT_ERROR, p, gain[0] * nothing[:, None])
+    factor_radius = value_weight_radius(share, 0.0 if keep is None else KEPT_ERROR, p, gain[0] * negligible[:, None])
     left_out = len(do) * (upstream.left_out + WORDS_ERROR) * np.ldexp(1.0, exponent_of_kept) * upstream.size
     rad = gathered_radius(factor_radius.sum(axis=0)[:, None], upstream.size, left_out)
     dv = Part(sums_over_rows((p, p_low), upstream, block.rows, exponent=exponent_of_kept), rad * INFLATE)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from refattn.contract.spec import SoftmaxSpec
 from refattn.oracle.enclosure import Enclosure
 from refattn.oracle.extended import loops
-from refattn.oracle.extended.forward import INFLATE, LAST_ROUNDING, NOTHING, WORDS_ERROR, words_sum
+from refattn.oracle.extended.forward import INFLATE, LAST_ROUNDING, NEGLIGIBLE, WORDS_ERROR, words_sum
 from refattn.oracle.extended.radii import lse_radius, share_radius, weight_radius
 from refattn.oracle.extended.weighted_sums import SECOND_WORD
 from refattn.oracle.extended.words import EXPONENTIAL_ERROR, LOGARITHM_ERROR
@@ -48,31 +48,31 @@ def _rows(x: Array, spec: SoftmaxSpec) -> tuple[Array, Array, Array]:
     """mid, low and rad of rows (r, n)."""
     rows, n = x.shape
     maximum = x.max(axis=1, initial=-np.inf)
-    nothing = np.isneginf(maximum)
-    shift = np.where(nothing, 0.0, maximum)
+    empty = np.isneginf(maximum)
+    shift = np.where(empty, 0.0, maximum)
     zeros = np.zeros((rows, n))
     one, two = np.empty((rows, n)), np.empty((rows, n))
     loops.weight_words(x, zeros, zeros, shift, one, two)
     total = _total(one, two)
-    total[nothing] = 1.0, 0.0, 0.0
-    lost = (n * (LEFT + NOTHING) / total[:, 0] + WORDS_ERROR) * INFLATE
+    total[empty] = 1.0, 0.0, 0.0
+    lost = (n * (LEFT + NEGLIGIBLE) / total[:, 0] + WORDS_ERROR) * INFLATE
     if spec.kind == "softmax":
         mid, low = np.empty((rows, n)), np.empty((rows, n))
         loops.quotients(one, two, zeros, total, mid, low)
-        rad = share_radius(WEIGHT_ERROR, lost[:, None], mid, LAST_ROUNDING * mid, NOTHING) * INFLATE
-        return _filled(mid, low, np.where(np.isneginf(x), 0.0, rad), nothing, 0.0, spec)
+        rad = share_radius(WEIGHT_ERROR, lost[:, None], mid, LAST_ROUNDING * mid, NEGLIGIBLE) * INFLATE
+        return _filled(mid, low, np.where(np.isneginf(x), 0.0, rad), empty, 0.0, spec)
     lse, lse_low = np.empty(rows), np.empty(rows)
     loops.logarithms(total, np.log(total[:, 0]), shift, lse, lse_low)
     error = lse_radius(WEIGHT_ERROR, lost, LOGARITHM_ERROR, LAST_ROUNDING * (1.0 + np.abs(lse))) * INFLATE
     if spec.kind == "logsumexp":
-        lse[nothing], lse_low[nothing], error[nothing] = -np.inf, 0.0, 0.0
+        lse[empty], lse_low[empty], error[empty] = -np.inf, 0.0, 0.0
         return lse, lse_low, error
     mid, low = np.empty((rows, n)), np.empty((rows, n))
     loops.differences(x, lse, lse_low, mid, low)
     rad = (error[:, None] + LAST_ROUNDING * np.abs(mid)) * INFLATE
     gone = np.isneginf(x)
     mid[gone], low[gone], rad[gone] = -np.inf, 0.0, 0.0
-    return _filled(mid, low, rad, nothing, -np.inf, spec)
+    return _filled(mid, low, rad, empty, -np.inf, spec)
 
 
 def _total(one: Array, two: Array) -> Array:
@@ -83,8 +83,8 @@ def _total(one: Array, two: Array) -> Array:
 
 
 def _filled(
-    mid: Array, low: Array, rad: Array, nothing: NDArray[np.bool_], blank: float, spec: SoftmaxSpec
+    mid: Array, low: Array, rad: Array, empty: NDArray[np.bool_], blank: float, spec: SoftmaxSpec
 ) -> tuple[Array, Array, Array]:
     """mid, low and rad, with the results of rows of nothing but -inf filled in."""
-    mid[nothing], low[nothing], rad[nothing] = (np.nan if spec.empty_rows == "nan" else blank), 0.0, 0.0
+    mid[empty], low[empty], rad[empty] = (np.nan if spec.empty_rows == "nan" else blank), 0.0, 0.0
     return mid, low, rad

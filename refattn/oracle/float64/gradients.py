@@ -161,13 +161,13 @@ class _Backward:
         xp = namespace(value)
         n, width = value.shape
         delta = xp.sum(weights * dp, axis=1)
-        direct = xp.zeros_like(delta) if self.dlse is None else self.dlse[place]
+        dlse = xp.zeros_like(delta) if self.dlse is None else self.dlse[place]
         # |dP| and |Delta| are at most |dO| max|v|, by Cauchy-Schwarz and because weights sum to at most 1.
         reach = self.gain * norms(upstream) * _top(norms(value)) * (1 + gamma64(2 * width + 12))
-        height = 2 * reach + xp.abs(direct)
+        height = 2 * reach + xp.abs(dlse)
         inner = gamma64(width + 4) * reach + 2 * reach * (relative + gamma64(n + width + 8)) + 4 * U * height
         error = relative * height + (1 + relative) * (inner + 4 * U * height)
-        return _Slope(weights * (dp - delta[:, None] + direct[:, None]), delta, height, error)
+        return _Slope(weights * (dp - delta[:, None] + dlse[:, None]), delta, height, error)
 
     def _through_softcap(self, slope: _Slope, block: Block, weights: Weights, relative: Array, cap: float) -> _Slope:
         """Multiply by 1 - tanh^2, which changes by at most 0.77 per unit of its argument."""

@@ -137,16 +137,18 @@ class _Work:
         if spec.bias is not None:
             bad_score = bad_score | test(np.asarray(block_of(spec.bias, rows), np.float64))
         upstream = test(do[:, :, rows])
-        direct = np.zeros(pairs[:3], np.bool_) if dlse is None else test(dlse[:, :, rows])
+        lse_upstream = np.zeros(pairs[:3], np.bool_) if dlse is None else test(dlse[:, :, rows])
         weights: Bools = sees & ((visible & bad_score).any(axis=-1) | self.bad_sink[None, :, None])
-        row = np.asarray(weights | (visible & self.bad_value).any(axis=-1) | (sees & (upstream.any(axis=-1) | direct)))
+        row = np.asarray(
+            weights | (visible & self.bad_value).any(axis=-1) | (sees & (upstream.any(axis=-1) | lse_upstream))
+        )
         reached = visible & row[..., None]
         self.dq[:, :, rows] = row[..., None]
         self.dk |= reached.any(axis=2)
         through = (upstream | weights[..., None]).astype(np.float32)
         self.dv |= (np.swapaxes(visible, -1, -2).astype(np.float32) @ through) > 0
         # The log-sum-exp of a row that sees no key is its sink's logit.
-        self.dsinks |= (row | direct).any(axis=(0, 2))
+        self.dsinks |= (row | lse_upstream).any(axis=(0, 2))
         if self.dbias is not None:
             reached_bias = block_of(self.dbias, rows)
             axes = tuple(axis for axis in range(4) if reached_bias.shape[axis] == 1)

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from refattn import adapters
 from refattn.contract import features
 from refattn.contract.features import CLAIMS, FEATURES, HIDING, OTHER_CLAIMS, TABLE, Feature
 from refattn.contract.spec import AttentionSpec, Shape
 from refattn.contract.visibility import Visibility, visible
 from refattn.errors import InvalidValue
+from refattn.inputs import regimes
 from refattn.inputs.regimes import EVERY_CLAIM, draw_spec
 from refattn.inputs.sources import SeededSource
+from refattn.suite import properties
 
 SIZES = Shape(2, 6, 3, 11, 13, 4, 5)
 LENGTHS = {"b": SIZES.batch, "h": SIZES.heads, "q": SIZES.queries, "k": SIZES.keys}
@@ -48,6 +51,13 @@ def test_each_claim_is_said_once_in_a_line() -> None:
     assert set(CLAIMS) == {*FEATURES, *OTHER_CLAIMS} == EVERY_CLAIM
     assert len(set(CLAIMS.values())) == len(CLAIMS)
     assert [row[0] for row in features.described()] == list(CLAIMS)
+
+
+def test_what_properties_regimes_and_conventions_ask_for_are_claims() -> None:
+    asked = [each.needs | ({each.gate} if each.gate else set()) for each in properties.ALL]
+    asked += [each.needs | each.excludes for each in regimes.ALL]
+    asked += [adapters.get(name).usual_claims(lambda q, k, v: v) for name in adapters.names()]
+    assert not frozenset().union(*asked) - CLAIMS.keys()
 
 
 @ROWS

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
 from refattn.errors import InvalidValue
 from refattn_gpu.ahead_of_time.configuration import Configuration
@@ -24,6 +25,10 @@ TARGETS = {
 SHARED_MEMORY = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10, "gfx942": 64 << 10}
 # Columns of a Blackwell multiprocessor. What wants more is compiled to a trap, and refused when it is launched.
 TENSOR_MEMORY = 512
+# Of a parameter, and in its group.
+Place = tuple[int, ...]
+ALIGNED = [["tt.divisibility", 16]]
+STRIDES = (".batch", ".head", ".page", ".row", "table_batch")
 MATRIX_INSTRUCTIONS = ("wgmma", "tcgen05.mma", "mma.sync", "v_mfma")
 
 
@@ -45,25 +50,8 @@ def compiled(configuration: Configuration, target: str) -> Row:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    constants = dict(configuration.constants)
-    signature = {}
-    for name in configuration.kernel.arg_names:
-        if name.endswith("_column") and name not in constants:
-            constants[name] = 1
-        if name in constants:
-            signature[name] = "constexpr"
-        elif name in configuration.pointers:
-            signature[name] = f"*{configuration.pointers[name]}"
-        else:
-            signature[name] = "fp32" if name in ("scale", "softcap") else "i32"
-    aligned = {
-        (place,): [["tt.divisibility", 16]]
-        for place, name in enumerate(configuration.kernel.arg_names)
-        if signature[name].startswith("*")
-        or (signature[name] == "i32" and name.endswith(("_row", "_page", "_head", "_batch")))
-    }
     found = triton.compile(
-        ASTSource(fn=configuration.kernel, signature=signature, constexprs=constants, attrs=aligned),
+        ASTSource(configuration.kernel, *specialised(configuration)),
         target=GPUTarget(*TARGETS[target]),
         # Triton 3.10 stops contracting a * b + c of its own accord; the arithmetic that the kernels declare allows it.
         options={"num_warps": configuration.warps, "num_stages": configuration.stages, "enable_fp_fusion": True},
@@ -79,6 +67,37 @@ def compiled(configuration: Configuration, target: str) -> Row:
     instruction = next((name for name in MATRIX_INSTRUCTIONS if name in text), "none")
     registers, spilled = resources(found.asm["cubin"]) if "cubin" in found.asm else (None, None)
     return Row(configuration.name, target, instruction, found.metadata.shared, registers, spilled)
+
+
+def specialised(configuration: Configuration) -> tuple[dict[str, Any], dict[Place, Any], dict[Place, Any]]:
+    """(signature, constants, attributes) as a launch specialises the arguments: columns are adjacent, and pointers and
+    the other strides divisible by 16. Constants and attributes are by place, of a parameter and in its group.
+    """
+    signature: dict[str, Any] = {}
+    constants: dict[Place, Any] = {}
+    attributes: dict[Place, Any] = {}
+
+    def kind(place: Place, name: str) -> str:
+        if name in configuration.constants or name.endswith(".column"):
+            constants[place] = configuration.constants.get(name, 1)
+            return "constexpr"
+        if name in configuration.pointers:
+            attributes[place] = ALIGNED
+            return f"*{configuration.pointers[name]}"
+        if name.endswith(STRIDES):
+            attributes[place] = ALIGNED
+        return "fp32" if name.endswith(("scale", "softcap")) else "i32"
+
+    annotations = get_type_hints(configuration.kernel.fn)
+    for index, name in enumerate(configuration.kernel.arg_names):
+        fields = getattr(annotations.get(name), "_fields", None)
+        if fields is None:
+            signature[name] = kind((index,), name)
+        else:
+            # The base of a tensor goes by the tensor's name.
+            leaves = (name if field == "base" else f"{name}.{field}" for field in fields)
+            signature[name] = annotations[name](*(kind((index, at), leaf) for at, leaf in enumerate(leaves)))
+    return signature, constants, attributes
 
 
 def resources(cubin: bytes) -> tuple[int, int]:

@@ -17,8 +17,8 @@ def softmax_configurations() -> Iterator[Configuration]:
             for whole in (True, False):
                 constants = {"KIND": kind, "IN_ONE_TILE": whole, "BLOCK_R": 8, "BLOCK_N": 512}
                 label = f"{kind} {element} {'one tile' if whole else 'long rows'}"
-                pointers = dict.fromkeys(("x_base", "out_base"), element)
+                pointers = dict.fromkeys(("X", "OUT"), element)
                 yield Configuration(label, softmax_forward, pointers, constants)
                 if kind != "logsumexp":
-                    pointers = dict.fromkeys(("y_base", "dy_base", "dx_base"), element)
+                    pointers = dict.fromkeys(("Y", "DY", "DX"), element)
                     yield Configuration(f"{label} backward", softmax_backward, pointers, constants)

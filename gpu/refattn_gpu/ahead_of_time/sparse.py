@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from refattn_gpu.ahead_of_time.configuration import Configuration
+from refattn_gpu.ahead_of_time.configuration import Configuration, tile_constants
 
 
 def sparse_configurations() -> Iterator[Configuration]:
@@ -16,12 +16,13 @@ def sparse_configurations() -> Iterator[Configuration]:
     from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
     from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
     from refattn_gpu.kernels.sparse_forward import sparse_forward
-    from refattn_gpu.launching.arguments import Tiling, padded
+    from refattn_gpu.launching.arguments import Tiling
     from refattn_gpu.sparse.launch import PREFETCHING, backward_fitting, fitting
 
-    order = dict.fromkeys((f"{name}_base" for name in ("rows", "columns", "starts", "ends", "lows", "highs")), "i32")
+    order = dict.fromkeys(("rows_order", "columns_order"), "i32")
+    order |= {f"{side}.{field}": "i32" for side in tuple(order) for field in ("tokens", "starts", "ends")}
     for element, dtype in (("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32)):
-        pointers = {f"{name}_base": element for name in ("q", "k", "v", "do", "out", "dq", "dk", "dv")}
+        pointers = dict.fromkeys(("Q", "K", "V", "DO", "out_base", "dq_base", "dk_base", "dv_base"), element)
         pointers |= dict.fromkeys(("lse_base", "delta_base"), "fp32") | order
         for d in (16, 64, 128, 256):
             shape = Shape(1, 1, 1, 1, 1, d, d)
@@ -32,8 +33,7 @@ def sparse_configurations() -> Iterator[Configuration]:
                 (sparse_backward_keys, backward),
             ):
                 for guards in (False, True) if d == 64 else (True,):
-                    constants: dict[str, Any] = {"GUARDS_VALUES": guards, "PRECISION": "ieee", "D_QK": d, "D_V": d}
-                    constants |= {"BLOCK_M": tiling.queries, "BLOCK_N": tiling.keys}
-                    constants |= {"BLOCK_D": padded(d), "BLOCK_DV": padded(d)}
+                    constants: dict[str, Any] = {"GUARDS_VALUES": guards, "PRECISION": "ieee"}
+                    constants |= tile_constants(shape, tiling.queries, tiling.keys)
                     label = f"{kernel.__name__} {element} d={d} {'guarded' if guards else 'plain'}"
                     yield Configuration(label, kernel, pointers, constants, tiling.warps, tiling.stages)

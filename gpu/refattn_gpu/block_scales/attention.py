@@ -14,7 +14,7 @@ from refattn.contract.spec import AttentionSpec, Shape
 from refattn.errors import InvalidType, InvalidValue
 from refattn_gpu.dense.forward import Attention
 from refattn_gpu.kernels.block_scaled_forward import block_scaled_forward
-from refattn_gpu.launching.arguments import DTYPES, Features, Tiling, checked, padded, strides
+from refattn_gpu.launching.arguments import DTYPES, Features, Tiling, checked, matrix, sizes, tile
 from refattn_gpu.launching.placement import OnThisMachine
 
 PLAIN = AttentionSpec()
@@ -66,17 +66,12 @@ class BlockScaledAttention(OnThisMachine):
         if out.shape[:3].numel() == 0:
             return out, lse
         features, tiling = Features.of(spec, shape, q.device), self.tiling
-        flags = {name: value for name, value in features.flags.items() if name != "HAS_SINKS"}
         grid = (triton.cdiv(shape.queries, tiling.queries), shape.batch * shape.heads)
         block_scaled_forward[grid](
-            q, k, v, scales, out, lse, features.bias, features.mask, features.slopes,
-            *q.stride(), *k.stride(), *v.stride(), *scales.stride(), *out.stride(),
-            *strides(features.bias), *strides(features.mask),
-            shape.heads, shape.group, shape.queries, shape.keys,
-            *features.numbers, blocks, divided.size(shape.keys),
-            **flags, GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
-            D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys,
-            BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
+            *map(matrix, (q, k, v, scales, out)), lse, matrix(features.bias), matrix(features.mask), features.slopes,
+            sizes(shape), features.scoring, blocks, divided.size(shape.keys), features.has,
+            tile(shape, tiling.queries, tiling.keys),
+            GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
             num_warps=tiling.warps, num_stages=tiling.stages, enable_fp_fusion=True,
         )  # fmt: skip
         return out, lse

@@ -12,9 +12,10 @@ import triton
 from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.spec import AttentionSpec, Shape, problem_shape
 from refattn.errors import InvalidType, InvalidValue
+from refattn_gpu.kernels import parameters
 from refattn_gpu.kernels.decode_combine import decode_combine
 from refattn_gpu.kernels.decode_split import decode_split
-from refattn_gpu.launching.arguments import Features, check_tile, checked, padded, strides
+from refattn_gpu.launching.arguments import Features, check_tile, checked, matrix, padded, sizes, tile
 from refattn_gpu.launching.numerics import Numerics
 from refattn_gpu.launching.placement import OnThisMachine
 
@@ -177,18 +178,15 @@ class Decode(OnThisMachine):
         # Wide rows leave no shared memory for a second tile of keys.
         widest = max(padded(shape.d_qk), padded(shape.d_v)) * q.element_size()
         block_rows = min(64, padded(packed))
-        scale, softcap, left, right, _ = features.numbers
+        table_stride = 0 if cache.table is None else cache.table.stride(0)
         decode_split[(shape.batch * shape.kv_heads, triton.cdiv(packed, block_rows), splits)](
-            q, cache.k, cache.v, parts, part_lse, cache.table, cache.lengths,
-            features.bias, features.mask, features.slopes, features.sinks,
-            *q.stride(), *cache.k_strides, *cache.v_strides, 0 if cache.table is None else cache.table.stride(0),
-            *strides(features.bias), *strides(features.mask),
-            rows, shape.heads, shape.group, shape.queries, shape.keys,
-            scale, softcap, left, right, self.split_keys, self.most_splits,
+            matrix(q), parameters.Cache(cache.k, *cache.k_strides), parameters.Cache(cache.v, *cache.v_strides),
+            parts, part_lse, cache.table, table_stride, cache.lengths,
+            matrix(features.bias), matrix(features.mask), features.slopes, features.sinks,
+            sizes(shape), rows, features.scoring, self.split_keys, self.most_splits,
+            features.has, tile(shape, block_rows, self.tile_keys),
             BOTTOM_RIGHT=spec.alignment == "bottom_right", HAS_TABLE=cache.table is not None, PAGE=cache.page,
-            **features.flags, GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
-            D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=block_rows, BLOCK_N=self.tile_keys,
-            BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v),
+            GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
             num_warps=self.warps, num_stages=self.stages if widest <= 256 else 1, enable_fp_fusion=True,
         )  # fmt: skip
         decode_combine[(triton.cdiv(rows, ROWS_COMBINED),)](

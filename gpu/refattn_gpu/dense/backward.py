@@ -13,10 +13,20 @@ from refattn_gpu.dense.sequences import Sequences
 from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
 from refattn_gpu.kernels.attention_backward_keys import attention_backward_keys
 from refattn_gpu.kernels.attention_backward_queries import attention_backward_queries
+from refattn_gpu.kernels.parameters import Schedule, Starts
 from refattn_gpu.kernels.sum_axis import sum_axis
-from refattn_gpu.launching.arguments import Features, Tiling, padded, strides
+from refattn_gpu.launching.arguments import (
+    Features,
+    Tiling,
+    matrix,
+    padded,
+    sizes,
+    strided_vector,
+    tile,
+    vector,
+)
 from refattn_gpu.launching.numerics import Numerics
-from refattn_gpu.launching.tilings import of_backward, roomy, together
+from refattn_gpu.launching.tilings import heads_per_wave, of_backward, roomy
 
 # Sums taken by a program of sum_axis, and terms at a time.
 SUMS, TERMS = 32, 32
@@ -98,47 +108,38 @@ def launch(
         return
     tiling = tiling or of_backward(shape, q.dtype, roomy(q.device), features.has_arrays)
     packed = sequences is not None
-    starts = (None, None) if sequences is None else (sequences.query_starts, sequences.key_starts)
+    starts = Starts(None, None) if sequences is None else Starts(sequences.query_starts, sequences.key_starts)
     delta = torch.empty_like(lse)
-    flags = features.flags
-    has_sinks = flags.pop("HAS_SINKS")
     common = {
-        **flags,
         **numerics.flags,
         "PACKED": packed,
         "GUARDS_VALUES": nan_safe and features.hides,
-        "D_QK": shape.d_qk,
-        "D_V": shape.d_v,
-        "BLOCK_D": padded(shape.d_qk),
-        "BLOCK_DV": padded(shape.d_v),
         "num_warps": tiling.warps,
         "num_stages": tiling.stages,
     }
     tiles = triton.cdiv(shape.queries, tiling.queries)
-    of_rows = strides(lse, packed)
-    of_dlse = (0, 0, 0) if dlse is None else strides(dlse, packed)
-    inputs = tuple(stride for x in (q, k, v, do) for stride in strides(x, packed))
-    extras = (*strides(features.bias), *strides(features.mask))
-    sizes = (shape.heads, shape.group, shape.queries, shape.keys, together(shape, q.element_size()))
-    attention_backward_delta[(tiles, shape.batch * shape.heads)](
-        out, do, dlse, delta, starts[0], *strides(out, packed), *strides(do, packed), *of_dlse, *of_rows[:2],
+    heads, kv_heads = shape.batch * shape.heads, shape.batch * shape.kv_heads
+    wave = heads_per_wave(shape, q.element_size())
+    inputs = tuple(matrix(x, packed) for x in (q, k, v, do))
+    upstream = strided_vector(dlse, packed)
+    bias, mask = matrix(features.bias), matrix(features.mask)
+    attention_backward_delta[(tiles, heads)](
+        matrix(out, packed), inputs[3], upstream, vector(delta, packed), starts.queries,
         shape.heads, shape.queries, shape.d_v, PACKED=packed, HAS_DLSE=dlse is not None,
         BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v), num_warps=tiling.warps, enable_fp_fusion=True,
     )  # fmt: skip
-    attention_backward_queries[(tiles * shape.batch * shape.heads,)](
-        q, k, v, do, dlse, lse, delta, dq, ds, sink_terms,
-        features.bias, features.mask, features.slopes, features.sinks, *starts,
-        *inputs, *of_dlse, *extras, *of_rows[:2], *strides(dq, packed)[:3],
-        shape.batch * shape.heads, *sizes, *features.numbers,
-        HAS_SINKS=has_sinks, HAS_DLSE=dlse is not None, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys, **common,
+    attention_backward_queries[(tiles * heads,)](
+        *inputs, upstream, vector(lse, packed), delta, matrix(dq, packed), ds, sink_terms,
+        bias, mask, features.slopes, features.sinks, starts, sizes(shape), Schedule(heads, wave), features.scoring,
+        features.has, tile(shape, tiling.queries, tiling.keys), HAS_DLSE=dlse is not None, **common,
     )  # fmt: skip
     if shape.keys:
         # The kernel keeps keys and goes over queries: their numbers are exchanged.
         block_m, block_n = tiling.keys, tiling.queries
-        attention_backward_keys[(triton.cdiv(shape.keys, block_n) * shape.batch * shape.kv_heads,)](
-            q, k, v, do, lse, delta, dk, dv, features.bias, features.mask, features.slopes, *starts,
-            *inputs, *extras, *of_rows[:2], *strides(dk, packed)[:3], *strides(dv, packed)[:3],
-            shape.batch * shape.kv_heads, *sizes, *features.numbers, BLOCK_M=block_m, BLOCK_N=block_n, **common,
+        attention_backward_keys[(triton.cdiv(shape.keys, block_n) * kv_heads,)](
+            *inputs, vector(lse, packed), delta, matrix(dk, packed), matrix(dv, packed),
+            bias, mask, features.slopes, starts, sizes(shape), Schedule(kv_heads, wave), features.scoring,
+            features.has, tile(shape, block_m, block_n), **common,
         )  # fmt: skip
 
 

@@ -15,10 +15,11 @@ from refattn.numbers.formats import get
 from refattn_gpu.dense.backward import gradients
 from refattn_gpu.dense.sequences import Sequences
 from refattn_gpu.kernels.attention_forward import attention_forward
-from refattn_gpu.launching.arguments import Features, Tiling, checked, checked_upstream, padded, strides
+from refattn_gpu.kernels.parameters import Schedule, Starts
+from refattn_gpu.launching.arguments import Features, Tiling, checked, checked_upstream, matrix, sizes, tile, vector
 from refattn_gpu.launching.numerics import Numerics
 from refattn_gpu.launching.placement import OnThisMachine
-from refattn_gpu.launching.tilings import keys_of, of_forward, roomy, together
+from refattn_gpu.launching.tilings import heads_per_wave, keys_of, of_forward, roomy
 
 PLAIN = AttentionSpec()
 DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -140,15 +141,12 @@ def forward(
         return
     tiling = tiling or of_forward(shape, q.dtype, roomy(q.device), features.has_arrays)
     packed = sequences is not None
-    starts = (None, None) if sequences is None else (sequences.query_starts, sequences.key_starts)
-    tensors = tuple(stride for x in (q, k, v, out) for stride in strides(x, packed))
-    heads_of_all = shape.batch * shape.heads
-    attention_forward[(triton.cdiv(shape.queries, tiling.queries) * heads_of_all,)](
-        q, k, v, out, lse, features.bias, features.mask, features.slopes, features.sinks, *starts,
-        *tensors, *strides(lse, packed)[:2], *strides(features.bias), *strides(features.mask),
-        heads_of_all, shape.heads, shape.group, shape.queries, shape.keys, together(shape, q.element_size()),
-        *features.numbers, **features.flags, **numerics.flags,
+    starts = Starts(None, None) if sequences is None else Starts(sequences.query_starts, sequences.key_starts)
+    schedule = Schedule(shape.batch * shape.heads, heads_per_wave(shape, q.element_size()))
+    attention_forward[(triton.cdiv(shape.queries, tiling.queries) * schedule.heads,)](
+        *(matrix(x, packed) for x in (q, k, v, out)), vector(lse, packed),
+        matrix(features.bias), matrix(features.mask), features.slopes, features.sinks,
+        starts, sizes(shape), schedule, features.scoring, features.has, tile(shape, tiling.queries, tiling.keys),
         PACKED=packed, GUARDS_VALUES=nan_safe and features.hides, THRESHOLD=numerics.rescale_threshold,
-        D_QK=shape.d_qk, D_V=shape.d_v, BLOCK_M=tiling.queries, BLOCK_N=tiling.keys,
-        BLOCK_D=padded(shape.d_qk), BLOCK_DV=padded(shape.d_v), num_warps=tiling.warps, num_stages=tiling.stages,
+        **numerics.flags, num_warps=tiling.warps, num_stages=tiling.stages,
     )  # fmt: skip

@@ -8,39 +8,36 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from refattn_gpu.kernels.parameters import Matrix, Vector, StridedVector
 from refattn_gpu.kernels.tiles import extent, load_row, rows_at
 
 
 @triton.jit
 def attention_backward_delta(
-    out_base, do_base, dlse_base, delta_base, query_starts_base,
-    out_batch, out_head, out_row, out_column,
-    do_batch, do_head, do_row, do_column,
-    dlse_batch, dlse_head, dlse_row,
-    delta_batch, delta_head,
-    heads, queries, d_v,
+    OUT: Matrix, DO: Matrix, DLSE: StridedVector, DELTA: Vector, query_starts_base, heads, queries, d_v,
     PACKED: tl.constexpr, HAS_DLSE: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
-    """Delta = rowsum(dO * O) - dLSE, (B, H, Nq); strides are in elements, and PACKED is as in the forward pass."""
+    """Delta = rowsum(dO * O) - dLSE, (B, H, Nq); PACKED is as in the forward pass."""
     program = tl.program_id(1).to(tl.int64)
     batch, head = program // heads, program % heads
+    out_base, do_base, dlse_base, delta_base = OUT.base, DO.base, DLSE.base, DELTA.base
     if PACKED:
         query_start, queries = extent(query_starts_base, batch)
-        out_base += query_start * out_row
-        do_base += query_start * do_row
+        out_base += query_start * OUT.row
+        do_base += query_start * DO.row
         delta_base += query_start
         if HAS_DLSE:
-            dlse_base += query_start * dlse_row
+            dlse_base += query_start * DLSE.row
     rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     inside = rows < queries
     offsets = rows.to(tl.int64)
     there = inside[:, None] & (tl.arange(0, BLOCK_DV) < d_v)[None, :]
-    do_place = rows_at(do_base + batch * do_batch + head * do_head, rows, do_row, do_column, BLOCK_DV)
+    do_place = rows_at(do_base + batch * DO.batch + head * DO.head, rows, DO.row, DO.column, BLOCK_DV)
     do = tl.load(do_place, mask=there, other=0.0).to(tl.float32)
-    out_place = rows_at(out_base + batch * out_batch + head * out_head, rows, out_row, out_column, BLOCK_DV)
+    out_place = rows_at(out_base + batch * OUT.batch + head * OUT.head, rows, OUT.row, OUT.column, BLOCK_DV)
     out = tl.load(out_place, mask=there, other=0.0).to(tl.float32)
     delta = tl.sum(do * out, 1)
     if HAS_DLSE:
-        dlse_place = dlse_base + batch * dlse_batch + head * dlse_head + offsets * dlse_row
+        dlse_place = dlse_base + batch * DLSE.batch + head * DLSE.head + offsets * DLSE.row
         delta -= load_row(dlse_place, inside, False)
-    tl.store(delta_base + batch * delta_batch + head * delta_head + offsets, delta, mask=inside)
+    tl.store(delta_base + batch * DELTA.batch + head * DELTA.head + offsets, delta, mask=inside)

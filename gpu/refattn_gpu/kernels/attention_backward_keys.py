@@ -9,6 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from refattn_gpu.kernels.parameters import Has, Matrix, Vector, Schedule, Scoring, Sizes, Starts, Tile
 from refattn_gpu.kernels.score_gradients import reference_of, score_gradients
 from refattn_gpu.kernels.scores import visible_scores
 from refattn_gpu.kernels.special_values import finite, has_special, indicator, special_values
@@ -18,100 +19,86 @@ from refattn_gpu.kernels.visibility import number_of_tiles, tile_at, tiles_seen
 
 @triton.jit
 def attention_backward_keys(
-    q_base, k_base, v_base, do_base, lse_base, delta_base, dk_base, dv_base, bias_base, mask_base, slopes_base,
-    query_starts_base, key_starts_base,
-    q_batch, q_head, q_row, q_column,
-    k_batch, k_head, k_row, k_column,
-    v_batch, v_head, v_row, v_column,
-    do_batch, do_head, do_row, do_column,
-    bias_batch, bias_head, bias_row, bias_column,
-    mask_batch, mask_head, mask_row, mask_column,
-    lse_batch, lse_head,
-    dk_batch, dk_head, dk_row,
-    dv_batch, dv_head, dv_row,
-    heads_of_all, heads, group, queries, keys, together,
-    scale, softcap, left, right, alignment,
-    HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
-    HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr,
+    Q: Matrix, K: Matrix, V: Matrix, DO: Matrix, LSE: Vector, delta_base, DK: Matrix, DV: Matrix,
+    BIAS: Matrix, MASK: Matrix, slopes_base, starts: Starts, sizes: Sizes, schedule: Schedule, scoring: Scoring, HAS: Has, TILE: Tile,
     PACKED: tl.constexpr, GUARDS_VALUES: tl.constexpr, DEGREE: tl.constexpr, PRECISION: tl.constexpr,
-    D_QK: tl.constexpr, D_V: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_DV: tl.constexpr,
 ):  # fmt: skip
     """dK = scale dX^T Q and dV = P^T dO, added up over each query head by itself and then over the heads of the group.
 
-    lse and delta lie alike, and rows of dk and dv are without gaps; heads_of_all counts key-value heads, and the other
-    arguments are the forward pass's.
+    delta has the strides of LSE; schedule.heads counts key-value heads, and the other arguments are the forward
+    pass's.
     """
-    tiles = tl.cdiv(keys, BLOCK_N)
-    tile_of_keys, kv_head = tile_and_head(tiles, heads_of_all, together)
-    kv_heads = heads // group
+    queries, keys, scale, alignment = sizes.queries, sizes.keys, scoring.scale, scoring.alignment
+    tiles = tl.cdiv(keys, TILE.N)
+    tile_of_keys, kv_head = tile_and_head(tiles, schedule)
+    kv_heads = sizes.heads // sizes.group
     batch, kv_head = kv_head // kv_heads, kv_head % kv_heads
     # Under a causal mask the first keys are seen most.
-    first = (tiles - 1 - tile_of_keys) * BLOCK_N
-    dk_base += batch * dk_batch + kv_head * dk_head
-    dv_base += batch * dv_batch + kv_head * dv_head
-    lse_place = batch * lse_batch
+    first = (tiles - 1 - tile_of_keys) * TILE.N
+    q_base, k_base, v_base, do_base = Q.base, K.base, V.base, DO.base
+    dk_base = DK.base + batch * DK.batch + kv_head * DK.head
+    dv_base = DV.base + batch * DV.batch + kv_head * DV.head
+    lse_place = batch * LSE.batch
     if PACKED:
-        query_start, queries = extent(query_starts_base, batch)
-        key_start, keys = extent(key_starts_base, batch)
+        query_start, queries = extent(starts.queries, batch)
+        key_start, keys = extent(starts.keys, batch)
         if first >= keys:
             return
         alignment = keys - queries
-        q_base += query_start * q_row
-        k_base += key_start * k_row
-        v_base += key_start * v_row
-        do_base += query_start * do_row
-        dk_base += key_start * dk_row
-        dv_base += key_start * dv_row
+        q_base += query_start * Q.row
+        k_base += key_start * K.row
+        v_base += key_start * V.row
+        do_base += query_start * DO.row
+        dk_base += key_start * DK.row
+        dv_base += key_start * DV.row
         lse_place += query_start
-    columns = first + tl.arange(0, BLOCK_N)
+    columns = first + tl.arange(0, TILE.N)
     held = columns < keys
 
-    k = load_rows(k_base + batch * k_batch + kv_head * k_head, columns, held, k_row, k_column, False, D_QK, BLOCK_D)
-    v = load_rows(v_base + batch * v_batch + kv_head * v_head, columns, held, v_row, v_column, False, D_V, BLOCK_DV)
+    k = load_rows(k_base + batch * K.batch + kv_head * K.head, columns, held, K.row, K.column, False, TILE.D_QK, TILE.BLOCK_D)
+    v = load_rows(v_base + batch * V.batch + kv_head * V.head, columns, held, V.row, V.column, False, TILE.D_V, TILE.BLOCK_DV)
 
-    low, high = first - alignment, tl.minimum(first + BLOCK_N, keys) - 1 - alignment
-    start, whole, last, end = tiles_seen(low, high, queries, right, left, HAS_RIGHT, HAS_LEFT, BLOCK_M)
-    steps = tl.arange(0, BLOCK_M)
-    key_sum = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-    value_sum = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
-    for member in range(group):
-        head = kv_head * group + member
+    low, high = first - alignment, tl.minimum(first + TILE.N, keys) - 1 - alignment
+    start, whole, last, end = tiles_seen(
+        low, high, queries, scoring.right, scoring.left, HAS.RIGHT, HAS.LEFT, TILE.M
+    )
+    steps = tl.arange(0, TILE.M)
+    key_sum = tl.zeros([TILE.N, TILE.BLOCK_D], tl.float32)
+    value_sum = tl.zeros([TILE.N, TILE.BLOCK_DV], tl.float32)
+    for member in range(sizes.group):
+        head = kv_head * sizes.group + member
         slope = 0.0
-        if HAS_ALIBI:
-            slope = tl.load(slopes_base + batch * heads + head)
-        of_queries = q_base + batch * q_batch + head * q_head
-        of_gradients = do_base + batch * do_batch + head * do_head
-        head_place = lse_place + head * lse_head
-        key_part = tl.zeros([BLOCK_N, BLOCK_D], tl.float32)
-        value_part = tl.zeros([BLOCK_N, BLOCK_DV], tl.float32)
+        if HAS.ALIBI:
+            slope = tl.load(slopes_base + batch * sizes.heads + head)
+        of_queries = q_base + batch * Q.batch + head * Q.head
+        of_gradients = do_base + batch * DO.batch + head * DO.head
+        head_place = lse_place + head * LSE.head
+        key_part = tl.zeros([TILE.N, TILE.BLOCK_D], tl.float32)
+        value_part = tl.zeros([TILE.N, TILE.BLOCK_DV], tl.float32)
         for WHOLE in tl.static_range(1, -1, -1):
-            count = number_of_tiles(start, whole, last, end, WHOLE, BLOCK_M)
+            count = number_of_tiles(start, whole, last, end, WHOLE, TILE.M)
             for index in tl.range(0, count, num_stages=None if WHOLE else 1):
-                tile = tile_at(index, start, whole, last, WHOLE, BLOCK_M)
+                tile = tile_at(index, start, whole, last, WHOLE, TILE.M)
                 rows = tile + steps
                 inside = rows < queries
                 far = tl.cast(tile, tl.int64)
-                q = load_rows(of_queries + far * q_row, steps, inside, q_row, q_column, WHOLE, D_QK, BLOCK_D)
-                do = load_rows(of_gradients + far * do_row, steps, inside, do_row, do_column, WHOLE, D_V, BLOCK_DV)
+                q = load_rows(of_queries + far * Q.row, steps, inside, Q.row, Q.column, WHOLE, TILE.D_QK, TILE.BLOCK_D)
+                do = load_rows(of_gradients + far * DO.row, steps, inside, DO.row, DO.column, WHOLE, TILE.D_V, TILE.BLOCK_DV)
                 row_place = head_place + rows
-                reference = reference_of(load_row(lse_base + row_place, inside, WHOLE))
+                reference = reference_of(load_row(LSE.base + row_place, inside, WHOLE))
                 delta = load_row(delta_base + row_place, inside, WHOLE)
 
                 products = tl.dot(k, tl.trans(q), input_precision=PRECISION)
                 scores, seen, tanh = visible_scores(
                     products, batch, head, rows[None, :], columns[:, None], queries, keys,
-                    scale, softcap, left, right, alignment, slope,
-                    bias_base, bias_batch, bias_head, bias_row, bias_column,
-                    mask_base, mask_batch, mask_head, mask_row, mask_column,
-                    HAS_SOFTCAP, HAS_ALIBI, HAS_BIAS, HAS_MASK, HAS_LEFT, HAS_RIGHT, WHOLE,
+                    scale, alignment, slope, scoring, BIAS, MASK, HAS, WHOLE,
                 )  # fmt: skip
                 dp = tl.dot(v, tl.trans(do), input_precision=PRECISION)
                 p, _, dx = score_gradients(
                     scores, seen, tanh, reference[None, :], dp, delta[None, :],
-                    HAS_SOFTCAP, WHOLE and not (HAS_BIAS or HAS_MASK), DEGREE,
+                    HAS.SOFTCAP, WHOLE and not (HAS.BIAS or HAS.MASK), DEGREE,
                 )  # fmt: skip
-                if GUARDS_VALUES and (HAS_BIAS or HAS_MASK or not WHOLE):
+                if GUARDS_VALUES and (HAS.BIAS or HAS.MASK or not WHOLE):
                     # A row of Q that holds NaN has made dx NaN wherever it sees.
                     q = finite(q)
                     if has_special(do):
@@ -122,5 +109,5 @@ def attention_backward_keys(
         key_sum += key_part * scale
         value_sum += value_part
 
-    store_rows(key_sum, dk_base, columns, held, dk_row, 1, D_QK, BLOCK_D)
-    store_rows(value_sum, dv_base, columns, held, dv_row, 1, D_V, BLOCK_DV)
+    store_rows(key_sum, dk_base, columns, held, DK.row, DK.column, TILE.D_QK, TILE.BLOCK_D)
+    store_rows(value_sum, dv_base, columns, held, DV.row, DV.column, TILE.D_V, TILE.BLOCK_DV)

@@ -25,11 +25,8 @@ def hyperbolic_tangent(x):
 
 @triton.jit
 def visible_scores(
-    products, batch, head, rows, columns, queries, keys, scale, softcap, left, right, alignment, slope,
-    bias_base, bias_batch, bias_head, bias_row, bias_column,
-    mask_base, mask_batch, mask_head, mask_row, mask_column,
-    HAS_SOFTCAP: tl.constexpr, HAS_ALIBI: tl.constexpr, HAS_BIAS: tl.constexpr, HAS_MASK: tl.constexpr,
-    HAS_LEFT: tl.constexpr, HAS_RIGHT: tl.constexpr, WHOLE: tl.constexpr = False,
+    products, batch, head, rows, columns, queries, keys, scale, alignment, slope, scoring, BIAS, MASK, HAS,
+    WHOLE: tl.constexpr = False,
 ):  # fmt: skip
     """(scores, seen, tanh) of the raw products Q K^T, all of their shape; scores are -inf where nothing is seen.
 
@@ -41,26 +38,26 @@ def visible_scores(
     held = (rows < queries) & (columns < keys)
     seen = held
     if not WHOLE:
-        seen = sees(seen, rows + alignment, columns, left, right, HAS_LEFT, HAS_RIGHT)
+        seen = sees(seen, rows + alignment, columns, scoring.left, scoring.right, HAS.LEFT, HAS.RIGHT)
     offsets = rows.to(tl.int64)
     places = columns.to(tl.int64)
-    if HAS_MASK:
-        place = mask_base + batch * mask_batch + head * mask_head + offsets * mask_row + places * mask_column
+    if HAS.MASK:
+        place = MASK.base + batch * MASK.batch + head * MASK.head + offsets * MASK.row + places * MASK.column
         seen = seen & (tl.load(place, mask=held, other=0) != 0)
     tanh = products
-    if HAS_SOFTCAP:
-        tanh = hyperbolic_tangent(products * scale / softcap)
-        scores = softcap * tanh * LOG2_E
+    if HAS.SOFTCAP:
+        tanh = hyperbolic_tangent(products * scale / scoring.softcap)
+        scores = scoring.softcap * tanh * LOG2_E
     else:
         scores = products * (scale * LOG2_E)
-    if HAS_ALIBI:
+    if HAS.ALIBI:
         distance = tl.abs(rows + alignment - columns).to(tl.float32)
         scores -= slope * distance * LOG2_E
-    if HAS_BIAS:
-        place = bias_base + batch * bias_batch + head * bias_head + offsets * bias_row + places * bias_column
+    if HAS.BIAS:
+        place = BIAS.base + batch * BIAS.batch + head * BIAS.head + offsets * BIAS.row + places * BIAS.column
         bias = tl.load(place, mask=held, other=0.0).to(tl.float32)
         scores += bias * LOG2_E
         seen = seen & (bias != float("-inf"))
-    if HAS_MASK or HAS_BIAS or not WHOLE:
+    if HAS.MASK or HAS.BIAS or not WHOLE:
         scores = tl.where(seen, scores, float("-inf"))
     return scores, seen, tanh

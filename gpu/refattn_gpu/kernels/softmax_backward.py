@@ -6,33 +6,30 @@ import triton
 import triton.language as tl
 
 from refattn_gpu.kernels.exponential import LOG2_E
+from refattn_gpu.kernels.parameters import Lines
 from refattn_gpu.kernels.softmax_forward import elements, row_tile, store_elements
 
 
 @triton.jit
 def softmax_backward(
-    y_base, dy_base, dx_base,
-    y_outer, y_group, y_row, y_column,
-    dy_outer, dy_group, dy_row, dy_column,
-    dx_outer, dx_group, dx_row, dx_column,
-    groups, count, columns,
-    KIND: tl.constexpr, IN_ONE_TILE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
+    Y: Lines, DY: Lines, DX: Lines, groups, count, columns, KIND: tl.constexpr, IN_ONE_TILE: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
     """dx = y (dy - sum y dy) of softmax, dx = dy - e^y sum dy of log-softmax; layouts as in softmax_forward."""
-    y_start, inside = row_tile(y_base, y_outer, y_group, y_row, groups, count, BLOCK_R)
-    dy_start, _ = row_tile(dy_base, dy_outer, dy_group, dy_row, groups, count, BLOCK_R)
-    dx_place, _ = row_tile(dx_base, dx_outer, dx_group, dx_row, groups, count, BLOCK_R)
+    y_start, inside = row_tile(Y, groups, count, BLOCK_R)
+    dy_start, _ = row_tile(DY, groups, count, BLOCK_R)
+    dx_place, _ = row_tile(DX, groups, count, BLOCK_R)
     total = tl.zeros([BLOCK_R], tl.float32)
     # Replaced by the first tile, and used where that is the only one.
     y = tl.zeros([BLOCK_R, BLOCK_N], tl.float32)
     dy = y
     for tile in range(0, columns, BLOCK_N):
-        y = elements(y_start, inside, tile, columns, y_column, 0.0, BLOCK_N)
-        dy = elements(dy_start, inside, tile, columns, dy_column, 0.0, BLOCK_N)
+        y = elements(y_start, inside, tile, columns, Y.column, 0.0, BLOCK_N)
+        dy = elements(dy_start, inside, tile, columns, DY.column, 0.0, BLOCK_N)
         total += tl.sum(dy if KIND == "log_softmax" else y * dy, 1)
     for tile in range(0, columns, BLOCK_N):
         if not IN_ONE_TILE:
-            y = elements(y_start, inside, tile, columns, y_column, 0.0, BLOCK_N)
-            dy = elements(dy_start, inside, tile, columns, dy_column, 0.0, BLOCK_N)
+            y = elements(y_start, inside, tile, columns, Y.column, 0.0, BLOCK_N)
+            dy = elements(dy_start, inside, tile, columns, DY.column, 0.0, BLOCK_N)
         dx = dy - tl.exp2(y * LOG2_E) * total[:, None] if KIND == "log_softmax" else y * (dy - total[:, None])
-        store_elements(dx, dx_place, inside, tile, columns, dx_column, BLOCK_N)
+        store_elements(dx, dx_place, inside, tile, columns, DX.column, BLOCK_N)

@@ -10,16 +10,17 @@ import triton.language as tl
 
 from refattn_gpu.kernels.exponential import LN_2, LOG2_E
 from refattn_gpu.kernels.online import guarded
+from refattn_gpu.kernels.parameters import Lines
 
 
 @triton.jit
-def row_tile(base, outer_stride, group_stride, row_stride, groups, count, BLOCK_R: tl.constexpr):
+def row_tile(X, groups, count, BLOCK_R: tl.constexpr):
     """This program's rows, of one group: pointers to their first elements, (BLOCK_R, 1), and which rows there are."""
     tiles = tl.cdiv(count, BLOCK_R)
     group = tl.program_id(0) // tiles
     rows = tl.program_id(0) % tiles * BLOCK_R + tl.arange(0, BLOCK_R)
-    start = base + (group // groups).to(tl.int64) * outer_stride + (group % groups).to(tl.int64) * group_stride
-    return start + rows.to(tl.int64)[:, None] * row_stride, rows < count
+    start = X.base + (group // groups).to(tl.int64) * X.outer + (group % groups).to(tl.int64) * X.group
+    return start + rows.to(tl.int64)[:, None] * X.row, rows < count
 
 
 @triton.jit
@@ -47,25 +48,22 @@ def store_elements(x, start, inside, tile, columns, column_stride, BLOCK_N: tl.c
 
 @triton.jit
 def softmax_forward(
-    x_base, out_base,
-    x_outer, x_group, x_row, x_column,
-    out_outer, out_group, out_row, out_column,
-    groups, count, columns,
-    KIND: tl.constexpr, IN_ONE_TILE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
+    X: Lines, OUT: Lines, groups, count, columns, KIND: tl.constexpr, IN_ONE_TILE: tl.constexpr,
+    BLOCK_R: tl.constexpr, BLOCK_N: tl.constexpr,
 ):  # fmt: skip
-    """KIND of x, which lies in sets of `groups` groups of `count` rows of `columns` elements; strides are in elements.
+    """KIND of x, which lies in sets of `groups` groups of `count` rows of `columns` elements.
 
     A row of one tile is read once, a longer one once for its maximum and normaliser and once for the weights.
     """
-    start, inside = row_tile(x_base, x_outer, x_group, x_row, groups, count, BLOCK_R)
-    out_place, _ = row_tile(out_base, out_outer, out_group, out_row, groups, count, BLOCK_R)
+    start, inside = row_tile(X, groups, count, BLOCK_R)
+    out_place, _ = row_tile(OUT, groups, count, BLOCK_R)
     m = tl.full([BLOCK_R], float("-inf"), tl.float32)
     normaliser = tl.zeros([BLOCK_R], tl.float32)
     reference = normaliser
     # Replaced by the first tile, and used where that is the only one.
     x = tl.full([BLOCK_R, BLOCK_N], float("-inf"), tl.float32)
     for tile in range(0, columns, BLOCK_N):
-        x = elements(start, inside, tile, columns, x_column, float("-inf"), BLOCK_N)
+        x = elements(start, inside, tile, columns, X.column, float("-inf"), BLOCK_N)
         maximum = tl.maximum(m, tl.max(x, 1))
         reference = guarded(maximum)
         if KIND == "logsumexp":
@@ -78,13 +76,13 @@ def softmax_forward(
     if KIND == "logsumexp":
         logarithm = tl.where(normaliser == 0.0, float("-inf"), tl.log2(normaliser) * LN_2)
         out = (reference + logarithm)[:, None]
-        tl.store(out_place, out.to(out_base.dtype.element_ty), mask=inside[:, None])
+        tl.store(out_place, out.to(OUT.base.dtype.element_ty), mask=inside[:, None])
     else:
         factor = tl.div_rn(1.0, normaliser)[:, None]
         logarithm = (tl.log2(normaliser) * LN_2)[:, None]
         for tile in range(0, columns, BLOCK_N):
             if not IN_ONE_TILE:
-                x = elements(start, inside, tile, columns, x_column, float("-inf"), BLOCK_N)
+                x = elements(start, inside, tile, columns, X.column, float("-inf"), BLOCK_N)
             distance = x - reference[:, None]
             out = distance - logarithm if KIND == "log_softmax" else tl.exp2(distance * LOG2_E) * factor
-            store_elements(out, out_place, inside, tile, columns, out_column, BLOCK_N)
+            store_elements(out, out_place, inside, tile, columns, OUT.column, BLOCK_N)

@@ -9,13 +9,12 @@ from refattn_gpu.kernels.exponential import LOG2_E
 
 
 @triton.jit
-def intervals(order_base, starts_base, ends_base, place, inside):
-    """(tokens, starts, ends) of a line of slots: the tokens that they hold, and what each of these sees or is seen by,
-    which is nothing where it is not inside.
-    """
-    tokens = tl.load(order_base + place, mask=inside, other=0)
-    starts = tl.load(starts_base + place, mask=inside, other=0)
-    return tokens, starts, tl.load(ends_base + place, mask=inside, other=0)
+def load_intervals(order, batch, head, slots, inside):
+    """(tokens, starts, ends) of slots of a head's Intervals, the interval [0, 0) where they are not inside."""
+    place = batch * order.batch + head * order.head + slots
+    tokens = tl.load(order.tokens + place, mask=inside, other=0)
+    starts = tl.load(order.starts + place, mask=inside, other=0)
+    return tokens, starts, tl.load(order.ends + place, mask=inside, other=0)
 
 
 @triton.jit

@@ -7,18 +7,19 @@ import triton.language as tl
 
 
 @triton.jit
-def tile_and_head(tiles, heads, together):
-    """(tile, head) of a program of a grid of tiles * heads: the last tiles, which see most under a causal mask, first.
+def tile_and_head(tiles, schedule):
+    """(tile, head) of a program of a grid of tiles * schedule.heads: the last tiles, which see most under a causal mask,
+    come first.
 
-    `together` heads are taken together, all of one tile before those of the next: as many as have keys and values that
-    stay in a GPU's cache.
+    The programs of schedule.heads_per_wave heads, whose keys and values stay in a GPU's cache, run together: all of one
+    tile before those of the next.
     """
     program = tl.program_id(0)
-    section = program // (together * tiles)
-    within = program % (together * tiles)
-    members = tl.minimum(together, heads - section * together)
-    head = section * together + within % members
-    return tiles - 1 - within // members, tl.cast(head, tl.int64)
+    wave = program // (schedule.heads_per_wave * tiles)
+    place = program % (schedule.heads_per_wave * tiles)
+    heads = tl.minimum(schedule.heads_per_wave, schedule.heads - wave * schedule.heads_per_wave)
+    head = wave * schedule.heads_per_wave + place % heads
+    return tiles - 1 - place // heads, tl.cast(head, tl.int64)
 
 
 @triton.jit

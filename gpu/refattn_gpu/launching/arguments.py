@@ -11,6 +11,16 @@ import torch
 
 from refattn.contract.spec import AttentionSpec, Shape, problem_shape
 from refattn.errors import InvalidType, InvalidValue
+from refattn_gpu.kernels.parameters import (
+    Has,
+    Matrix,
+    Scoring,
+    Sizes,
+    StridedVector,
+    Tile,
+    Vector,
+    constants,
+)
 from refattn_gpu.launching.placement import check_placed
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -93,23 +103,16 @@ class Features:
         return self.bias is not None or self.mask is not None
 
     @property
-    def numbers(self) -> tuple[Any, ...]:
-        """scale, softcap, left, right, alignment, with a number in place of None."""
+    def scoring(self) -> Scoring:
+        """The numbers, with one in place of None."""
         softcap = 1.0 if self.softcap is None else self.softcap
-        return self.scale, softcap, self.left or 0, self.right or 0, self.alignment
+        return Scoring(self.scale, softcap, self.left or 0, self.right or 0, self.alignment)
 
     @property
-    def flags(self) -> dict[str, bool]:
+    def has(self) -> Has:
         """What a kernel is compiled for."""
-        return {
-            "HAS_SOFTCAP": self.softcap is not None,
-            "HAS_ALIBI": self.slopes is not None,
-            "HAS_BIAS": self.bias is not None,
-            "HAS_MASK": self.mask is not None,
-            "HAS_SINKS": self.sinks is not None,
-            "HAS_LEFT": self.left is not None,
-            "HAS_RIGHT": self.right is not None,
-        }
+        given = (self.softcap, self.slopes, self.bias, self.mask, self.sinks, self.left, self.right)
+        return constants(Has(*(x is not None for x in given)))
 
 
 def checked(q: Any, k: Any, v: Any, spec: AttentionSpec) -> Shape:
@@ -167,11 +170,34 @@ def broadcast(spec: AttentionSpec, name: str, shape: Shape, device: torch.device
     return on_device(array, device).expand(shape.batch, shape.heads, shape.queries, shape.keys)
 
 
-def strides(tensor: torch.Tensor | None, packed: bool = False) -> tuple[int, ...]:
-    """The strides of a tensor, four zeros for none; that of the batch is 0 where sequences are packed."""
-    if tensor is None:
-        return (0, 0, 0, 0)
+def strides(tensor: torch.Tensor, packed: bool = False) -> tuple[int, ...]:
+    """The strides of a tensor; that of the batch is 0 where sequences are packed."""
     return (0, *tensor.stride()[1:]) if packed else tuple(tensor.stride())
+
+
+def matrix(tensor: torch.Tensor | None, packed: bool = False) -> Matrix:
+    """A tensor (batch, head, row, column), or none."""
+    return Matrix(None, 0, 0, 0, 0) if tensor is None else Matrix(tensor, *strides(tensor, packed))
+
+
+def vector(tensor: torch.Tensor, packed: bool = False) -> Vector:
+    """A tensor (batch, head, row) whose rows are adjacent."""
+    return Vector(tensor, *strides(tensor, packed)[:2])
+
+
+def strided_vector(tensor: torch.Tensor | None, packed: bool = False) -> StridedVector:
+    """A tensor (batch, head, row), or none."""
+    return StridedVector(None, 0, 0, 0) if tensor is None else StridedVector(tensor, *strides(tensor, packed))
+
+
+def sizes(shape: Shape) -> Sizes:
+    """Those of a shape."""
+    return Sizes(shape.heads, shape.group, shape.queries, shape.keys)
+
+
+def tile(shape: Shape, queries: int, keys: int) -> Tile:
+    """A tile of so many queries and keys of a shape's head dimensions."""
+    return constants(Tile(queries, keys, shape.d_qk, shape.d_v, padded(shape.d_qk), padded(shape.d_v)))
 
 
 def check_tile(name: str, size: Any) -> None:

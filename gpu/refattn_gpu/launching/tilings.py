@@ -15,10 +15,10 @@ CACHE_BYTES = 24 << 20
 ROOMY = (9, 10)
 
 
-def together(shape: Shape, size: int) -> int:
+def heads_per_wave(shape: Shape, size: int) -> int:
     """Query heads whose keys and values, in elements of so many bytes, fit the cache of a GPU at one time."""
-    of_head = shape.keys * (shape.d_qk + shape.d_v) * size
-    return max(1, CACHE_BYTES // max(of_head, 1)) * shape.group
+    head_bytes = shape.keys * (shape.d_qk + shape.d_v) * size
+    return max(1, CACHE_BYTES // max(head_bytes, 1)) * shape.group
 
 
 def keys_of(dtype: torch.dtype) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,6 +12,7 @@ import triton
 from refattn.contract.arithmetic import Arithmetic, Stage
 from refattn.errors import InvalidType, InvalidValue
 from refattn.numbers import formats
+from refattn_gpu.kernels.parameters import Lines
 from refattn_gpu.kernels.softmax_backward import softmax_backward
 from refattn_gpu.kernels.softmax_forward import softmax_forward
 from refattn_gpu.launching.placement import OnThisMachine, check_placed
@@ -82,7 +82,7 @@ class Softmax(OnThisMachine):
         rows, (x, out) = laid_out(axis, x, out)
         blocks = self.blocks(rows)
         softmax_forward[rows.programs(blocks["BLOCK_R"]),](
-            x, out, *rows.strides, rows.groups, rows.count, rows.columns, KIND=self.kind, **blocks
+            *rows.lines(x, out), rows.groups, rows.count, rows.columns, KIND=self.kind, **blocks
         )
         return result
 
@@ -106,7 +106,7 @@ class Softmax(OnThisMachine):
         rows, (y, dy, dx) = laid_out(axis, y, dy, dx)
         blocks = self.blocks(rows)
         softmax_backward[rows.programs(blocks["BLOCK_R"]),](
-            y, dy, dx, *rows.strides, rows.groups, rows.count, rows.columns, KIND=self.kind, **blocks
+            *rows.lines(y, dy, dx), rows.groups, rows.count, rows.columns, KIND=self.kind, **blocks
         )
         return dx
 
@@ -128,14 +128,14 @@ class Rows:
     """The rows of some tensors along an axis: `outer` sets of `groups` of `count` rows of `columns` elements, each of
     these at equal distances in every tensor.
 
-    strides are (outer, group, row, column) of one tensor after the other, in elements.
+    strides are (outer, group, row, column) of each tensor, in elements.
     """
 
     outer: int
     groups: int
     count: int
     columns: int
-    strides: tuple[int, ...]
+    strides: tuple[tuple[int, ...], ...]
 
     @classmethod
     def of(cls, axis: int, *tensors: torch.Tensor) -> Rows | None:
@@ -158,7 +158,11 @@ class Rows:
             return None
         strides = zip(*distances[-3:], (tensor.stride(axis) for tensor in tensors), strict=True)
         outer, groups, count = sizes[-3:]
-        return cls(outer, groups, count, tensors[0].shape[axis], tuple(itertools.chain.from_iterable(strides)))
+        return cls(outer, groups, count, tensors[0].shape[axis], tuple(strides))
+
+    def lines(self, *tensors: torch.Tensor) -> list[Lines]:
+        """The tensors as kernels take them."""
+        return [Lines(tensor, *strides) for tensor, strides in zip(tensors, self.strides, strict=True)]
 
     def programs(self, together: int) -> int:
         """How many programs take all of them."""

@@ -11,11 +11,12 @@ import triton
 from refattn.contract.spec import Shape
 from refattn_gpu.dense.backward import summed
 from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
+from refattn_gpu.kernels.parameters import Schedule
 from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
 from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
 from refattn_gpu.kernels.sparse_forward import sparse_forward
-from refattn_gpu.launching.arguments import Tiling, padded
-from refattn_gpu.launching.tilings import together
+from refattn_gpu.launching.arguments import Tiling, matrix, padded, sizes, strided_vector, tile, vector
+from refattn_gpu.launching.tilings import heads_per_wave
 from refattn_gpu.sparse.order import Order
 
 # A tile's rows are loaded from places that are loaded too: the third stage is for those.
@@ -36,24 +37,18 @@ class Launch:
     def constants(self, tiling: Tiling) -> dict[str, Any]:
         """What a kernel is compiled for."""
         return {
+            "TILE": tile(self.shape, tiling.queries, tiling.keys),
             "GUARDS_VALUES": self.nan_safe and self.order is not None and self.order.hides,
             "PRECISION": "ieee",
-            "D_QK": self.shape.d_qk,
-            "D_V": self.shape.d_v,
-            "BLOCK_M": tiling.queries,
-            "BLOCK_N": tiling.keys,
-            "BLOCK_D": padded(self.shape.d_qk),
-            "BLOCK_DV": padded(self.shape.d_v),
             "num_warps": tiling.warps,
             "num_stages": tiling.stages,
             "enable_fp_fusion": True,
         }
 
-    def numbers(self, order: Order, size: int) -> tuple[Any, ...]:
-        """The strides of the order, the sizes and the scale, for elements of so many bytes."""
-        batch, heads, _, queries, keys, _, _ = self.shape
-        strides = (*order.rows.stride()[:2], *order.columns.stride()[:2])
-        return *strides, batch * heads, heads, self.shape.group, queries, keys, together(self.shape, size), self.scale
+    def numbers(self, size: int) -> tuple[Any, ...]:
+        """The sizes, the schedule and the scale, for elements of so many bytes."""
+        schedule = Schedule(self.shape.batch * self.shape.heads, heads_per_wave(self.shape, size))
+        return sizes(self.shape), schedule, self.scale
 
     def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(out, lse): (B, H, Nq, Dv) in the inputs' dtype and (B, H, Nq) in fp32, both contiguous."""
@@ -66,8 +61,8 @@ class Launch:
         lse = torch.empty(size, dtype=torch.float32, device=q.device)
         tiling = fitting(self.tiling, shape, q.dtype)
         sparse_forward[(triton.cdiv(shape.queries, tiling.queries) * shape.batch * shape.heads,)](
-            q, k, v, out, lse, order.rows, order.starts, order.ends, order.columns,
-            *q.stride(), *k.stride(), *v.stride(), *self.numbers(order, q.element_size()), **self.constants(tiling),
+            *map(matrix, (q, k, v)), out, lse, order.queries, vector(order.columns),
+            *self.numbers(q.element_size()), **self.constants(tiling),
         )  # fmt: skip
         return out, lse
 
@@ -96,21 +91,20 @@ class Launch:
         dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
         dk, dv = (torch.empty((*every_head, *x.shape[2:]), dtype=summand, device=q.device) for x in (k, v))
         delta = torch.empty_like(lse)
-        of_dlse = (0, 0, 0) if dlse is None else tuple(dlse.stride())
-        strides = (*q.stride(), *k.stride(), *v.stride(), *do.stride())
+        inputs = tuple(map(matrix, (q, k, v, do)))
         heads, tiles = shape.batch * shape.heads, triton.cdiv(shape.queries, tiling.queries)
         attention_backward_delta[(tiles, heads)](
-            out, do, dlse, delta, None, *out.stride(), *do.stride(), *of_dlse, *delta.stride()[:2],
+            matrix(out), matrix(do), strided_vector(dlse), vector(delta), None,
             shape.heads, shape.queries, shape.d_v, PACKED=False, HAS_DLSE=dlse is not None,
             BLOCK_M=tiling.queries, BLOCK_DV=padded(shape.d_v), num_warps=tiling.warps, enable_fp_fusion=True,
         )  # fmt: skip
         sparse_backward_queries[(tiles * heads,)](
-            q, k, v, do, lse, delta, dq, order.rows, order.starts, order.ends, order.columns,
-            *strides, *self.numbers(order, q.element_size()), **self.constants(tiling),
+            *inputs, lse, delta, dq, order.queries, vector(order.columns),
+            *self.numbers(q.element_size()), **self.constants(tiling),
         )  # fmt: skip
         sparse_backward_keys[(triton.cdiv(shape.keys, tiling.keys) * heads,)](
-            q, k, v, do, lse, delta, dk, dv, order.rows, order.columns, order.lows, order.highs,
-            *strides, *self.numbers(order, q.element_size()), **self.constants(tiling),
+            *inputs, lse, delta, dk, dv, vector(order.rows), order.keys,
+            *self.numbers(q.element_size()), **self.constants(tiling),
         )  # fmt: skip
         if shape.group > 1:
             dk, dv = (added_up(x, shape).to(q.dtype) for x in (dk, dv))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from refattn.contract.spec import Shape
+from refattn_gpu.kernels.parameters import Intervals
 
 LARGEST = torch.iinfo(torch.int64).max
 
@@ -34,6 +35,16 @@ class Order:
     lows: torch.Tensor
     highs: torch.Tensor
     hides: bool
+
+    @property
+    def queries(self) -> Intervals:
+        """The queries and what they see, as kernels take them."""
+        return Intervals(self.rows, self.starts, self.ends, *self.rows.stride()[:2])
+
+    @property
+    def keys(self) -> Intervals:
+        """The keys and what sees them, as kernels take them."""
+        return Intervals(self.columns, self.lows, self.highs, *self.columns.stride()[:2])
 
     @classmethod
     def of(

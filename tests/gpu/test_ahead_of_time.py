@@ -33,7 +33,7 @@ TOO_WIDE = """
 from dataclasses import replace
 from refattn_gpu.ahead_of_time import by_pair, compiled
 wide = by_pair()["sparse_forward bf16 d=256 guarded", "sm_100"]
-compiled(replace(wide, constants=wide.constants | {"BLOCK_M": 128}), "sm_100")
+compiled(replace(wide, constants=wide.constants | {"TILE.M": 128}), "sm_100")
 """
 TOO_LARGE = """
 from refattn_gpu.ahead_of_time import by_pair, compiled

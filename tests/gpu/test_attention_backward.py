@@ -21,7 +21,7 @@ tl = triton.language
 
 import refattn_interpreter as interpreter
 from refattn_gpu.dense.forward import Attention, attention
-from refattn_gpu.kernels.visibility import tiles_seen
+from refattn_gpu.kernels.visibility import visible_tiles
 from refattn_gpu.launching.arguments import Tiling
 
 # Of tiny tiles, so that short sequences take several.
@@ -121,9 +121,9 @@ def in_nats(lse):
 @triton.jit
 def a_tile_late(*given):
     """The tile that holds the diagonal left out, or the first tile where all of its edges are whole."""
-    start, whole, last, end = tiles_seen(*given)
+    start, full_start, full_end, end = visible_tiles(*given)
     start += 16
-    return start, tl.maximum(whole, start), tl.maximum(last, start), end
+    return start, tl.maximum(full_start, start), tl.maximum(full_end, start), end
 
 
 def first_of(x: Any, shape: tuple[int, ...]) -> Any:
@@ -138,9 +138,9 @@ ON_KEYS, ON_QUERIES = "kernels.attention_backward_keys", "kernels.attention_back
 FAULTS = [
     (ON_KEYS, "score_gradients", without_the_softcap, AttentionSpec(softcap=1.0), {"dk"}),
     (ON_QUERIES, "score_gradients", without_the_softcap, AttentionSpec(softcap=1.0), {"dq"}),
-    (ON_QUERIES, "reference_of", in_nats, PLAIN, {"dq"}),
-    (ON_KEYS, "tiles_seen", a_tile_late, CAUSAL, {"dk", "dv"}),
-    ("dense.backward", "summed", first_of, AttentionSpec(bias=BIAS, sinks=SINKS), {"dbias", "dsinks"}),
+    (ON_QUERIES, "lse_base2", in_nats, PLAIN, {"dq"}),
+    (ON_KEYS, "visible_tiles", a_tile_late, CAUSAL, {"dk", "dv"}),
+    ("dense.backward", "sum_to_shape", first_of, AttentionSpec(bias=BIAS, sinks=SINKS), {"dbias", "dsinks"}),
 ]
 
 

@@ -125,14 +125,14 @@ def test_powers_of_two_are_exact_and_the_smallest_are_zero(degree: int) -> None:
 @triton.jit
 def not_rescaled(scores, m, *rest):
     """The accumulator stays in units of the old maximum."""
-    p, _, normaliser = online.weighed(scores, m, *rest)
+    p, _, normaliser = online.tile_weights(scores, m, *rest)
     return p, tl.where(m == float("-inf"), 0.0, 1.0), normaliser
 
 
 @triton.jit
-def never_raised(m, found, THRESHOLD: tl.constexpr):  # noqa: ARG001
+def never_raised(m, tile_max, THRESHOLD: tl.constexpr):  # noqa: ARG001
     """The first tile's maximum, however far the scores grow."""
-    return tl.where(m == float("-inf"), tl.maximum(m, found), m)
+    return tl.where(m == float("-inf"), tl.maximum(m, tile_max), m)
 
 
 @triton.jit
@@ -144,26 +144,26 @@ def a_tail_without_a_mask(products, batch, head, rows, columns, queries, keys, *
 @triton.jit
 def a_whole_diagonal(low, high, *rest):
     """The tile of the diagonal taken for one that every query sees."""
-    start, whole, _, end = visibility.tiles_seen(low, high, *rest)
-    _, _, last, _ = visibility.tiles_seen(high, high, *rest)
-    return start, whole, last, end
+    start, full_start, _, end = visibility.visible_tiles(low, high, *rest)
+    _, _, full_end, _ = visibility.visible_tiles(high, high, *rest)
+    return start, full_start, full_end, end
 
 
 @triton.jit
 def an_edge_taken_whole(*given):
     """The tiles at the window's left edge taken for ones that every query sees."""
-    start, _, last, end = visibility.tiles_seen(*given)
-    return start, start, last, end
+    start, _, full_end, end = visibility.visible_tiles(*given)
+    return start, start, full_end, end
 
 
 LAGGING = Numerics(rescale_threshold=8.0)
 WINDOW = AttentionSpec(window=(20, 3))
 FAULTS = [
-    ("weighed", not_rescaled, Numerics(), "fp32", CAUSAL),
-    ("raised", never_raised, LAGGING, "fp16", CAUSAL),
+    ("tile_weights", not_rescaled, Numerics(), "fp32", CAUSAL),
+    ("new_max", never_raised, LAGGING, "fp16", CAUSAL),
     ("visible_scores", a_tail_without_a_mask, Numerics(), "fp32", AttentionSpec()),
-    ("tiles_seen", a_whole_diagonal, Numerics(), "fp32", CAUSAL),
-    ("tiles_seen", an_edge_taken_whole, Numerics(), "fp32", WINDOW),
+    ("visible_tiles", a_whole_diagonal, Numerics(), "fp32", CAUSAL),
+    ("visible_tiles", an_edge_taken_whole, Numerics(), "fp32", WINDOW),
 ]
 
 
@@ -185,7 +185,7 @@ def test_a_planted_fault_is_found(
 @pytest.mark.parametrize("numerics", [Numerics(), *(numerics for _, numerics in OPTIONS)])
 def test_a_contract_selects_the_options_that_declare_it(numerics: Numerics) -> None:
     format = "fp32" if numerics.tf32 or not numerics.rescale_threshold else "bf16"
-    chosen = Numerics.realising(numerics.arithmetic(format, 64), 64)
+    chosen = Numerics.for_contract(numerics.arithmetic(format, 64), 64)
     assert (chosen.exp_degree, chosen.tf32) == (numerics.exp_degree, numerics.tf32)
     assert numerics.rescale_threshold * (1 - 2**-30) <= chosen.rescale_threshold <= numerics.rescale_threshold
 
@@ -217,8 +217,8 @@ def test_a_looser_polynomial_is_taken_where_the_contract_allows_it() -> None:
     contract = Numerics(exp_degree=5).arithmetic("fp32", 64)
     for degree in (3, 4, 5):
         allowed = contract.replace(exp_relative=MAX_RELATIVE_ERROR[degree] * 1.01)
-        assert Numerics.realising(allowed, 64).exp_degree == degree
-    assert Numerics.realising(contract.replace(exp_relative=1e-9), 64).exp_degree == 0
+        assert Numerics.for_contract(allowed, 64).exp_degree == degree
+    assert Numerics.for_contract(contract.replace(exp_relative=1e-9), 64).exp_degree == 0
 
 
 def test_what_is_no_contract_and_no_option_is_refused() -> None:

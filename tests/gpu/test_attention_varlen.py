@@ -117,7 +117,7 @@ def a_token_short(starts_base, sequence):
 def test_a_wrong_offset_is_found(
     kernel: str, wrong: set[int], fault: Any, plain: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.import_module(f"refattn_gpu.kernels.{kernel}"), "extent", fault)
+    monkeypatch.setattr(importlib.import_module(f"refattn_gpu.kernels.{kernel}"), "sequence_extent", fault)
     together = packed_results()
     assert wrong <= {place for place in range(5) if not torch.equal(together[place], plain[place])}
 

@@ -66,7 +66,7 @@ def without_the_table(original: Any) -> Any:
 FAULTS = [
     ("decode_split", "split_size", lambda _: half_a_part),
     ("decode_split", "log_sum_exp", lambda _: in_powers_of_two),
-    ("decode_split", "slots", without_the_table),
+    ("decode_split", "slot_offsets", without_the_table),
     ("decode_combine", "LOG2_E", lambda _: 1.0),
 ]
 

@@ -167,7 +167,7 @@ def test_gradients_lie_within_their_bound(kind: str, dtype: Any) -> None:
 
 def test_a_planted_fault_of_the_gradient_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.import_module("refattn_gpu.kernels.softmax_backward")
-    monkeypatch.setattr(module, "elements", a_column_short(module.elements))
+    monkeypatch.setattr(module, "load_elements", a_column_short(module.load_elements))
     with interpreter.active():
         assert gradient_errors("softmax", torch.float32, SMALL["softmax"]) > 1.0
 

@@ -112,12 +112,12 @@ def without_an_end(slots, starts, ends):  # type: ignore[no-untyped-def]
 
 FORWARD, ON_QUERIES, ON_KEYS = "sparse_forward", "sparse_backward_queries", "sparse_backward_keys"
 FUNCTIONS = [
-    (FORWARD, "seen_scores", zero_for_the_unseen, KEPT, {"out", "lse"}),
-    (FORWARD, "spanned", without_the_last, HASHED, {"out", "lse"}),
-    (ON_QUERIES, "spanned", without_the_last, HASHED, {"dq"}),
-    (ON_KEYS, "spanned", without_the_last, HASHED, {"dk", "dv"}),
-    (FORWARD, "within", without_an_end, HASHED, {"out", "lse"}),
-    (ON_KEYS, "within", without_an_end, HASHED, {"dk", "dv"}),
+    (FORWARD, "interval_scores", zero_for_the_unseen, KEPT, {"out", "lse"}),
+    (FORWARD, "interval_span", without_the_last, HASHED, {"out", "lse"}),
+    (ON_QUERIES, "interval_span", without_the_last, HASHED, {"dq"}),
+    (ON_KEYS, "interval_span", without_the_last, HASHED, {"dk", "dv"}),
+    (FORWARD, "in_intervals", without_an_end, HASHED, {"out", "lse"}),
+    (ON_KEYS, "in_intervals", without_an_end, HASHED, {"dk", "dv"}),
 ]
 
 
@@ -132,15 +132,15 @@ def test_a_wrong_piece_of_a_kernel_is_found(
     assert kernel == FORWARD or found == wrong
 
 
-STORED = "dq_base, row_place, inside,"
+STORED = "dq_base, row_place, row_mask,"
 SOURCES = [
     # The last tile of queries is not full, and its missing lanes stand for query 0.
-    (ON_QUERIES, STORED, STORED.replace("inside", "slots == slots"), HASHED, {"dq"}),
+    (ON_QUERIES, STORED, STORED.replace("row_mask", "slots == slots"), HASHED, {"dq"}),
     # Right only where tiles of queries and of keys are equally long.
-    (ON_KEYS, "range(start, end, BLOCK_M)", "range(start, end, BLOCK_N)", HASHED, {"dk", "dv"}),
-    (ON_QUERIES, "head * columns_head", "head * rows_head", HASHED, {"dq"}),
+    (ON_KEYS, "range(start, end, TILE.M)", "range(start, end, TILE.N)", HASHED, {"dk", "dv"}),
+    (ON_QUERIES, "head * columns_order.head", "head * rows_order.head", HASHED, {"dq"}),
     (FORWARD, "row_place = program * queries + rows", "row_place = program * queries + slots", HASHED, {"out", "lse"}),
-    (ON_KEYS, "kv_head = head // group", "kv_head = head % group", HASHED, {"dk", "dv"}),
+    (ON_KEYS, "kv_head = head // sizes.group", "kv_head = head % sizes.group", HASHED, {"dk", "dv"}),
 ]
 
 
@@ -181,7 +181,7 @@ def test_a_wrong_order_is_found(
 
 
 def test_heads_that_are_not_added_up_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparse_launch, "added_up", lambda x, shape: x[:, :: shape.group].contiguous())
+    monkeypatch.setattr(sparse_launch, "sum_over_group", lambda x, shape: x[:, :: shape.group].contiguous())
     assert violations(SMALL, HASHED, problem()) == {"dk", "dv"}
 
 

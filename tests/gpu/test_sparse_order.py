@@ -92,11 +92,11 @@ def visits(spec: AttentionSpec, monkeypatch: pytest.MonkeyPatch) -> dict[str, in
         module = importlib.import_module(f"refattn_gpu.kernels.sparse_{name}")
         counts[name] = 0
 
-        def counted(*arguments: Any, name: str = name, original: Any = module.within) -> Any:
+        def counted(*arguments: Any, name: str = name, original: Any = module.in_intervals) -> Any:
             counts[name] += 1
             return original(*arguments)
 
-        monkeypatch.setattr(module, "within", counted)
+        monkeypatch.setattr(module, "in_intervals", counted)
     kernel = SparseAttention(Tiling(TILE, TILE), Tiling(TILE, TILE))
     q = torch.ones((1, 1, TOKENS, 2))
     with interpreter.active():

@@ -36,7 +36,7 @@ FAMILIES = (
 
 def by_pair() -> dict[tuple[str, str], Configuration]:
     """Every configuration by its name and each target that it is for."""
-    return {(found.name, target): found for found in configurations() for target in found.targets or TARGETS}
+    return {(each.name, target): each for each in configurations() for target in each.targets or TARGETS}
 
 
 def configurations() -> Iterator[Configuration]:

@@ -37,13 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if target in (options.target or TARGETS) and options.only in name and (whole or table.in_table(name, target))
     ]
     rows, wrong = [], 0
-    for (name, target), found in compiled_all(pairs, by_pair):
-        if isinstance(found, Row):
-            rows.append(found)
-            print(table.line(found), flush=True)
+    for (name, target), outcome in compiled_all(pairs, by_pair):
+        if isinstance(outcome, Row):
+            rows.append(outcome)
+            print(table.line(outcome), flush=True)
         else:
             wrong += 1
-            print(f"{name} {target}: {found}", file=sys.stderr)
+            print(f"{name} {target}: {outcome}", file=sys.stderr)
     for sentence in table.slow(rows):
         wrong += 1
         print(sentence, file=sys.stderr)

@@ -50,23 +50,23 @@ def compiled(configuration: Configuration, target: str) -> Row:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    found = triton.compile(
+    kernel = triton.compile(
         ASTSource(configuration.kernel, *specialised(configuration)),
         target=GPUTarget(*TARGETS[target]),
         # Triton 3.10 stops contracting a * b + c of its own accord; the arithmetic that the kernels declare allows it.
         options={"num_warps": configuration.warps, "num_stages": configuration.stages, "enable_fp_fusion": True},
     )
-    columns = getattr(found.metadata, "tmem_size", None) or 0
+    columns = getattr(kernel.metadata, "tmem_size", None) or 0
     if columns > TENSOR_MEMORY:
         raise InvalidValue(f"tensor memory of {columns} columns is wanted: expected at most {TENSOR_MEMORY}")
-    if found.metadata.shared > SHARED_MEMORY[target]:
+    if kernel.metadata.shared > SHARED_MEMORY[target]:
         raise InvalidValue(
-            f"shared memory of {found.metadata.shared} bytes is wanted: expected at most {SHARED_MEMORY[target]}"
+            f"shared memory of {kernel.metadata.shared} bytes is wanted: expected at most {SHARED_MEMORY[target]}"
         )
-    text = found.asm.get("ptx") or found.asm.get("amdgcn")
+    text = kernel.asm.get("ptx") or kernel.asm.get("amdgcn")
     instruction = next((name for name in MATRIX_INSTRUCTIONS if name in text), "none")
-    registers, spilled = resources(found.asm["cubin"]) if "cubin" in found.asm else (None, None)
-    return Row(configuration.name, target, instruction, found.metadata.shared, registers, spilled)
+    registers, spilled = resources(kernel.asm["cubin"]) if "cubin" in kernel.asm else (None, None)
+    return Row(configuration.name, target, instruction, kernel.metadata.shared, registers, spilled)
 
 
 def specialised(configuration: Configuration) -> tuple[dict[str, Any], dict[Place, Any], dict[Place, Any]]:
@@ -109,5 +109,5 @@ def resources(cubin: bytes) -> tuple[int, int]:
         file = Path(folder) / "kernel.cubin"
         file.write_bytes(cubin)
         usage = subprocess.run([tool, "-res-usage", file], capture_output=True, text=True, check=True).stdout
-    found = {name: int(number) for name, number in re.findall(r"(\w+):(\d+)", usage)}
-    return found["REG"], found["STACK"] + found["LOCAL"]
+    usages = {name: int(number) for name, number in re.findall(r"(\w+):(\d+)", usage)}
+    return usages["REG"], usages["STACK"] + usages["LOCAL"]

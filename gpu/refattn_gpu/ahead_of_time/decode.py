@@ -13,9 +13,10 @@ def decode_configurations() -> Iterator[Configuration]:
     from refattn.contract.spec import Shape
     from refattn_gpu.kernels.decode_combine import decode_combine
     from refattn_gpu.kernels.decode_split import decode_split
+    from refattn_gpu.kernels.parameters import Has
     from refattn_gpu.launching.arguments import padded
 
-    flags = ("SOFTCAP", "ALIBI", "BIAS", "MASK", "SINKS", "LEFT", "RIGHT", "TABLE")
+    flags = (*Has._fields, "TABLE")
     optional = {"ALIBI": ("slopes_base", "fp32"), "SINKS": ("sinks_base", "fp32"), "TABLE": ("table_base", "i32")}
     optional |= {"BIAS": ("BIAS", "fp32"), "MASK": ("MASK", "i1")}
     for element in ("bf16", "fp16", "fp32"):
@@ -27,7 +28,7 @@ def decode_configurations() -> Iterator[Configuration]:
             for features in ((), ("TABLE",), flags):
                 constants: dict[str, Any] = {f"HAS.{flag}": flag in features for flag in flags}
                 constants |= {"HAS_TABLE": "TABLE" in features}
-                constants |= {"BOTTOM_RIGHT": True, "GUARDS_VALUES": features == flags, "PRECISION": "ieee"}
+                constants |= {"BOTTOM_RIGHT": True, "NAN_SAFE": features == flags, "PRECISION": "ieee"}
                 constants |= {"PAGE": 16, **tile_constants(Shape(1, 1, 1, 1, 1, d, d), 16, 32)}
                 pointers = dict.fromkeys(("Q", "K", "V"), element)
                 pointers |= dict.fromkeys(("out_base", "lse_base"), "fp32")

@@ -23,8 +23,8 @@ def compiled_all(
     """
     jobs = max(1, min(os.cpu_count() or 1, len(pairs)))
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        found = pool.map(_attempt, ((named, *pair) for pair in pairs))
-        yield from zip(pairs, found, strict=True)
+        outcomes = pool.map(_attempt, ((named, *pair) for pair in pairs))
+        yield from zip(pairs, outcomes, strict=True)
 
 
 def _attempt(job: tuple[Callable[[], dict[Pair, Configuration]], str, str]) -> Row | str:

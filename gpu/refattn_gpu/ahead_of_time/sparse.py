@@ -17,7 +17,7 @@ def sparse_configurations() -> Iterator[Configuration]:
     from refattn_gpu.kernels.sparse_backward_queries import sparse_backward_queries
     from refattn_gpu.kernels.sparse_forward import sparse_forward
     from refattn_gpu.launching.arguments import Tiling
-    from refattn_gpu.sparse.launch import PREFETCHING, backward_fitting, fitting
+    from refattn_gpu.sparse.launch import PREFETCHING, fit_gradient_tiling, fit_tiling
 
     order = dict.fromkeys(("rows_order", "columns_order"), "i32")
     order |= {f"{side}.{field}": "i32" for side in tuple(order) for field in ("tokens", "starts", "ends")}
@@ -26,14 +26,14 @@ def sparse_configurations() -> Iterator[Configuration]:
         pointers |= dict.fromkeys(("lse_base", "delta_base"), "fp32") | order
         for d in (16, 64, 128, 256):
             shape = Shape(1, 1, 1, 1, 1, d, d)
-            backward = backward_fitting(shape, dtype)
+            backward = fit_gradient_tiling(shape, dtype)
             for kernel, tiling in (
-                (sparse_forward, fitting(Tiling(stages=PREFETCHING), shape, dtype)),
+                (sparse_forward, fit_tiling(Tiling(stages=PREFETCHING), shape, dtype)),
                 (sparse_backward_queries, backward),
                 (sparse_backward_keys, backward),
             ):
                 for guards in (False, True) if d == 64 else (True,):
-                    constants: dict[str, Any] = {"GUARDS_VALUES": guards, "PRECISION": "ieee"}
+                    constants: dict[str, Any] = {"NAN_SAFE": guards, "PRECISION": "ieee"}
                     constants |= tile_constants(shape, tiling.queries, tiling.keys)
                     label = f"{kernel.__name__} {element} d={d} {'guarded' if guards else 'plain'}"
                     yield Configuration(label, kernel, pointers, constants, tiling.warps, tiling.stages)

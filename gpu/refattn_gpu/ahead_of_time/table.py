@@ -50,10 +50,10 @@ def differences(rows: Iterable[Row], version: str, committed: str) -> list[str]:
     release = release_of(committed)
     if release != version:
         return []
-    found = difflib.unified_diff(
+    lines = difflib.unified_diff(
         committed.splitlines(), render(rows, version).splitlines(), "committed", "compiled", lineterm="", n=0
     )
-    return list(found)
+    return list(lines)
 
 
 def release_of(committed: str) -> str:

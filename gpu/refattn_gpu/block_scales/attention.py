@@ -71,7 +71,7 @@ class BlockScaledAttention(OnThisMachine):
             *map(matrix, (q, k, v, scales, out)), lse, matrix(features.bias), matrix(features.mask), features.slopes,
             sizes(shape), features.scoring, blocks, divided.size(shape.keys), features.has,
             tile(shape, tiling.queries, tiling.keys),
-            GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
+            NAN_SAFE=self.nan_safe and features.hides_keys, PRECISION="ieee",
             num_warps=tiling.warps, num_stages=tiling.stages, enable_fp_fusion=True,
         )  # fmt: skip
         return out, lse

@@ -12,9 +12,9 @@ import triton
 from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.spec import AttentionSpec, Shape, problem_shape
 from refattn.errors import InvalidType, InvalidValue
-from refattn_gpu.kernels import parameters
 from refattn_gpu.kernels.decode_combine import decode_combine
 from refattn_gpu.kernels.decode_split import decode_split
+from refattn_gpu.kernels.parameters import PagedMatrix
 from refattn_gpu.launching.arguments import Features, check_tile, checked, matrix, padded, sizes, tile
 from refattn_gpu.launching.numerics import Numerics
 from refattn_gpu.launching.placement import OnThisMachine
@@ -26,7 +26,7 @@ ROWS_COMBINED = 4
 
 @dataclass(frozen=True)
 class Cache:
-    """Keys and values as the kernel finds them; strides are (batch, head, page, slot, column), in elements.
+    """Keys and values, contiguous or in pages; strides are (batch, head, page, slot, column), in elements.
 
     table     (B, pages) int32, the page that holds each `page` logical positions; None where keys lie in order
     lengths   (B,) int32, the keys of each sequence; None where all have `keys`
@@ -50,9 +50,9 @@ class Decode(OnThisMachine):
     log-sum-exps. The division depends on the sequence's own length only, and every sum runs in one order, so that the
     rest of the batch changes no bit; nor does the place of keys in a paged cache (spec.key_positions, or `paged`).
 
-    tile_keys     keys that are taken at a time
-    split_keys    a multiple of tile_keys
-    most_splits   sequences of more parts than this are divided into longer ones, of a multiple of split_keys
+    tile_keys     keys of a tile
+    split_keys    keys of a part, a multiple of tile_keys
+    most_splits   longer sequences are divided into this many parts at most, of a multiple of split_keys
     nan_safe      NaN and infinities in invisible values reach no row
     check_indices what block_table and lengths hold is checked before a launch, which waits for the device to have it;
                   without, as recording a CUDA graph needs it, the caller answers for what is read
@@ -95,14 +95,14 @@ class Decode(OnThisMachine):
         """Raises InvalidValue or InvalidType before anything is launched, naming the argument."""
         if spec.key_positions is None:
             shape = checked(q, k, v, spec)
-            cache = Cache(k, v, in_order(k), in_order(v), shape.keys)
+            cache = Cache(k, v, cache_strides(k), cache_strides(v), shape.keys)
         else:
             checked(q, k, v, spec.replace(key_positions=None))
             shape = problem_shape(q, k, v, spec)
             positions = np.broadcast_to(np.atleast_2d(spec.key_positions), (shape.batch, shape.keys))
             page, table, lengths = pages_of(positions)
             pages, held = (torch.from_numpy(array).to(q.device) for array in (table, lengths))
-            cache = Cache(k, v, in_order(k, page), in_order(v, page), shape.keys, pages, held, page)
+            cache = Cache(k, v, cache_strides(k, page), cache_strides(v, page), shape.keys, pages, held, page)
             spec = by_position(spec, positions)
         return self.launch(q, cache, shape, spec)
 
@@ -145,7 +145,7 @@ class Decode(OnThisMachine):
             raise InvalidValue("spec has key_positions: expected none of it, as block_table says where keys lie")
         page = k_cache.shape[1]
         keys = block_table.shape[1] * page
-        # As if every sequence filled its pages: a view that is only measured.
+        # Views as if every sequence filled its pages; only their shapes are read.
         k, v = (
             cache[:1, :1].transpose(1, 2).expand(q.shape[0], cache.shape[2], keys, cache.shape[3])
             for cache in (k_cache, v_cache)
@@ -175,18 +175,18 @@ class Decode(OnThisMachine):
         part_lse = torch.empty((splits, rows), dtype=torch.float32, device=q.device)
         features = Features.of(spec, shape, q.device)
         packed = shape.group * shape.queries
-        # Wide rows leave no shared memory for a second tile of keys.
+        # Wide rows leave no shared memory to prefetch a tile.
         widest = max(padded(shape.d_qk), padded(shape.d_v)) * q.element_size()
         block_rows = min(64, padded(packed))
         table_stride = 0 if cache.table is None else cache.table.stride(0)
         decode_split[(shape.batch * shape.kv_heads, triton.cdiv(packed, block_rows), splits)](
-            matrix(q), parameters.Cache(cache.k, *cache.k_strides), parameters.Cache(cache.v, *cache.v_strides),
+            matrix(q), PagedMatrix(cache.k, *cache.k_strides), PagedMatrix(cache.v, *cache.v_strides),
             parts, part_lse, cache.table, table_stride, cache.lengths,
             matrix(features.bias), matrix(features.mask), features.slopes, features.sinks,
             sizes(shape), rows, features.scoring, self.split_keys, self.most_splits,
             features.has, tile(shape, block_rows, self.tile_keys),
             BOTTOM_RIGHT=spec.alignment == "bottom_right", HAS_TABLE=cache.table is not None, PAGE=cache.page,
-            GUARDS_VALUES=self.nan_safe and features.hides, PRECISION="ieee",
+            NAN_SAFE=self.nan_safe and features.hides_keys, PRECISION="ieee",
             num_warps=self.warps, num_stages=self.stages if widest <= 256 else 1, enable_fp_fusion=True,
         )  # fmt: skip
         decode_combine[(triton.cdiv(rows, ROWS_COMBINED),)](
@@ -216,8 +216,10 @@ def checked_indices(table: torch.Tensor, lengths: torch.Tensor, pages: int, page
             f"as block_table has {table.shape[1]} pages of {page} for a sequence"
         )
     sequence, place = (int(index) for index in wrong_pages.nonzero()[0])
-    found = int(table[sequence, place])
-    raise InvalidValue(f"block_table[{sequence}, {place}] is {found}: expected 0 .. {pages - 1}, a page of k_cache")
+    page_index = int(table[sequence, place])
+    raise InvalidValue(
+        f"block_table[{sequence}, {place}] is {page_index}: expected 0 .. {pages - 1}, a page of k_cache"
+    )
 
 
 def by_position(spec: AttentionSpec, positions: Any) -> AttentionSpec:
@@ -235,8 +237,8 @@ def by_position(spec: AttentionSpec, positions: Any) -> AttentionSpec:
     return spec.replace(key_positions=None, **changes)
 
 
-def in_order(x: torch.Tensor, page: int = 1) -> tuple[int, ...]:
-    """(batch, head, page, slot, column) strides of a tensor (B, Hkv, N, D), whose N slots lie in pages of so many."""
+def cache_strides(x: torch.Tensor, page: int = 1) -> tuple[int, ...]:
+    """(batch, head, page, slot, column) strides of a tensor (B, Hkv, N, D) whose slots form pages of `page` slots."""
     batch, head, row, column = x.stride()
     return batch, head, page * row, row, column
 
@@ -247,7 +249,7 @@ def pages_of(positions: Any) -> tuple[int, Any, Any]:
     table (B, N / size) and lengths (B,) are int32; pages that hold nothing stand nowhere in the table.
     """
     batch, slots = positions.shape
-    page = next(size for size in halves(LARGEST_PAGE) if size == 1 or whole_pages(positions, size))
+    page = next(size for size in powers_of_two_from(LARGEST_PAGE) if size == 1 or lies_in_pages(positions, size))
     table = np.zeros((batch, max(1, slots // page)), np.int32)
     for row in range(batch):
         first = positions[row, ::page]
@@ -255,12 +257,12 @@ def pages_of(positions: Any) -> tuple[int, Any, Any]:
     return page, table, (positions >= 0).sum(axis=1).astype(np.int32)
 
 
-def halves(size: int) -> list[int]:
+def powers_of_two_from(size: int) -> list[int]:
     """A power of two and all below it."""
     return [size >> shift for shift in range(size.bit_length())]
 
 
-def whole_pages(positions: Any, size: int) -> bool:
+def lies_in_pages(positions: Any, size: int) -> bool:
     """True if slots lie in pages of so many: positions in order from a multiple of the size, unused ones at the end."""
     batch, slots = positions.shape
     if slots % size:

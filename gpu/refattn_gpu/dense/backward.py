@@ -26,9 +26,9 @@ from refattn_gpu.launching.arguments import (
     vector,
 )
 from refattn_gpu.launching.numerics import Numerics
-from refattn_gpu.launching.tilings import heads_per_wave, of_backward, roomy
+from refattn_gpu.launching.tilings import gradient_tiling, has_large_smem, heads_per_wave
 
-# Sums taken by a program of sum_axis, and terms at a time.
+# Sums of a program of sum_axis, and terms that it loads at a time.
 SUMS, TERMS = 32, 32
 PLAIN = Numerics()
 
@@ -50,28 +50,28 @@ def gradients(
     """(dq, dk, dv, dbias, dsinks) of a checked problem, given the out and the contiguous lse of its forward pass."""
     shape = problem_shape(q, k, v, spec)
     features = Features.of(spec, shape, q.device)
-    # Tiles of which nothing is visible are not visited.
+    # Kernels skip tiles of which nothing is visible: ds and sink_terms start from 0.
     rows = (shape.batch, shape.heads, shape.queries)
     ds = None if features.bias is None else torch.zeros((*rows, shape.keys), dtype=torch.float32, device=q.device)
     sink_terms = None if features.sinks is None else torch.zeros(rows, dtype=torch.float32, device=q.device)
     dq, dk, dv = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
     launch(
-        Pass(q, k, v, do, out, lse, dlse, dq, dk, dv, ds, sink_terms),
+        BackwardTensors(q, k, v, do, out, lse, dlse, dq, dk, dv, ds, sink_terms),
         shape,
         features,
         tiling=tiling,
         nan_safe=nan_safe,
         numerics=numerics,
     )
-    dbias = None if ds is None or spec.bias is None else summed(ds, spec.bias.shape)
-    dsinks = None if sink_terms is None else summed(sink_terms, (1, shape.heads, 1)).reshape(shape.heads)
+    dbias = None if ds is None or spec.bias is None else sum_to_shape(ds, spec.bias.shape)
+    dsinks = None if sink_terms is None else sum_to_shape(sink_terms, (1, shape.heads, 1)).reshape(shape.heads)
     return dq, dk, dv, dbias, dsinks
 
 
-class Pass(NamedTuple):
+class BackwardTensors(NamedTuple):
     """The tensors of a backward pass: those of the forward pass, upstream gradients, and those to be written.
 
-    Axes are (batch, head, row, column); delta will lie as lse does, and ds and sink_terms are contiguous.
+    Axes are (batch, head, row, column); ds and sink_terms are contiguous.
     """
 
     q: torch.Tensor
@@ -89,7 +89,7 @@ class Pass(NamedTuple):
 
 
 def launch(
-    tensors: Pass,
+    tensors: BackwardTensors,
     shape: Shape,
     features: Features,
     *,
@@ -98,22 +98,22 @@ def launch(
     numerics: Numerics,
     sequences: Sequences | None = None,
 ) -> None:
-    """All kernels on a checked problem. Where sequences are packed, tensors have one batch, and shape as many as there
-    are sequences, of the length of the longest.
+    """All kernels on a checked problem. Packed tensors have a batch of 1; then `shape` has the number of sequences as
+    batch and the lengths of the longest.
     """
     q, k, v, do, out, lse, dlse, dq, dk, dv, ds, sink_terms = tensors
     if 0 in (shape.batch, shape.heads, shape.queries):
         for gradient in (dq, dk, dv):
             gradient.zero_()
         return
-    tiling = tiling or of_backward(shape, q.dtype, roomy(q.device), features.has_arrays)
+    tiling = tiling or gradient_tiling(shape, q.dtype, has_large_smem(q.device), features.has_arrays)
     packed = sequences is not None
     starts = Starts(None, None) if sequences is None else Starts(sequences.query_starts, sequences.key_starts)
     delta = torch.empty_like(lse)
     common = {
         **numerics.flags,
         "PACKED": packed,
-        "GUARDS_VALUES": nan_safe and features.hides,
+        "NAN_SAFE": nan_safe and features.hides_keys,
         "num_warps": tiling.warps,
         "num_stages": tiling.stages,
     }
@@ -134,7 +134,7 @@ def launch(
         features.has, tile(shape, tiling.queries, tiling.keys), HAS_DLSE=dlse is not None, **common,
     )  # fmt: skip
     if shape.keys:
-        # The kernel keeps keys and goes over queries: their numbers are exchanged.
+        # This kernel holds a tile of keys and loops over queries, so that the tiling's numbers change places.
         block_m, block_n = tiling.keys, tiling.queries
         attention_backward_keys[(triton.cdiv(shape.keys, block_n) * kv_heads,)](
             *inputs, vector(lse, packed), delta, matrix(dk, packed), matrix(dv, packed),
@@ -143,10 +143,10 @@ def launch(
         )  # fmt: skip
 
 
-def summed(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
-    """A contiguous fp32 tensor added up along the axes that `shape`, to which it broadcasts, lacks or has of size 1.
+def sum_to_shape(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """A contiguous fp32 tensor summed along the axes in which `shape`, which broadcasts to it, has size 1 or no axis.
 
-    One axis after the other, each in an order that is always the same.
+    One axis after another, each in a fixed order.
     """
     wanted = (1,) * (x.ndim - len(shape)) + tuple(shape)
     for axis, (have, want) in enumerate(zip(x.shape, wanted, strict=True)):
@@ -154,8 +154,8 @@ def summed(x: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
             continue
         inner = math.prod(x.shape[axis + 1 :])
         outputs = math.prod(x.shape[:axis]) * inner
-        found = torch.zeros((*x.shape[:axis], 1, *x.shape[axis + 1 :]), dtype=x.dtype, device=x.device)
+        sums = torch.zeros((*x.shape[:axis], 1, *x.shape[axis + 1 :]), dtype=x.dtype, device=x.device)
         if outputs and have:
-            sum_axis[(triton.cdiv(outputs, SUMS),)](x, found, outputs, have, inner, BLOCK=SUMS, CHUNK=TERMS)
-        x = found
+            sum_axis[(triton.cdiv(outputs, SUMS),)](x, sums, outputs, have, inner, BLOCK=SUMS, CHUNK=TERMS)
+        x = sums
     return x.reshape(shape)

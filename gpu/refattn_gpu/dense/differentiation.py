@@ -13,7 +13,7 @@ from refattn.errors import InvalidType, InvalidValue
 from refattn_gpu.dense.backward import gradients
 from refattn_gpu.dense.forward import Attention
 from refattn_gpu.launching.placement import OnThisMachine
-from refattn_gpu.launching.second_derivatives import differentiable_no_more
+from refattn_gpu.launching.second_derivatives import refuse_second_derivative
 
 PLAIN = AttentionSpec()
 
@@ -22,8 +22,8 @@ PLAIN = AttentionSpec()
 class DifferentiableAttention(OnThisMachine):
     """(q, k, v, *, spec, bias, sinks) -> (out, lse) of refattn_gpu.attention, differentiable once.
 
-    out and lse may both have a gradient; those of q, k, v, bias and sinks, as far as they require one, are those of
-    `kernel.backward`, bit by bit, and the forward pass is not computed again for them.
+    out and lse may both have a gradient; those of q, k, v, bias and sinks are those of `kernel.backward`, bit
+    by bit, without a second forward pass.
     """
 
     kernel: Attention = field(default_factory=Attention)
@@ -46,8 +46,8 @@ class DifferentiableAttention(OnThisMachine):
         bias: torch.Tensor | None = None,
         sinks: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """bias and sinks are tensors in the place of the spec's, of any floating dtype, whose gradients are in that
-        dtype; they are copied to the processor, where a spec holds its arrays.
+        """bias and sinks are tensors that replace the spec's, of any floating dtype, in which their gradients are; they
+        are copied to the CPU, where a spec holds its arrays.
 
         Raises InvalidValue or InvalidType before anything is launched, naming the argument.
         """
@@ -98,7 +98,7 @@ class _Attention(torch.autograd.Function):
         *inputs, out, lse = ctx.saved_tensors
         q, k, v = inputs[:3]
         kernel = ctx.kernel
-        found = gradients(
+        every = gradients(
             q,
             k,
             v,
@@ -113,6 +113,6 @@ class _Attention(torch.autograd.Function):
         )
         wanted = [
             gradient.to(tensor.dtype) if needed and gradient is not None else None
-            for gradient, tensor, needed in zip(found, inputs, ctx.needs_input_grad[:5], strict=True)
+            for gradient, tensor, needed in zip(every, inputs, ctx.needs_input_grad[:5], strict=True)
         ]
-        return *differentiable_no_more(wanted, (*inputs, do, dlse)), None, None
+        return *refuse_second_derivative(wanted, (*inputs, do, dlse)), None, None

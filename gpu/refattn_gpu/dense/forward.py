@@ -19,7 +19,7 @@ from refattn_gpu.kernels.parameters import Schedule, Starts
 from refattn_gpu.launching.arguments import Features, Tiling, checked, checked_upstream, matrix, sizes, tile, vector
 from refattn_gpu.launching.numerics import Numerics
 from refattn_gpu.launching.placement import OnThisMachine
-from refattn_gpu.launching.tilings import heads_per_wave, keys_of, of_forward, roomy
+from refattn_gpu.launching.tilings import forward_tile_keys, forward_tiling, has_large_smem, heads_per_wave
 
 PLAIN = AttentionSpec()
 DTYPE_NAMES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}
@@ -32,7 +32,7 @@ class Attention(OnThisMachine):
 
     `arithmetic` is the contract to be honoured; None is that of `numerics`. Gradients are its method `backward`.
 
-    tiling              None is one that suits the inputs and the GPU
+    tiling              None chooses one for the inputs and the GPU
     backward_tiling     that of `backward`
     numerics            the options that change the arithmetic
     nan_safe            NaN and infinities in invisible values reach no row
@@ -53,7 +53,7 @@ class Attention(OnThisMachine):
 
     def arithmetic_for(self, format: Any) -> Arithmetic:
         """The contract that the kernels honour on inputs of a format."""
-        return self.numerics.arithmetic(format, taken_keys(format, self.tiling))
+        return self.numerics.arithmetic(format, tile_keys_of(format, self.tiling))
 
     def __call__(
         self,
@@ -65,7 +65,7 @@ class Attention(OnThisMachine):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Raises InvalidValue or InvalidType before anything is launched, naming the argument."""
         shape = checked(q, k, v, spec)
-        numerics = realising(arithmetic, q, self.tiling, self.numerics)
+        numerics = numerics_for(arithmetic, q, self.tiling, self.numerics)
         out = torch.empty((shape.batch, shape.heads, shape.queries, shape.d_v), dtype=q.dtype, device=q.device)
         lse = torch.empty(out.shape[:3], dtype=torch.float32, device=q.device)
         features = Features.of(spec, shape, q.device)
@@ -89,7 +89,7 @@ class Attention(OnThisMachine):
         Raises InvalidValue or InvalidType before anything is launched, naming the argument.
         """
         checked_upstream(q, do, dlse, checked(q, k, v, spec))
-        numerics = realising(arithmetic, q, self.tiling, self.numerics)
+        numerics = numerics_for(arithmetic, q, self.tiling, self.numerics)
         out, lse = self(q, k, v, spec, arithmetic)
         return gradients(
             q, k, v, do, out, lse, dlse, spec, tiling=self.backward_tiling, nan_safe=self.nan_safe, numerics=numerics
@@ -99,9 +99,10 @@ class Attention(OnThisMachine):
 attention = Attention()
 
 
-def realising(arithmetic: Any, q: torch.Tensor, tiling: Tiling | None, usual: Numerics) -> Numerics:
-    """The options by which a contract is honoured; the usual ones where there is none. Raises InvalidValue or
-    InvalidType, naming what of it the kernels do not honour.
+def numerics_for(arithmetic: Any, q: torch.Tensor, tiling: Tiling | None, usual: Numerics) -> Numerics:
+    """The options with which the kernels honour a contract; `usual` where there is none.
+
+    Raises InvalidValue or InvalidType, naming the stage that they do not honour.
     """
     if arithmetic is None:
         return usual
@@ -112,12 +113,12 @@ def realising(arithmetic: Any, q: torch.Tensor, tiling: Tiling | None, usual: Nu
         raise InvalidValue(
             f"arithmetic.inputs is {arithmetic.inputs.name}: expected {given.name}, the format of q, k and v"
         )
-    return Numerics.realising(arithmetic, taken_keys(given, tiling))
+    return Numerics.for_contract(arithmetic, tile_keys_of(given, tiling))
 
 
-def taken_keys(format: Any, tiling: Tiling | None) -> int:
-    """Keys that the forward pass takes at a time on inputs of a format."""
-    return keys_of(getattr(torch, DTYPE_NAMES[get(format).name])) if tiling is None else tiling.keys
+def tile_keys_of(format: Any, tiling: Tiling | None) -> int:
+    """Keys of a tile of the forward pass on inputs of a format."""
+    return forward_tile_keys(getattr(torch, DTYPE_NAMES[get(format).name])) if tiling is None else tiling.keys
 
 
 def forward(
@@ -134,12 +135,12 @@ def forward(
     numerics: Numerics,
     sequences: Sequences | None = None,
 ) -> None:
-    """The kernel on a checked problem. Where sequences are packed, tensors have one batch, and shape as many as there
-    are sequences, of the length of the longest.
+    """The kernel on a checked problem. Packed tensors have a batch of 1; then `shape` has the number of sequences as
+    batch and the lengths of the longest.
     """
     if 0 in (shape.batch, shape.heads, shape.queries):
         return
-    tiling = tiling or of_forward(shape, q.dtype, roomy(q.device), features.has_arrays)
+    tiling = tiling or forward_tiling(shape, q.dtype, has_large_smem(q.device), features.has_arrays)
     packed = sequences is not None
     starts = Starts(None, None) if sequences is None else Starts(sequences.query_starts, sequences.key_starts)
     schedule = Schedule(shape.batch * shape.heads, heads_per_wave(shape, q.element_size()))
@@ -147,6 +148,6 @@ def forward(
         *(matrix(x, packed) for x in (q, k, v, out)), vector(lse, packed),
         matrix(features.bias), matrix(features.mask), features.slopes, features.sinks,
         starts, sizes(shape), schedule, features.scoring, features.has, tile(shape, tiling.queries, tiling.keys),
-        PACKED=packed, GUARDS_VALUES=nan_safe and features.hides, THRESHOLD=numerics.rescale_threshold,
+        PACKED=packed, NAN_SAFE=nan_safe and features.hides_keys, THRESHOLD=numerics.rescale_threshold,
         **numerics.flags, num_warps=tiling.warps, num_stages=tiling.stages,
     )  # fmt: skip

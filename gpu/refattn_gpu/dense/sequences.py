@@ -29,7 +29,7 @@ def checked_sequences(
 ) -> Sequences:
     """The sequences of packed queries and keys. Raises InvalidType or InvalidValue, naming the argument.
 
-    To look at what the starts hold waits for the device.
+    Reading the starts waits for the device.
     """
     named = (("cu_seqlens_q", query_starts, q), ("cu_seqlens_k", key_starts, k))
     for name, starts, tokens in named:
@@ -48,14 +48,14 @@ def checked_sequences(
     ):
         if isinstance(longest, bool) or not isinstance(longest, int) or longest < 0:
             raise InvalidValue(f"{limit} is {longest!r}: expected the length of the longest sequence")
-        places = starts.tolist()
-        lengths = [end - start for start, end in pairwise(places)]
-        if places[0] != 0:
-            raise InvalidValue(f"{name} starts with {places[0]}: expected 0")
+        offsets = starts.tolist()
+        lengths = [end - start for start, end in pairwise(offsets)]
+        if offsets[0] != 0:
+            raise InvalidValue(f"{name} starts with {offsets[0]}: expected 0")
         if min(lengths, default=0) < 0:
             raise InvalidValue(f"{name} decreases: expected each entry to be at least the one before it")
-        if places[-1] != tokens.shape[0]:
-            raise InvalidValue(f"{name} ends with {places[-1]}: expected {tokens.shape[0]}, the number of tokens")
+        if offsets[-1] != tokens.shape[0]:
+            raise InvalidValue(f"{name} ends with {offsets[-1]}: expected {tokens.shape[0]}, the number of tokens")
         if max(lengths, default=0) > longest:
             raise InvalidValue(f"{limit} is {longest}: expected at least {max(lengths)}, the longest sequence's length")
     return Sequences(query_starts.contiguous(), key_starts.contiguous())

@@ -10,8 +10,8 @@ import torch
 from refattn.contract.arithmetic import Arithmetic
 from refattn.contract.spec import AttentionSpec, Shape
 from refattn.errors import InvalidType, InvalidValue
-from refattn_gpu.dense.backward import Pass, launch
-from refattn_gpu.dense.forward import forward, realising, taken_keys
+from refattn_gpu.dense.backward import BackwardTensors, launch
+from refattn_gpu.dense.forward import forward, numerics_for, tile_keys_of
 from refattn_gpu.dense.sequences import Sequences, checked_sequences
 from refattn_gpu.launching.arguments import Features, Tiling, checked
 from refattn_gpu.launching.numerics import Numerics
@@ -46,7 +46,7 @@ class AttentionVarlen(OnThisMachine):
 
     def arithmetic_for(self, format: Any) -> Arithmetic:
         """The contract that the kernels honour on inputs of a format."""
-        return self.numerics.arithmetic(format, taken_keys(format, self.tiling))
+        return self.numerics.arithmetic(format, tile_keys_of(format, self.tiling))
 
     def __call__(
         self,
@@ -82,7 +82,7 @@ class AttentionVarlen(OnThisMachine):
             Features.of(spec, shape, q.device), slopes=checked_slopes(alibi_slopes, shape, q.device), alignment=0
         )
         problem = Problem(
-            shape, features, sequences, realising(arithmetic, q, self.tiling, self.numerics), self.tiling,
+            shape, features, sequences, numerics_for(arithmetic, q, self.tiling, self.numerics), self.tiling,
             self.backward_tiling, self.nan_safe,
         )  # fmt: skip
         out, lse = PackedAttention.apply(q, k, v, problem)  # type: ignore[no-untyped-call]
@@ -129,7 +129,7 @@ class PackedAttention(torch.autograd.Function):
         gradients = tuple(torch.empty(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
         tensors = (*map(heads_first, (q, k, v, do, out)), lse[None], None, *map(heads_first, gradients))
         launch(
-            Pass(*tensors), problem.shape, problem.features, tiling=problem.backward_tiling,
+            BackwardTensors(*tensors), problem.shape, problem.features, tiling=problem.backward_tiling,
             nan_safe=problem.nan_safe, numerics=problem.numerics, sequences=problem.sequences,
         )  # fmt: skip
         return *gradients, None

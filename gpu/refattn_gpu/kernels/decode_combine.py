@@ -1,4 +1,4 @@
-"""The union of parts of the keys, from their outputs and log-sum-exps."""
+"""The output and log-sum-exp over all keys, from those of each part of the keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from refattn_gpu.kernels.exponential import LN_2, LOG2_E
-from refattn_gpu.kernels.online import guarded, reciprocal
+from refattn_gpu.kernels.online import reciprocal, safe_max
 
 
 @triton.jit
@@ -15,30 +15,30 @@ def decode_combine(
 ):
     """out = sum w_i out_i / sum w_i with w_i = exp(lse_i - max lse), and lse = max lse + log sum w_i.
 
-    parts is (splits, rows, d_v) and part_lse (splits, rows), out (rows, d_v) and lse (rows,). The parts are taken one
-    after the other, so that empty ones at the end change no bit.
+    parts is (splits, rows, d_v) and part_lse (splits, rows), out (rows, d_v) and lse (rows,). Parts are added one
+    after another, so that empty parts at the end change no bit.
     """
     row = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
-    inside = row < rows
+    row_mask = row < rows
     dv = tl.arange(0, BLOCK_DV)
-    held = inside[:, None] & (dv < d_v)[None, :]
+    key_mask = row_mask[:, None] & (dv < d_v)[None, :]
 
-    largest = tl.full([BLOCK_M], float("-inf"), tl.float32)
+    lse_max = tl.full([BLOCK_M], float("-inf"), tl.float32)
     part = row
     for _ in range(splits):
-        largest = tl.maximum(largest, tl.load(part_lse_base + part, mask=inside, other=float("-inf")))
+        lse_max = tl.maximum(lse_max, tl.load(part_lse_base + part, mask=row_mask, other=float("-inf")))
         part += rows
-    reference = guarded(largest)
+    reference = safe_max(lse_max)
     total = tl.zeros([BLOCK_M], tl.float32)
     acc = tl.zeros([BLOCK_M, BLOCK_DV], tl.float32)
     part = row
     for _ in range(splits):
-        logarithm = tl.load(part_lse_base + part, mask=inside, other=float("-inf"))
-        weight = tl.exp2((logarithm - reference) * LOG2_E)
+        log_weight = tl.load(part_lse_base + part, mask=row_mask, other=float("-inf"))
+        weight = tl.exp2((log_weight - reference) * LOG2_E)
         total += weight
-        acc += weight[:, None] * tl.load(parts_base + part[:, None] * d_v + dv[None, :], mask=held, other=0.0)
+        acc += weight[:, None] * tl.load(parts_base + part[:, None] * d_v + dv[None, :], mask=key_mask, other=0.0)
         part += rows
     out = (acc * reciprocal(total)[:, None]).to(out_base.dtype.element_ty)
-    tl.store(out_base + row[:, None] * d_v + dv[None, :], out, mask=held)
+    tl.store(out_base + row[:, None] * d_v + dv[None, :], out, mask=key_mask)
     lse = tl.where(total == 0.0, float("-inf"), reference + tl.log2(total) * LN_2)
-    tl.store(lse_base + row, lse, mask=inside)
+    tl.store(lse_base + row, lse, mask=row_mask)

@@ -1,6 +1,6 @@
-"""Two to a power: the hardware's instruction, or a polynomial that runs on the units that add and multiply.
+"""2^x by the hardware's instruction, or by a polynomial that runs on the FMA units.
 
-LOG2_E takes nats to powers of two, and LN_2 takes them back.
+LOG2_E converts nats to powers of two, and LN_2 converts them back.
 
 The polynomials are those of refattn.models.exp2. Zadouri et al., FlashAttention-4 (2026).
 """
@@ -18,16 +18,16 @@ LN_2 = tl.constexpr(0.6931471805599453)
 C3 = tl.constexpr(COEFFICIENTS[3])
 C4 = tl.constexpr(COEFFICIENTS[4])
 C5 = tl.constexpr(COEFFICIENTS[5])
-# Added to a number below 2^22 in magnitude, 1.5 * 2^23 leaves its nearest integer in the low bits of the significand.
+# x + SHIFTER, for |x| < 2^22, holds the integer nearest to x in the low bits of its significand.
 SHIFTER = tl.constexpr(12582912.0)
-# Taken off before, it makes that the integer below. A half would leave odd integers a fraction of 1, not of 0; with
-# 2^-13 less, fractions begin at -2^-13, where the polynomials, which are exact at 0, err less than their largest error.
+# x - HALF + SHIFTER holds the integer below x instead. A half exactly would give odd integers a fraction of 1, not 0;
+# with 2^-13 less, fractions begin at -2^-13, where the polynomials, exact at 0, err less than their largest error.
 HALF = tl.constexpr(0.5 - 2.0**-13)
 
 
 @triton.jit
 def exp2(x, DEGREE: tl.constexpr):
-    """2^x of fp32 numbers below 127, by the hardware where DEGREE is 0; -inf gives 0, and so does all below -127 then.
+    """2^x of fp32 numbers below 127, by the hardware where DEGREE is 0. The polynomials give 0 below -127, too.
 
     x = n + f with -2^-13 <= f <= 1 - 2^-13. 2^f is a polynomial of degree 3, 4 or 5, 1 where f is 0, and 2^n is exact:
     n is added to the exponent.
@@ -51,6 +51,6 @@ def exp2(x, DEGREE: tl.constexpr):
             tail = C5[3] + fraction * tail
             tail = C5[2] + fraction * tail
             tail = C5[1] + fraction * tail
-        of_fraction = (1.0 + fraction * tail).to(tl.int32, bitcast=True)
-        power = (of_fraction + (shifted.to(tl.int32, bitcast=True) << 23)).to(tl.float32, bitcast=True)
+        mantissa = (1.0 + fraction * tail).to(tl.int32, bitcast=True)
+        power = (mantissa + (shifted.to(tl.int32, bitcast=True) << 23)).to(tl.float32, bitcast=True)
     return power

@@ -54,7 +54,7 @@ class Intervals(NamedTuple):
     head: int
 
 
-class Cache(NamedTuple):
+class PagedMatrix(NamedTuple):
     """Keys or values (batch, head, page, row, column) for decoding; rows are those of a page."""
 
     base: Any
@@ -123,7 +123,7 @@ class Has(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """A tile of M queries and N keys. Heads have D_QK columns in Q and K and D_V in V, padded to BLOCK_D and BLOCK_DV."""
+    """A tile of M queries and N keys. Q and K have D_QK columns and V has D_V, padded to BLOCK_D and BLOCK_DV."""
 
     M: int
     N: int

@@ -9,12 +9,12 @@ import triton
 import triton.language as tl
 
 from refattn_gpu.kernels.exponential import LOG2_E
-from refattn_gpu.kernels.visibility import sees
+from refattn_gpu.kernels.visibility import in_window
 
 
 @triton.jit
 def hyperbolic_tangent(x):
-    """Tanh x from exponentials of a non-positive number, which cannot overflow."""
+    """tanh x by the exponential of a number that is at most 0, which cannot overflow."""
     small = tl.exp2(tl.abs(x) * (-2 * LOG2_E))
     size = (1.0 - small) / (1.0 + small)
     # Near 0 the difference cancels: there tanh x = x - x^3 / 3 + 2 x^5 / 15 to within an ulp of fp32.
@@ -26,24 +26,25 @@ def hyperbolic_tangent(x):
 @triton.jit
 def visible_scores(
     products, batch, head, rows, columns, queries, keys, scale, alignment, slope, scoring, BIAS, MASK, HAS,
-    WHOLE: tl.constexpr = False,
+    FULL: tl.constexpr = False,
 ):  # fmt: skip
-    """(scores, seen, tanh) of the raw products Q K^T, all of their shape; scores are -inf where nothing is seen.
+    """(scores, visible, tanh) of the raw products Q K^T, all of their shape; scores are -inf where not visible.
 
-    The queries `rows` and the keys `columns` have two axes, and lie along either. tanh is the softcap's; without one it
-    is not to be used. Without softcap, ALiBi and bias, a subtraction from the scores may be contracted with their
-    scaling. In a WHOLE tile nothing but mask and bias hides anything; rows and columns beyond the last have scores
-    there, too.
+    `rows` and `columns` are the indices of queries and keys, of two axes; queries lie along either. tanh is that of the
+    softcap, and without one it must not be used. Without softcap, ALiBi and bias, the compiler may contract a
+    subtraction from the scores with their scaling. In a FULL tile only the mask and the bias hide keys, and rows and
+    columns past the last have scores, too.
     """
-    held = (rows < queries) & (columns < keys)
-    seen = held
-    if not WHOLE:
-        seen = sees(seen, rows + alignment, columns, scoring.left, scoring.right, HAS.LEFT, HAS.RIGHT)
-    offsets = rows.to(tl.int64)
-    places = columns.to(tl.int64)
+    in_bounds = (rows < queries) & (columns < keys)
+    visible = in_bounds
+    if not FULL:
+        visible = in_window(visible, rows + alignment, columns, scoring.left, scoring.right, HAS.LEFT, HAS.RIGHT)
+    row_offsets = rows.to(tl.int64)
+    column_offsets = columns.to(tl.int64)
     if HAS.MASK:
-        place = MASK.base + batch * MASK.batch + head * MASK.head + offsets * MASK.row + places * MASK.column
-        seen = seen & (tl.load(place, mask=held, other=0) != 0)
+        mask_base = MASK.base + batch * MASK.batch + head * MASK.head
+        pointers = mask_base + row_offsets * MASK.row + column_offsets * MASK.column
+        visible = visible & (tl.load(pointers, mask=in_bounds, other=0) != 0)
     tanh = products
     if HAS.SOFTCAP:
         tanh = hyperbolic_tangent(products * scale / scoring.softcap)
@@ -54,10 +55,11 @@ def visible_scores(
         distance = tl.abs(rows + alignment - columns).to(tl.float32)
         scores -= slope * distance * LOG2_E
     if HAS.BIAS:
-        place = BIAS.base + batch * BIAS.batch + head * BIAS.head + offsets * BIAS.row + places * BIAS.column
-        bias = tl.load(place, mask=held, other=0.0).to(tl.float32)
+        bias_base = BIAS.base + batch * BIAS.batch + head * BIAS.head
+        pointers = bias_base + row_offsets * BIAS.row + column_offsets * BIAS.column
+        bias = tl.load(pointers, mask=in_bounds, other=0.0).to(tl.float32)
         scores += bias * LOG2_E
-        seen = seen & (bias != float("-inf"))
-    if HAS.MASK or HAS.BIAS or not WHOLE:
-        scores = tl.where(seen, scores, float("-inf"))
-    return scores, seen, tanh
+        visible = visible & (bias != float("-inf"))
+    if HAS.MASK or HAS.BIAS or not FULL:
+        scores = tl.where(visible, scores, float("-inf"))
+    return scores, visible, tanh

@@ -15,6 +15,6 @@ def sum_axis(x_base, sum_base, outputs, terms, inner, BLOCK: tl.constexpr, CHUNK
     acc = tl.zeros([BLOCK, CHUNK], tl.float32)
     for first in range(0, terms, CHUNK):
         term = first + tl.arange(0, CHUNK)
-        there = inside[:, None] & (term < terms)[None, :]
-        acc += tl.load(x_base + starts[:, None] + term[None, :].to(tl.int64) * inner, mask=there, other=0.0)
+        mask = inside[:, None] & (term < terms)[None, :]
+        acc += tl.load(x_base + starts[:, None] + term[None, :].to(tl.int64) * inner, mask=mask, other=0.0)
     tl.store(sum_base + places, tl.sum(acc, 1), mask=inside)

@@ -1,4 +1,4 @@
-"""What refattn_gpu's kernels take: checked tensors, and the spec's features as tensors and numbers."""
+"""The arguments of refattn_gpu's kernels: checked tensors, the spec's features, and groups of parameters."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from refattn_gpu.launching.placement import check_placed
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 # Head dimensions are padded to a power of two; tl.dot takes no less than 16.
 SMALLEST_DOT = 16
-# Of queries and of keys: special_values counts no more.
+# Of queries and of keys: kernels.special_values counts no more.
 LARGEST_TILE = 128
 LARGEST_HEAD = 256
 SUPPORTED = frozenset(
@@ -52,10 +52,10 @@ class Tiling:
 class Features:
     """A spec as the kernels take it: tensors on the device or None, numbers, and flags for the compiler.
 
-    bias, mask      views as large as the scores, with strides of 0 along what they lack
+    bias, mask      views of the shape of the scores, with strides of 0 along broadcast axes
     slopes          (B, H); sinks (H,)
-    left, right     the window's, right being 0 at most under a causal mask
-    alignment       what is added to a query's index to compare it with a key's
+    left, right     the window's; right is at most 0 under a causal mask
+    alignment       added to a query's index to compare it with a key's
     """
 
     bias: torch.Tensor | None
@@ -74,17 +74,17 @@ class Features:
         left, right = spec.window
         if spec.causal:
             right = min(0 if right is None else right, -1 if spec.strict else 0)
-        # No window reaches further than this; a larger number would overflow when it is added to an index.
+        # A wider window hides nothing more, and its int32 could overflow when it is added to an index.
         reach = shape.queries + shape.keys
         bias, mask = (broadcast(spec, name, shape, device) for name in ("bias", "mask"))
         slopes = None
         if spec.alibi_slopes is not None:
-            slopes = on_device(np.broadcast_to(spec.alibi_slopes, (shape.batch, shape.heads)), device)
+            slopes = to_device(np.broadcast_to(spec.alibi_slopes, (shape.batch, shape.heads)), device)
         return cls(
             bias,
             mask,
             slopes,
-            None if spec.sinks is None else on_device(spec.sinks, device),
+            None if spec.sinks is None else to_device(spec.sinks, device),
             None if left is None else min(left, reach),
             None if right is None else min(right, reach),
             shape.keys - shape.queries if spec.alignment == "bottom_right" else 0,
@@ -93,8 +93,8 @@ class Features:
         )
 
     @property
-    def hides(self) -> bool:
-        """True if some key may be invisible to a query."""
+    def hides_keys(self) -> bool:
+        """True if a query may not see some key."""
         return any(x is not None for x in (self.bias, self.mask, self.left, self.right))
 
     @property
@@ -104,13 +104,13 @@ class Features:
 
     @property
     def scoring(self) -> Scoring:
-        """The numbers, with one in place of None."""
+        """The numbers, with a placeholder where there is None."""
         softcap = 1.0 if self.softcap is None else self.softcap
         return Scoring(self.scale, softcap, self.left or 0, self.right or 0, self.alignment)
 
     @property
     def has(self) -> Has:
-        """What a kernel is compiled for."""
+        """The features that a kernel is compiled for."""
         given = (self.softcap, self.slopes, self.bias, self.mask, self.sinks, self.left, self.right)
         return constants(Has(*(x is not None for x in given)))
 
@@ -156,18 +156,18 @@ def checked_upstream(q: torch.Tensor, do: Any, dlse: Any, shape: Shape) -> None:
             raise InvalidValue(f"{name} has shape {tuple(tensor.shape)}: expected {size}")
 
 
-def on_device(array: Any, device: torch.device) -> torch.Tensor:
+def to_device(array: Any, device: torch.device) -> torch.Tensor:
     """A contiguous fp32 tensor of an array's numbers, or a boolean one."""
     kind = np.bool_ if array.dtype == np.bool_ else np.float32
     return torch.from_numpy(np.array(array, dtype=kind, order="C")).to(device)
 
 
 def broadcast(spec: AttentionSpec, name: str, shape: Shape, device: torch.device) -> torch.Tensor | None:
-    """A view of the spec's array that is as large as the scores, with strides of 0 along what it lacks."""
+    """A view of the spec's array of the shape of the scores, with strides of 0 along broadcast axes."""
     array = getattr(spec, name)
     if array is None:
         return None
-    return on_device(array, device).expand(shape.batch, shape.heads, shape.queries, shape.keys)
+    return to_device(array, device).expand(shape.batch, shape.heads, shape.queries, shape.keys)
 
 
 def strides(tensor: torch.Tensor, packed: bool = False) -> tuple[int, ...]:
@@ -201,11 +201,11 @@ def tile(shape: Shape, queries: int, keys: int) -> Tile:
 
 
 def check_tile(name: str, size: Any) -> None:
-    """Raises InvalidValue for what is no number of queries or keys that a tile can have."""
+    """Raises InvalidValue unless a tile can have so many queries or keys."""
     if size not in (SMALLEST_DOT, 32, 64, LARGEST_TILE):
         raise InvalidValue(f"{name} is {size!r}: expected a power of two from {SMALLEST_DOT} to {LARGEST_TILE}")
 
 
 def padded(size: int) -> int:
-    """The power of two that holds so many columns."""
+    """The number of columns of a tile that holds `size` columns: a power of two."""
     return max(SMALLEST_DOT, 1 << (size - 1).bit_length())

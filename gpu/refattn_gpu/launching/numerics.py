@@ -14,6 +14,7 @@ from refattn.numbers import formats
 # Degrees of refattn.models.exp2 that the kernels have.
 DEGREES = (3, 4, 5)
 HARDWARE_ULPS = 2.0
+TF32 = Stage(formats.tf32, "truncate")
 STAGES = (
     *("dot", "scores", "normaliser", "row_sum", "probabilities", "accumulator", "output", "lse", "group_sum"),
     "gradient_sum",
@@ -26,7 +27,7 @@ EXACTLY = ("inputs", "exponent", "scale_query", "cast", "sum_of_cast", "chained"
 class Numerics:
     """What of the kernels' arithmetic can be chosen.
 
-    rescale_threshold   a maximum that grows by at most this many powers of two leaves the reference where it is
+    rescale_threshold   the running maximum stays where it would grow by at most this many powers of two
     exp_degree          degree of the polynomial of the weights' exponential, 3, 4 or 5; 0 is the hardware's instruction
     tf32                products of fp32 operands are taken of their leading 11 bits
     """
@@ -62,7 +63,7 @@ class Numerics:
         chained = inputs is formats.fp32 and not narrow
         rounding: Literal["nearest", "truncate"] = "nearest" if chained else "truncate"
         wide = Stage(formats.tf32 if narrow else Arithmetic.flash(inputs).accumulator.format, rounding)
-        found = Arithmetic.flash(
+        contract = Arithmetic.flash(
             inputs,
             name=f"{name}({inputs.name})",
             dot=wide,
@@ -77,15 +78,15 @@ class Numerics:
             flush_to_zero=True,
         )
         if narrow:
-            found = found.replace(probabilities=wide)
+            contract = contract.replace(probabilities=wide)
         if self.exp_degree:
             ulps, relative = EVALUATION_ULPS, MAX_RELATIVE_ERROR[self.exp_degree]
-            found = found.replace(exp_ulps=max(HARDWARE_ULPS, ulps), exp_relative=relative)
-        return found
+            contract = contract.replace(exp_ulps=max(HARDWARE_ULPS, ulps), exp_relative=relative)
+        return contract
 
     @classmethod
-    def realising(cls, arithmetic: Arithmetic, tile: int) -> Numerics:
-        """The options by which kernels that take `tile` keys at a time honour a contract, the fastest that it allows.
+    def for_contract(cls, arithmetic: Arithmetic, tile: int) -> Numerics:
+        """The fastest options with which kernels that take `tile` keys at a time honour a contract.
 
         Raises InvalidValue, naming the stage, where there are none.
         """
@@ -95,10 +96,10 @@ class Numerics:
         # A little below, as the way back to nats rounds.
         threshold = min(arithmetic.lag / math.log(2.0) * (1 - 2**-40), 63.0)
         stages = (arithmetic.dot, arithmetic.accumulator, arithmetic.probabilities)
-        narrow = arithmetic.inputs is formats.fp32 and all(as_good(Stage(formats.tf32, "truncate"), x) for x in stages)
-        found = cls(threshold, degree, narrow)
-        found.check(arithmetic, tile)
-        return found
+        tf32 = arithmetic.inputs is formats.fp32 and all(as_accurate(TF32, stage) for stage in stages)
+        numerics = cls(threshold, degree, tf32)
+        numerics.check(arithmetic, tile)
+        return numerics
 
     def check(self, arithmetic: Arithmetic, tile: int) -> None:
         """Raises InvalidValue where the kernels with these options do not honour a contract, naming the stage."""
@@ -110,7 +111,7 @@ class Numerics:
             if getattr(arithmetic, name) < getattr(mine, name):
                 refuse(arithmetic, name, mine)
         for name in STAGES:
-            if not as_good(getattr(mine, name), getattr(arithmetic, name)):
+            if not as_accurate(getattr(mine, name), getattr(arithmetic, name)):
                 refuse(arithmetic, name, mine)
         if arithmetic.output.format != mine.output.format:
             refuse(arithmetic, "output", mine)
@@ -118,19 +119,19 @@ class Numerics:
             refuse(arithmetic, "tile", mine)
 
 
-def as_good(mine: Stage, wanted: Stage) -> bool:
-    """True if what a stage allows includes what another does."""
+def as_accurate(mine: Stage, wanted: Stage) -> bool:
+    """True if the stage `mine` rounds at least as accurately as `wanted` asks."""
     precise = mine.unit <= wanted.unit and mine.format.precision >= wanted.format.precision
     return precise and (mine.rounding == wanted.rounding or mine.unit <= wanted.unit / 2)
 
 
 def refuse(arithmetic: Arithmetic, name: str, mine: Arithmetic) -> None:
     """Raises InvalidValue, saying what the kernels do at a stage."""
-    wanted, found = (described(getattr(x, name)) for x in (arithmetic, mine))
-    raise InvalidValue(f"arithmetic.{name} is {wanted}: expected {found}, which is what the kernels do")
+    wanted, done = (describe(getattr(x, name)) for x in (arithmetic, mine))
+    raise InvalidValue(f"arithmetic.{name} is {wanted}: expected {done}, which is what the kernels do")
 
 
-def described(value: Any) -> str:
+def describe(value: Any) -> str:
     """A stage, a format or a number, in a few words."""
     if isinstance(value, Stage):
         return (

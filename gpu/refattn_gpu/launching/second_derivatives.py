@@ -10,10 +10,10 @@ import torch
 from refattn.errors import InvalidValue
 
 
-class _NoMore(torch.autograd.Function):
-    """Gradients as they are, as a function of what they were computed from, which has no derivative.
+class _Refusing(torch.autograd.Function):
+    """The identity on gradients; its derivative with respect to what they were computed from raises.
 
-    torch's once_differentiable forgets what they were computed from where the upstream gradient requires none: a second
+    torch's once_differentiable forgets these inputs where the upstream gradient requires no gradient: a second
     derivative would then silently lack a term.
     """
 
@@ -30,13 +30,13 @@ class _NoMore(torch.autograd.Function):
         raise InvalidValue("a gradient by refattn_gpu's kernels is differentiated again: expected no second derivative")
 
 
-def differentiable_no_more(
-    found: Sequence[torch.Tensor | None], causes: Sequence[torch.Tensor | None]
+def refuse_second_derivative(
+    gradients: Sequence[torch.Tensor | None], inputs: Sequence[torch.Tensor | None]
 ) -> list[torch.Tensor | None]:
-    """The gradients; if torch records a graph of them (create_graph), ones that refuse to be differentiated."""
-    there = [gradient for gradient in found if gradient is not None]
-    if not torch.is_grad_enabled() or not there:
-        return list(found)
-    apply: Any = _NoMore.apply
-    wired = iter(apply(len(there), *there, *causes))
-    return [None if gradient is None else next(wired) for gradient in found]
+    """The gradients. Where torch records how they come from the inputs (create_graph), differentiating them raises."""
+    given = [gradient for gradient in gradients if gradient is not None]
+    if not torch.is_grad_enabled() or not given:
+        return list(gradients)
+    apply: Any = _Refusing.apply
+    refusing = iter(apply(len(given), *given, *inputs))
+    return [None if gradient is None else next(refusing) for gradient in gradients]

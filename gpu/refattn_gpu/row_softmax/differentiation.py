@@ -10,7 +10,7 @@ import torch
 from refattn.contract.arithmetic import Arithmetic
 from refattn.errors import InvalidValue
 from refattn_gpu.launching.placement import OnThisMachine
-from refattn_gpu.launching.second_derivatives import differentiable_no_more
+from refattn_gpu.launching.second_derivatives import refuse_second_derivative
 from refattn_gpu.row_softmax.rows import Softmax
 
 
@@ -63,4 +63,4 @@ class _Softmax(torch.autograd.Function):
     def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Of the result's gradient."""
         (y,), (dy,) = ctx.saved_tensors, upstream
-        return *differentiable_no_more([ctx.kernel.backward(y, dy, ctx.dim)], (y, dy)), None, None
+        return *refuse_second_derivative([ctx.kernel.backward(y, dy, ctx.dim)], (y, dy)), None, None

@@ -31,8 +31,8 @@ class Softmax(OnThisMachine):
     so of every tensor of up to four dimensions, and of every contiguous one. Others are copied first, as torch copies
     all tensors that are not contiguous.
 
-    columns    elements of a row that are taken at a time
-    elements   of a tile: as many rows are taken together as fit
+    columns    elements of a row in a tile
+    elements   of a tile, which holds as many rows as fit
     """
 
     kind: Literal["softmax", "log_softmax", "logsumexp"] = "softmax"
@@ -79,7 +79,7 @@ class Softmax(OnThisMachine):
             return result
         if x.shape[axis] == 0:
             return result.fill_(-math.inf)
-        rows, (x, out) = laid_out(axis, x, out)
+        rows, (x, out) = row_layout(axis, x, out)
         blocks = self.blocks(rows)
         softmax_forward[rows.programs(blocks["BLOCK_R"]),](
             *rows.lines(x, out), rows.groups, rows.count, rows.columns, KIND=self.kind, **blocks
@@ -103,7 +103,7 @@ class Softmax(OnThisMachine):
         dx = torch.empty(y.shape, dtype=y.dtype, device=y.device)
         if dx.numel() == 0:
             return dx
-        rows, (y, dy, dx) = laid_out(axis, y, dy, dx)
+        rows, (y, dy, dx) = row_layout(axis, y, dy, dx)
         blocks = self.blocks(rows)
         softmax_backward[rows.programs(blocks["BLOCK_R"]),](
             *rows.lines(y, dy, dx), rows.groups, rows.count, rows.columns, KIND=self.kind, **blocks
@@ -111,12 +111,12 @@ class Softmax(OnThisMachine):
         return dx
 
     def blocks(self, rows: Rows) -> dict[str, Any]:
-        """The compile-time constants for so many rows."""
+        """The compile-time constants and launch options for these rows."""
         columns = min(self.columns, triton.next_power_of_2(rows.columns))
-        together = min(max(1, self.elements // columns), triton.next_power_of_2(rows.count))
+        rows_per_program = min(max(1, self.elements // columns), triton.next_power_of_2(rows.count))
         return {
             "IN_ONE_TILE": rows.columns <= columns,
-            "BLOCK_R": together,
+            "BLOCK_R": rows_per_program,
             "BLOCK_N": columns,
             "num_warps": self.warps,
             "enable_fp_fusion": True,
@@ -164,12 +164,12 @@ class Rows:
         """The tensors as kernels take them."""
         return [Lines(tensor, *strides) for tensor, strides in zip(tensors, self.strides, strict=True)]
 
-    def programs(self, together: int) -> int:
-        """How many programs take all of them."""
-        return self.outer * self.groups * int(triton.cdiv(self.count, together))
+    def programs(self, rows_per_program: int) -> int:
+        """The number of programs for all rows."""
+        return self.outer * self.groups * int(triton.cdiv(self.count, rows_per_program))
 
 
-def laid_out(axis: int, *tensors: torch.Tensor) -> tuple[Rows, tuple[torch.Tensor, ...]]:
+def row_layout(axis: int, *tensors: torch.Tensor) -> tuple[Rows, tuple[torch.Tensor, ...]]:
     """Where the rows of tensors lie, and the tensors, or contiguous copies of them where Rows cannot say it."""
     rows = Rows.of(axis, *tensors)
     if rows is None:

@@ -29,10 +29,10 @@ class Selection:
     @classmethod
     def of_spec(cls, spec: AttentionSpec, device: torch.device) -> Selection:
         """That of a checked spec, copied to the device."""
-        queries, keys = (None if x is None else copied(x, device) for x in (spec.kept_queries, spec.kept_keys))
+        queries, keys = (None if x is None else to_three_axes(x, device) for x in (spec.kept_queries, spec.kept_keys))
         if spec.buckets is None:
             return cls(None, queries, keys)
-        return cls((copied(spec.buckets[0], device), copied(spec.buckets[1], device)), queries, keys)
+        return cls((to_three_axes(spec.buckets[0], device), to_three_axes(spec.buckets[1], device)), queries, keys)
 
     @classmethod
     def of_tensors(
@@ -47,15 +47,15 @@ class Selection:
     ) -> Selection:
         """That of tensors or Nones. Raises InvalidValue or InvalidType, naming the argument."""
         rows, columns = ((shape.batch, shape.heads, n) for n in (shape.queries, shape.keys))
-        queries = fitted("query_buckets", query_buckets, INTEGERS, rows, device)
-        keys = fitted("key_buckets", key_buckets, INTEGERS, columns, device)
+        queries = check_tensor("query_buckets", query_buckets, INTEGERS, rows, device)
+        keys = check_tensor("key_buckets", key_buckets, INTEGERS, columns, device)
         if (queries is None) != (keys is None):
             missing = "query_buckets" if queries is None else "key_buckets"
             raise InvalidType(f"{missing} is None: expected a tensor of integers, as the other tokens have buckets")
         return cls(
             None if queries is None or keys is None else (queries, keys),
-            fitted("kept_queries", kept_queries, (torch.bool,), rows, device),
-            fitted("kept_keys", kept_keys, (torch.bool,), columns, device),
+            check_tensor("kept_queries", kept_queries, (torch.bool,), rows, device),
+            check_tensor("kept_keys", kept_keys, (torch.bool,), columns, device),
         )
 
     def order(self, spec: AttentionSpec, shape: Shape, device: torch.device) -> Order | None:
@@ -84,7 +84,7 @@ def checked_sparse(q: Any, k: Any, v: Any, spec: AttentionSpec) -> Shape:
     return problem_shape(q, k, v, spec)
 
 
-def fitted(
+def check_tensor(
     name: str, tensor: Any, dtypes: tuple[torch.dtype, ...], size: tuple[int, int, int], device: torch.device
 ) -> torch.Tensor | None:
     """A view of three axes. Raises InvalidType or InvalidValue unless the tensor broadcasts to the size."""
@@ -103,6 +103,6 @@ def fitted(
     return tensor.reshape(axes)
 
 
-def copied(array: Any, device: torch.device) -> torch.Tensor:
+def to_three_axes(array: Any, device: torch.device) -> torch.Tensor:
     """A tensor of three axes of a spec's array."""
     return torch.from_numpy(np.array(array, order="C").reshape((1,) * (3 - array.ndim) + array.shape)).to(device)

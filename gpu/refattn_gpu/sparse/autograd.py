@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from refattn_gpu.launching.second_derivatives import differentiable_no_more
+from refattn_gpu.launching.second_derivatives import refuse_second_derivative
 from refattn_gpu.sparse.launch import Launch
 
 
@@ -32,8 +32,8 @@ class SparseFunction(torch.autograd.Function):
             return None, None, None, None
         q, k, v, out, lse = ctx.saved_tensors
         with torch.no_grad():
-            found = ctx.launch.gradients(q, k, v, torch.zeros_like(out) if do is None else do, out, lse, dlse)
-        return *differentiable_no_more(found, (q, k, v, do, dlse)), None
+            gradients = ctx.launch.gradients(q, k, v, torch.zeros_like(out) if do is None else do, out, lse, dlse)
+        return *refuse_second_derivative(gradients, (q, k, v, do, dlse)), None
 
 
 def sparse_function(

@@ -1,4 +1,4 @@
-"""The launches of sparse attention, forward and backward, on checked tensors and an order of them."""
+"""The launches of sparse attention, forward and backward, on checked tensors and the order of their tokens."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import triton
 
 from refattn.contract.spec import Shape
-from refattn_gpu.dense.backward import summed
+from refattn_gpu.dense.backward import sum_to_shape
 from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
 from refattn_gpu.kernels.parameters import Schedule
 from refattn_gpu.kernels.sparse_backward_keys import sparse_backward_keys
@@ -19,7 +19,7 @@ from refattn_gpu.launching.arguments import Tiling, matrix, padded, sizes, strid
 from refattn_gpu.launching.tilings import heads_per_wave
 from refattn_gpu.sparse.order import Order
 
-# A tile's rows are loaded from places that are loaded too: the third stage is for those.
+# The indices of a tile's rows are loaded before the rows: the third stage prefetches them.
 PREFETCHING = 3
 
 
@@ -35,10 +35,10 @@ class Launch:
     nan_safe: bool
 
     def constants(self, tiling: Tiling) -> dict[str, Any]:
-        """What a kernel is compiled for."""
+        """The compile-time constants of a kernel, and its launch options."""
         return {
             "TILE": tile(self.shape, tiling.queries, tiling.keys),
-            "GUARDS_VALUES": self.nan_safe and self.order is not None and self.order.hides,
+            "NAN_SAFE": self.nan_safe and self.order is not None and self.order.hides,
             "PRECISION": "ieee",
             "num_warps": tiling.warps,
             "num_stages": tiling.stages,
@@ -46,7 +46,7 @@ class Launch:
         }
 
     def numbers(self, size: int) -> tuple[Any, ...]:
-        """The sizes, the schedule and the scale, for elements of so many bytes."""
+        """The sizes, the schedule and the scale, for elements of `size` bytes."""
         schedule = Schedule(self.shape.batch * self.shape.heads, heads_per_wave(self.shape, size))
         return sizes(self.shape), schedule, self.scale
 
@@ -59,7 +59,7 @@ class Launch:
             return out, torch.full(size, -torch.inf, dtype=torch.float32, device=q.device)
         out = torch.empty((*size, shape.d_v), dtype=q.dtype, device=q.device)
         lse = torch.empty(size, dtype=torch.float32, device=q.device)
-        tiling = fitting(self.tiling, shape, q.dtype)
+        tiling = fit_tiling(self.tiling, shape, q.dtype)
         sparse_forward[(triton.cdiv(shape.queries, tiling.queries) * shape.batch * shape.heads,)](
             *map(matrix, (q, k, v)), out, lse, order.queries, vector(order.columns),
             *self.numbers(q.element_size()), **self.constants(tiling),
@@ -78,14 +78,14 @@ class Launch:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(dq, dk, dv), contiguous, given the out and lse of the forward pass.
 
-        Heads that share keys order them each in its own way, so that their dk and dv are stored apart in fp32, (B, H,
-        Nk, D + Dv) numbers, and then added up.
+        Heads that share keys visit them in different orders, so that each stores its own dk and dv, (B, H, Nk, D + Dv)
+        numbers in fp32, which are then summed.
         """
         shape, order = self.shape, self.order
         if order is None:
             dq, dk, dv = (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
             return dq, dk, dv
-        tiling = self.backward_tiling or backward_fitting(shape, q.dtype)
+        tiling = self.backward_tiling or fit_gradient_tiling(shape, q.dtype)
         every_head = (shape.batch, shape.heads)
         summand = q.dtype if shape.group == 1 else torch.float32
         dq = torch.empty(q.shape, dtype=q.dtype, device=q.device)
@@ -107,41 +107,41 @@ class Launch:
             *self.numbers(q.element_size()), **self.constants(tiling),
         )  # fmt: skip
         if shape.group > 1:
-            dk, dv = (added_up(x, shape).to(q.dtype) for x in (dk, dv))
+            dk, dv = (sum_over_group(x, shape).to(q.dtype) for x in (dk, dv))
         return dq, dk, dv
 
 
-def fitting(tiling: Tiling, shape: Shape, dtype: torch.dtype) -> Tiling:
-    """The tiling with fewer queries and stages where wide heads leave no room for them; as many keys."""
+def fit_tiling(tiling: Tiling, shape: Shape, dtype: torch.dtype) -> Tiling:
+    """The tiling with fewer queries and stages where wide heads leave no room for them. The keys stay."""
     widest = row_bytes(shape, dtype)
     if widest <= 128:
         return tiling
     if widest <= 256:
-        # Without matrix units, whose fp32 is not IEEE 754's, operands lie in registers.
+        # IEEE fp32 products take no matrix unit: operands lie in registers.
         return replace(tiling, queries=min(tiling.queries, 32) if dtype == torch.float32 else tiling.queries, warps=8)
-    # Narrow enough for every target; 64 queries would fit them, too, and were not timed.
+    # These fit every target; 64 queries would fit, too, and were not timed.
     return replace(tiling, queries=min(tiling.queries, 32 if widest <= 512 else 16), warps=8, stages=1)
 
 
-def backward_fitting(shape: Shape, dtype: torch.dtype) -> Tiling:
-    """Tiles of the backward pass that fit the registers and the shared memory of GPUs."""
+def fit_gradient_tiling(shape: Shape, dtype: torch.dtype) -> Tiling:
+    """A tiling of the backward pass that fits the registers and the shared memory of GPUs."""
     widest = row_bytes(shape, dtype)
     if widest <= 128:
         return Tiling(64, 64, stages=PREFETCHING)
     if widest <= 256:
-        # Operands of fp32 lie in registers, and leave none for a tile to come.
+        # fp32 operands lie in registers and leave none for prefetching.
         return Tiling(32, 64, warps=8, stages=1 if dtype == torch.float32 else PREFETCHING)
-    # Those of gfx942 have 64 KiB.
+    # gfx942 has 64 KiB of shared memory.
     return Tiling(16, 32 if widest <= 512 else 16, warps=8, stages=1)
 
 
 def row_bytes(shape: Shape, dtype: torch.dtype) -> int:
-    """Those of the wider of a padded key and value."""
+    """Bytes of a padded row of K or V, the wider of the two."""
     return max(padded(shape.d_qk), padded(shape.d_v)) * dtype.itemsize
 
 
-def added_up(x: torch.Tensor, shape: Shape) -> torch.Tensor:
+def sum_over_group(x: torch.Tensor, shape: Shape) -> torch.Tensor:
     """(B, H, N, D) to its sums (B, Hkv, N, D) over the heads of a group."""
     batch, _, length, d = x.shape
     sums = (batch, shape.kv_heads, 1, length * d)
-    return summed(x.reshape(batch, shape.kv_heads, shape.group, length * d), sums).reshape(batch, -1, length, d)
+    return sum_to_shape(x.reshape(batch, shape.kv_heads, shape.group, length * d), sums).reshape(batch, -1, length, d)

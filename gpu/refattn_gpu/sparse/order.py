@@ -64,8 +64,8 @@ class Order:
         query_ids, key_ids = (None, None) if buckets is None else buckets
         given = [x for x in (query_ids, key_ids, kept_queries, kept_keys) if x is not None]
         heads = tuple(max([1, *(x.shape[axis] for x in given)]) for axis in (0, 1))
-        rows, row_ids, dropped_rows = ordered(query_ids, kept_queries, (*heads, shape.queries), device)
-        columns, column_ids, dropped_columns = ordered(key_ids, kept_keys, (*heads, shape.keys), device)
+        rows, row_ids, dropped_rows = order_tokens(query_ids, kept_queries, (*heads, shape.queries), device)
+        columns, column_ids, dropped_columns = order_tokens(key_ids, kept_keys, (*heads, shape.keys), device)
 
         # Dropped keys come last and so above every bucket; no interval reaches them.
         column_ids = column_ids.masked_fill(dropped_columns, LARGEST)
@@ -92,7 +92,7 @@ class Order:
         return cls(rows, starts, ends, columns, lows, highs, hides=bool(given) or reach is not None)
 
 
-def ordered(
+def order_tokens(
     ids: torch.Tensor | None, kept: torch.Tensor | None, size: tuple[int, ...], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(tokens, their bucket ids, which of them are dropped), each of `size`: dropped tokens last, then by bucket.

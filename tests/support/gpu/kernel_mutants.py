@@ -44,7 +44,8 @@ MUTANTS = (
     Mutant("normaliser never rescaled", ONLINE, "normaliser * rescale", "normaliser * 1.0", "values/maxima"),
     Mutant(
         "stale maximum, however far it is passed", ONLINE,
-        "    found = tl.maximum(m, found)\n", '    found = tl.where(m == float("-inf"), found, tl.maximum(m, 0.0))\n',
+        "    m_new = tl.maximum(m, tile_max)\n",
+        '    m_new = tl.where(m == float("-inf"), tile_max, tl.maximum(m, 0.0))\n',
         "values/maxima",
     ),
     Mutant(
@@ -78,39 +79,42 @@ MUTANTS = (
     ),
     Mutant(
         "wholly visible tiles in the base of e", FORWARD,
-        "scores, seen = products * (scale * LOG2_E), held", "scores, seen = products * scale, held", "values/generic",
+        "scores, visible = products * (scale * LOG2_E), key_mask", "scores, visible = products * scale, key_mask",
+        "values/generic",
     ),
     # Visibility
     Mutant(
-        "tail of the keys seen", SCORES, "    seen = held\n", "    seen = (rows < queries) & (columns >= 0)\n",
+        "tail of the keys seen", SCORES, "    visible = in_bounds\n",
+        "    visible = (rows < queries) & (columns >= 0)\n",
         "values/generic",
     ),
     Mutant(
         "invisible keys as scores of 0", SCORES,
-        'scores = tl.where(seen, scores, float("-inf"))', "scores = tl.where(seen, scores, 0.0)",
+        'scores = tl.where(visible, scores, float("-inf"))', "scores = tl.where(visible, scores, 0.0)",
         "values/masks", features=("causal",),
     ),
     Mutant(
         "causal mask one too narrow", VISIBILITY,
-        "held & (columns <= rows + right)", "held & (columns < rows + right)", "values/needles", features=("causal",),
+        "mask & (columns <= rows + right)", "mask & (columns < rows + right)", "values/needles", features=("causal",),
     ),
     Mutant(
         "causal mask one too wide", VISIBILITY,
-        "held & (columns <= rows + right)", "held & (columns <= rows + right + 1)",
+        "mask & (columns <= rows + right)", "mask & (columns <= rows + right + 1)",
         "values/needles", features=("causal",),
     ),
     Mutant(
         "window one too narrow", VISIBILITY,
-        "held & (columns >= rows - left)", "held & (columns > rows - left)", "values/features", features=("window",),
+        "mask & (columns >= rows - left)", "mask & (columns > rows - left)", "values/features", features=("window",),
     ),
     Mutant(
         "diagonal tile taken for wholly visible", VISIBILITY,
-        "last = end_of_seen(low, length, ahead, HAS_AHEAD)", "last = end_of_seen(high, length, ahead, HAS_AHEAD)",
+        "full_end = visible_end(low, length, ahead, HAS_AHEAD)",
+        "full_end = visible_end(high, length, ahead, HAS_AHEAD)",
         "values/needles", features=("causal",),
     ),
     Mutant(
         "tile at the edge of a window taken for wholly visible", VISIBILITY,
-        "    last = end_of_seen(low", "    whole = start\n    last = end_of_seen(low",
+        "    full_end = visible_end(low", "    full_start = start\n    full_end = visible_end(low",
         "values/masks", features=("window",),
     ),
     Mutant(
@@ -119,12 +123,13 @@ MUTANTS = (
         "start = tl.cdiv(tl.maximum(position - back, 0), BLOCK) * BLOCK", "values/masks", features=("window",),
     ),
     Mutant(
-        "NaN of values not kept from rows", ONLINE, "v = finite(v)", "v = v", "visibility/nan", features=("causal",)
+        "NaN of values not kept from rows", ONLINE, "v = zero_nonfinite(v)", "v = v",
+        "visibility/nan", features=("causal",),
     ),
     # Features
     Mutant(
         "groups of heads interleaved", FORWARD,
-        "kv_head = head // group", "kv_head = head % (heads // group)", "values/shapes",
+        "kv_head = head // sizes.group", "kv_head = head % (sizes.heads // sizes.group)", "values/shapes",
     ),
     Mutant(
         "slopes with the wrong sign", SCORES,
@@ -140,18 +145,18 @@ MUTANTS = (
         "dx = ds * (1.0 - tanh * tanh)", "dx = ds * 1.0", "gradients/terms", features=("softcap",),
     ),
     Mutant(
-        "weights recomputed from nats", "kernels.score_gradients", "guarded(lse) * LOG2_E", "guarded(lse) * 1.0",
+        "weights recomputed from nats", "kernels.score_gradients", "safe_max(lse) * LOG2_E", "safe_max(lse) * 1.0",
         "gradients/generic",
     ),
     Mutant(
         "rows of dO past the last hold what lies behind", f"{BACKWARD}_keys",
         "row_place = head_place + rows\n",
-        'row_place = head_place + rows; do = tl.where(inside[:, None], do, float("nan"))\n',
+        'row_place = head_place + rows; do = tl.where(row_mask[:, None], do, float("nan"))\n',
         "gradients/generic",
     ),
     Mutant(
         "gradient of the log-sum-exp with the wrong sign", f"{BACKWARD}_delta",
-        "delta -= load_row(dlse_place", "delta += load_row(dlse_place", "gradients/generic",
+        "delta -= load_vector(dlse_pointers", "delta += load_vector(dlse_pointers", "gradients/generic",
     ),
     Mutant(
         "tile of queries on the diagonal left out", VISIBILITY,
@@ -160,12 +165,12 @@ MUTANTS = (
     ),
     Mutant(
         "gradients of interleaved groups", f"{BACKWARD}_keys",
-        "head = kv_head * group + member", "head = member * kv_heads + kv_head", "gradients/shapes",
+        "head = kv_head * sizes.group + member", "head = member * kv_heads + kv_head", "gradients/shapes",
     ),
     Mutant(
         "gradient of scores rounded away from Delta", f"{BACKWARD}_keys",
-        "delta = load_row(delta_base + row_place, inside, WHOLE)",
-        "delta = load_row(delta_base + row_place, inside, WHOLE).to(tl.bfloat16).to(tl.float32)",
+        "delta = load_vector(delta_base + row_place, row_mask, FULL)",
+        "delta = load_vector(delta_base + row_place, row_mask, FULL).to(tl.bfloat16).to(tl.float32)",
         "gradients/generic", format="fp32",
     ),
     # Decoding
@@ -175,28 +180,28 @@ MUTANTS = (
     ),
     Mutant(
         "parts weighted by powers of two", COMBINE,
-        "tl.exp2((logarithm - reference) * LOG2_E)", "tl.exp2(logarithm - reference)", "values/generic", "decode",
+        "tl.exp2((log_weight - reference) * LOG2_E)", "tl.exp2(log_weight - reference)", "values/generic", "decode",
     ),
     Mutant(
         "last part not combined", COMBINE,
-        "range(splits):\n        logarithm", "range(tl.maximum(splits - 1, 1)):\n        logarithm",
+        "range(splits):\n        log_weight", "range(tl.maximum(splits - 1, 1)):\n        log_weight",
         "values/needles", "decode",
     ),
     Mutant(
         "parts race for one place", SPLIT,
-        "row = split.to(tl.int64) * rows_of_all", "row = (split // 2).to(tl.int64) * rows_of_all",
+        "row = split.to(tl.int64) * all_rows", "row = (split // 2).to(tl.int64) * all_rows",
         "values/needles", "decode",
     ),
     Mutant(
         "table not asked after the first page", SPLIT,
-        "found = page * page_stride", "found = tl.where(positions < PAGE, page, positions // PAGE) * page_stride",
+        "offsets = page * page_stride", "offsets = tl.where(positions < PAGE, page, positions // PAGE) * page_stride",
         "invariance/paged", "decode", features=("paged",),
     ),
     # Other kernels
-    Mutant("-inf taken from -inf", ROWS, "guarded(maximum)", "maximum", "softmax/empty", "logsumexp", "fp32"),
+    Mutant("-inf taken from -inf", ROWS, "safe_max(m_new)", "m_new", "softmax/empty", "logsumexp", "fp32"),
     Mutant(
         "rows padded with 0", ROWS,
-        'x_column, float("-inf"), BLOCK_N)', "x_column, 0.0, BLOCK_N)", "softmax/values", "softmax", times=2,
+        'X.column, float("-inf"), BLOCK_N)', "X.column, 0.0, BLOCK_N)", "softmax/values", "softmax", times=2,
     ),
     Mutant(
         "log2(e) to five digits", "kernels.exponential", "tl.constexpr(1.4426950408889634)", "tl.constexpr(1.4427)",
@@ -204,8 +209,8 @@ MUTANTS = (
     ),
     Mutant(
         "last element of a row left out", ROWS,
-        "mask=inside[:, None] & (place < columns)[None, :],\n        other",
-        "mask=inside[:, None] & (place < columns - 1)[None, :],\n        other", "softmax/values", "softmax",
+        "mask=row_mask[:, None] & (place < columns)[None, :],\n        other",
+        "mask=row_mask[:, None] & (place < columns - 1)[None, :],\n        other", "softmax/values", "softmax",
     ),
     Mutant(
         "sum of a row never rescaled", ROWS, "normaliser * rescale", "normaliser * 1.0",
@@ -218,7 +223,7 @@ MUTANTS = (
     ),
     Mutant(
         "keys of the next bucket seen", "kernels.sparse_forward",
-        "seen = within(key_slots, starts, ends)", "seen = within(key_slots, starts, ends + 1)",
+        "visible = in_intervals(key_slots, starts, ends)", "visible = in_intervals(key_slots, starts, ends + 1)",
         "values/masks", "sparse_attention", features=("sparse",),
     ),
 )  # fmt: skip

@@ -26,8 +26,8 @@ def rounded_once(operation: Callable[..., Any], *operands: Values) -> Values:
     """The operation on numbers of one format, rounded once into that format."""
     dtype = operands[0].dtype
     if dtype not in NARROW:
-        found: Values = operation(*operands)
-        return found
+        values: Values = operation(*operands)
+        return values
     return convert(np.asarray(operation(*(each.astype(np.float32) for each in operands))), dtype)
 
 
@@ -36,17 +36,17 @@ def compared(operation: Callable[..., Any], a: Values, b: Values) -> NDArray[np.
     """A comparison; fp8 and bf16 as the fp32 numbers that they are."""
     if a.dtype in NARROW:
         a, b = a.astype(np.float32), b.astype(np.float32)
-    found: NDArray[np.bool_] = operation(a, b)
-    return found
+    holds: NDArray[np.bool_] = operation(a, b)
+    return holds
 
 
 @np.errstate(all="ignore")
 def larger(a: Values, b: Values, propagate_nan: bool = False) -> Values:
     """PTX ISA, max: of a number and NaN the number, with .NaN the NaN; +0 is larger than -0."""
-    found = (np.maximum if propagate_nan else np.fmax)(a, b)
+    maxima = (np.maximum if propagate_nan else np.fmax)(a, b)
     # The sum of two zeros has the sign of the larger.
     zeros = (a == 0) & (b == 0)
-    return np.where(zeros, a + b, found) if np.any(zeros) else np.asarray(found)
+    return np.where(zeros, a + b, maxima) if np.any(zeros) else np.asarray(maxima)
 
 
 def smaller(a: Values, b: Values, propagate_nan: bool = False) -> Values:
@@ -104,9 +104,9 @@ def _rounded_to_odd(total: Values, remainder: Values) -> Values:
 
 
 def _fused_float64(a: Values, b: Values, c: Values) -> Values:
-    found = np.asarray(a * b + c)
-    flat = np.empty(found.size)
-    for i, (x, y, z, plain) in enumerate(zip(a.flat, b.flat, c.flat, found.flat, strict=True)):
+    unfused = np.asarray(a * b + c)
+    flat = np.empty(unfused.size)
+    for i, (x, y, z, plain) in enumerate(zip(a.flat, b.flat, c.flat, unfused.flat, strict=True)):
         if not np.isfinite([x, y, z]).all():
             flat[i] = plain
             continue
@@ -115,7 +115,7 @@ def _fused_float64(a: Values, b: Values, c: Values) -> Values:
             flat[i] = float(exact) if exact else plain
         except OverflowError:
             flat[i] = np.inf if exact > 0 else -np.inf
-    return flat.reshape(found.shape)
+    return flat.reshape(unfused.shape)
 
 
 def flushed(a: Values) -> Values:

@@ -115,10 +115,10 @@ class Builder(stock.InterpreterBuilder):  # type: ignore[misc]
         return self._float(arithmetic.rounded_once(op, self._flush(lhs.data), self._flush(rhs.data)), lhs)
 
     def create_fmul(self, lhs: Handle, rhs: Handle) -> Handle:
-        found = self.binary_op(lhs, rhs, np.multiply)
+        product = self.binary_op(lhs, rhs, np.multiply)
         if self.faithful.fuse:
-            found.set_attr(_PRODUCT, (lhs, rhs))
-        return found
+            product.set_attr(_PRODUCT, (lhs, rhs))
+        return product
 
     def create_fadd(self, lhs: Handle, rhs: Handle) -> Handle:
         for product, addend in ((lhs, rhs), (rhs, lhs)):
@@ -180,8 +180,8 @@ class Builder(stock.InterpreterBuilder):  # type: ignore[misc]
         return self.binary_op(self.create_fcmpOLT(lhs, rhs), self.create_fcmpOGT(lhs, rhs), np.bitwise_or)
 
     def _unordered(self, lhs: Handle, rhs: Handle, op: Callable[..., Any]) -> Handle:
-        found = arithmetic.compared(op, self._flush(lhs.data), self._flush(rhs.data))
-        return stock.TensorHandle(found | np.isnan(lhs.data) | np.isnan(rhs.data), stock.tl.int1)
+        holds = arithmetic.compared(op, self._flush(lhs.data), self._flush(rhs.data))
+        return stock.TensorHandle(holds | np.isnan(lhs.data) | np.isnan(rhs.data), stock.tl.int1)
 
     def create_fcmpULT(self, lhs: Handle, rhs: Handle) -> Handle:
         return self._unordered(lhs, rhs, np.less)
@@ -243,27 +243,29 @@ class Builder(stock.InterpreterBuilder):  # type: ignore[misc]
         self, library: str, path: str, symbol: str, arguments: list[Handle], result: Any, pure: bool
     ) -> Handle:
         del library, path, pure
-        found = libdevice.call(symbol, [self._flush(each.data) for each in arguments])
-        return stock.TensorHandle(self._flush(convert(found, numpy_dtype(result))), result.scalar)
+        values = libdevice.call(symbol, [self._flush(each.data) for each in arguments])
+        return stock.TensorHandle(self._flush(convert(values, numpy_dtype(result))), result.scalar)
 
     def create_inline_asm(
         self, text: str, constraints: str, values: list[Handle], types: Any, pure: bool, pack: int
     ) -> Handle:
         del pure, pack
         kinds = list(types) if isinstance(types, (list, tuple)) else [types]
-        found = inline_asm.run(text, constraints, [each.data for each in values], [numpy_dtype(kind) for kind in kinds])
-        return _Results([stock.TensorHandle(data, kind.scalar) for data, kind in zip(found, kinds, strict=True)])
+        outputs = inline_asm.run(
+            text, constraints, [each.data for each in values], [numpy_dtype(kind) for kind in kinds]
+        )
+        return _Results([stock.TensorHandle(data, kind.scalar) for data, kind in zip(outputs, kinds, strict=True)])
 
     # Matrix products
 
     def create_dot(self, a: Handle, b: Handle, d: Handle, input_precision: Any, max_num_imprecise_acc: int) -> Handle:
         # The bound on imprecise accumulation limits what Hopper may lose; nothing of it is lost here.
         data = dot.dot(a.data, b.data, d.data, input_precision.name.lower(), self.faithful)
-        found = stock.TensorHandle(data, d.dtype.scalar)
+        product = stock.TensorHandle(data, d.dtype.scalar)
         # What is added to a product that starts from zero becomes its accumulator, by Triton's pass that combines them.
         if max_num_imprecise_acc == 0 and dtypes.is_float(data.dtype) and not d.data.any():
-            found.set_attr(_DOT, (a, b, input_precision))
-        return found
+            product.set_attr(_DOT, (a, b, input_precision))
+        return product
 
     def create_dot_scaled(self, *operands: Any, **more: Any) -> Handle:
         raise NotImplementedError(

@@ -79,5 +79,5 @@ def _integer_from_float(values: NDArray[Any], target: DType) -> NDArray[Any]:
     # In two's complement the indefinite value is the smallest signed integer, and half of the unsigned range.
     indefinite = wide.itemsize == 8 or values.dtype == FP64
     missing = (limits.min if wide.kind == "i" else limits.max // 2 + 1) if indefinite else 0
-    found: NDArray[Any] = np.where(np.isnan(exact), wide.type(missing), whole).astype(target)
-    return found
+    integers: NDArray[Any] = np.where(np.isnan(exact), wide.type(missing), whole).astype(target)
+    return integers

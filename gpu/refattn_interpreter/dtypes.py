@@ -46,10 +46,10 @@ FP32, FP64 = _FLOATS["fp32"], _FLOATS["fp64"]
 
 def dtype_of(name: str) -> DType:
     """The NumPy dtype of a scalar type by Triton's name. Raises InvalidValue."""
-    found = _FLOATS.get(name) or _INTEGERS.get(name)
-    if found is None:
+    kind = _FLOATS.get(name) or _INTEGERS.get(name)
+    if kind is None:
         raise InvalidValue(f"type {name!r} is not interpreted: expected one of {', '.join((*_FLOATS, *_INTEGERS))}")
-    return found
+    return kind
 
 
 def is_float(dtype: DType) -> bool:

@@ -108,8 +108,8 @@ def _evaluate(opcode: str, sources: list[Values], statement: str) -> Values:
     if flush:
         modifiers.remove("ftz")
         operands = [arithmetic.flushed(each) for each in operands]
-    found = _floating(name, tuple(modifiers), operands, statement)
-    return arithmetic.flushed(found) if flush else found
+    values = _floating(name, tuple(modifiers), operands, statement)
+    return arithmetic.flushed(values) if flush else values
 
 
 def _floating(name: str, modifiers: tuple[str, ...], operands: list[Values], statement: str) -> Values:

@@ -32,12 +32,12 @@ class Logic(ast.NodeTransformer):
 
     def visit_BoolOp(self, node: ast.BoolOp) -> ast.AST:
         self.generic_visit(node)
-        found = node.values[-1]
+        expression = node.values[-1]
         for value in reversed(node.values[:-1]):
-            later = ast.Lambda(args=ast.arguments([], [], None, [], [], None, []), body=found)
+            later = ast.Lambda(args=ast.arguments([], [], None, [], [], None, []), body=expression)
             method = ast.Constant("logical_and" if isinstance(node.op, ast.And) else "logical_or")
-            found = ast.Call(ast.Name(_CHOICE, ast.Load()), [method, value, later], [])
-        return ast.copy_location(found, node)
+            expression = ast.Call(ast.Name(_CHOICE, ast.Load()), [method, value, later], [])
+        return ast.copy_location(expression, node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.AST:
         self.generic_visit(node)

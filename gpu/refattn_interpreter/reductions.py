@@ -82,12 +82,12 @@ class _Combining:
                 if not _asked_for_truth(error):
                     raise
                 self.scalars = True
-        found = tuple(np.empty_like(part) for part in left)
+        combined = tuple(np.empty_like(part) for part in left)
         for index in np.ndindex(left[0].shape):
             result = self._call(_element(left, index), _element(right, index))
-            for part, value in zip(found, result, strict=True):
+            for part, value in zip(combined, result, strict=True):
                 part[index] = value.reshape(())
-        return found
+        return combined
 
     def _call(self, left: Parts, right: Parts) -> Parts:
         result = self.function(*map(self._tensor, left, self.types), *map(self._tensor, right, self.types))

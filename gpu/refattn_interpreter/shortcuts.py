@@ -39,8 +39,8 @@ def _block_type(original: Callable[..., None]) -> Callable[..., None]:
 
     def initialise(self: Any, element_ty: Any, shape: Any) -> None:
         key = (element_ty.name, *shape)
-        found = known.get(key)
-        if found is None:
+        attributes = known.get(key)
+        if attributes is None:
             original(self, element_ty, shape)
             like = tl.tensor(None, self)
             of_tensors = {"shape": like.shape, "numel": like.numel}
@@ -48,7 +48,7 @@ def _block_type(original: Callable[..., None]) -> Callable[..., None]:
             if all(type(size) is int for size in key[1:]):
                 known[key] = {name: value for name, value in vars(self).items() if name != "element_ty"}
         else:
-            vars(self).update(found, element_ty=element_ty)
+            vars(self).update(attributes, element_ty=element_ty)
 
     return initialise
 
@@ -93,8 +93,8 @@ def _broadcast(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _shape(tensor: Any) -> list[int]:
     type = tensor.type
-    found: list[int] = type.shape.values if type.is_block() else []
-    return found
+    shape: list[int] = type.shape.values if type.is_block() else []
+    return shape
 
 
 def _spread(tensor: Any, before: list[int], shape: list[int]) -> Any:
@@ -121,10 +121,10 @@ def _computation_type(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def computation_type(a_ty: Any, a_is_scalar: bool, b_ty: Any, b_is_scalar: bool, div_or_mod: bool) -> Any:
         key = (a_ty.name, a_is_scalar, b_ty.name, b_is_scalar, div_or_mod)
-        found = known.get(key)
-        if found is None:
-            found = known[key] = original(a_ty, a_is_scalar, b_ty, b_is_scalar, div_or_mod)
-        return found
+        rule = known.get(key)
+        if rule is None:
+            rule = known[key] = original(a_ty, a_is_scalar, b_ty, b_is_scalar, div_or_mod)
+        return rule
 
     return computation_type
 

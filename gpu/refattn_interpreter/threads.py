@@ -22,5 +22,5 @@ class InAnyThread:
             return self.__wrapped__(*arguments, **keywords)
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.__wrapped__, name)
-        return InAnyThread(found) if name == "backward" and callable(found) else found
+        attribute = getattr(self.__wrapped__, name)
+        return InAnyThread(attribute) if name == "backward" and callable(attribute) else attribute

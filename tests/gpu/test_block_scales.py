@@ -186,7 +186,7 @@ def unmasked_at_its_end(original: Any) -> Any:
 
 
 FAULTS = [
-    ("scales_of", at_the_scale_before, AttentionSpec(), {"out"}),
+    ("load_block_scales", at_the_scale_before, AttentionSpec(), {"out"}),
     ("visible_scores", uniform_where_masked, MASKED, {"out", "lse"}),
     ("visible_scores", unmasked_at_its_end, AttentionSpec(), {"out", "lse"}),
     ("reciprocal", lambda _: lambda normaliser: normaliser * 0.0 + 1.0, AttentionSpec(), {"out"}),

@@ -82,8 +82,9 @@ def backward_configurations() -> Iterator[Configuration]:
                 constants |= {"HAS_DLSE": "DLSE" in features, "NAN_SAFE": features == flags, "PRECISION": "ieee"}
                 constants |= {"DEGREE": 0, "PACKED": False, "BLOCK_DV": padded(d)}
                 constants |= dict.fromkeys(("starts.queries", "starts.keys", "query_starts_base"))
-                pointers = dict.fromkeys(("Q", "K", "V", "DO", "OUT", "DQ", "DK", "DV"), element)
-                pointers |= dict.fromkeys(("LSE", "DELTA", "delta_base"), "fp32")
+                tensors = ("Q", "K", "V", "DO", "OUT", "DQ", "DK", "DV")
+                pointers = dict.fromkeys((*tensors, *(f"{name.lower()}_base" for name in tensors)), element)
+                pointers |= dict.fromkeys(("LSE", "DELTA", "lse_base", "delta_base"), "fp32")
                 for flag, names in results.items():
                     for name in names:
                         if flag in features:

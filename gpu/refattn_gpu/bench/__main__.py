@@ -24,34 +24,34 @@ DONE, WRONG, UNUSABLE = range(3)
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    found = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="python -m refattn_gpu.bench",
         description=(bench.__doc__ or "").split("\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    found.add_argument("--checks", choices=("quick", "ci", "none"), default="ci", help="profile of refattn's suite")
-    found.add_argument("--only", metavar="PATTERN", help="only rows whose name matches, such as 'forward d=64*'")
-    found.add_argument("--quick", action="store_true", help="only the rows that are measured first")
-    found.add_argument(
+    options.add_argument("--checks", choices=("quick", "ci", "none"), default="ci", help="profile of refattn's suite")
+    options.add_argument("--only", metavar="PATTERN", help="only rows whose name matches, such as 'forward d=64*'")
+    options.add_argument("--quick", action="store_true", help="only the rows that are measured first")
+    options.add_argument(
         "--time-limit", type=float, default=math.inf, metavar="SECONDS", help="begin no row later; checks take half"
     )
-    found.add_argument(
+    options.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
         help="results, or the folder of <device>-<date>.json; gpu/results of the source tree if not given",
     )
-    found.add_argument("--commit", help="of the sources, where this is no checkout")
-    found.add_argument(
+    options.add_argument("--commit", help="of the sources, where this is no checkout")
+    options.add_argument(
         "--profile", type=Path, metavar="FILE", help="also write a torch.profiler trace of the rows measured first"
     )
-    found.add_argument("--list", action="store_true", help="print the rows' names and measure none")
-    found.add_argument(
+    options.add_argument("--list", action="store_true", help="print the rows' names and measure none")
+    options.add_argument(
         "--interpret",
         action="store_true",
         help="run tiny problems in the interpreter: all but the clock, without a GPU",
     )
-    return found
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,7 +42,7 @@ class State:
 
 
 def _of(group: str, **sizes: Any) -> Callable[[str, Entry], bool]:
-    return lambda found, has: found == group and all(has.get(name) == value for name, value in sizes.items())
+    return lambda row_group, has: row_group == group and all(has.get(name) == value for name, value in sizes.items())
 
 
 def _short(group: str, has: Entry) -> bool:
@@ -69,15 +69,15 @@ AIMS = (
 )
 
 
-def states(wanted: list[tuple[str, str, Entry]], found: dict[str, Entry]) -> list[State]:
+def states(wanted: list[tuple[str, str, Entry]], entries: dict[str, Entry]) -> list[State]:
     """How far each aim is, of (name, group, sizes) of all rows and the entries of those that there are, by name."""
     result = []
     for aim in AIMS:
         names = [name for name, group, sizes in wanted if aim.about(group, sizes)]
         ratios = [
-            found[name]["ratios"][aim.rival]
+            entries[name]["ratios"][aim.rival]
             for name in names
-            if name in found and found[name]["status"] == MEASURED and aim.rival in found[name]["ratios"]
+            if name in entries and entries[name]["status"] == MEASURED and aim.rival in entries[name]["ratios"]
         ]
         lowest, highest = (min(ratios), max(ratios)) if ratios else (None, None)
         result.append(State(aim, lowest, highest, len(ratios), len(names)))

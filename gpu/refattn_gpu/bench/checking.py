@@ -149,9 +149,9 @@ class Running:
             self.process.wait(timeout=10)
 
 
-def verdict_on(target: str, found: list[dict[str, Any]]) -> str:
+def verdict_on(target: str, entries: list[dict[str, Any]]) -> str:
     """What the checks in results say of a kernel: fails if a part does, conforms if all do."""
-    verdicts = [each["verdict"] for each in found if each["target"] == target]
+    verdicts = [each["verdict"] for each in entries if each["target"] == target]
     for verdict in (FAILS, UNFINISHED, CONFORMS):
         if verdict in verdicts:
             return verdict

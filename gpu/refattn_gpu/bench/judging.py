@@ -94,9 +94,9 @@ def judged_outputs(arithmetic: Arithmetic, heads: Sequence[Head], out: Any, lse:
 def only_rows(do: torch.Tensor) -> torch.Tensor:
     """The upstream gradient (B, H, Nq, Dv) with zeros in all rows but the chosen ones."""
     rows = chosen(do.shape[2])
-    found = torch.zeros_like(do)
-    found[:, :, rows] = do[:, :, rows]
-    return found
+    sparse_do = torch.zeros_like(do)
+    sparse_do[:, :, rows] = do[:, :, rows]
+    return sparse_do
 
 
 def judged_gradients(
@@ -122,8 +122,8 @@ def judged_gradients(
 def judged_softmax(arithmetic: Arithmetic, spec: SoftmaxSpec, x: Any, y: Any) -> float:
     """The largest share of a bound that some rows of y, like x of (rows, columns), take."""
     rows = chosen(x.shape[0])
-    given, found = as_float64("x", x[rows]), as_float64("y", y[rows])
-    return within("y", found, oracle.softmax(given, spec=spec), bounds.softmax(given, spec, arithmetic))
+    given, actual = as_float64("x", x[rows]), as_float64("y", y[rows])
+    return within("y", actual, oracle.softmax(given, spec=spec), bounds.softmax(given, spec, arithmetic))
 
 
 def judged_softmax_gradient(y: Any, dy: Any, dx: Any) -> float:
@@ -132,7 +132,7 @@ def judged_softmax_gradient(y: Any, dy: Any, dx: Any) -> float:
     The bound is that of fp32 inside, sums in any order, and one rounding at the end, of y and dy as they are.
     """
     rows = chosen(y.shape[0])
-    weights, given, found = (as_float64(name, x[rows]) for name, x in (("y", y), ("dy", dy), ("dx", dx)))
+    weights, given, actual = (as_float64(name, x[rows]) for name, x in (("y", y), ("dy", dy), ("dx", dx)))
     n, lost = y.shape[1], formats.bf16.smallest_normal
     size = np.abs(weights * given).sum(axis=1, keepdims=True)
     total = (weights * given).sum(axis=1, keepdims=True)
@@ -143,7 +143,7 @@ def judged_softmax_gradient(y: Any, dy: Any, dx: Any) -> float:
     u = formats.fp32.unit_roundoff
     error = np.abs(weights) * rounded(gamma(n + 2, u) * size + n * lost, np.abs(given - total), u)
     error = rounded(rounded(error, np.abs(mid) + rad, u, lost), np.abs(mid) + rad, formats.bf16.unit_roundoff, lost)
-    return within("dx", found, Enclosure(mid, rad), ErrorBudget(error))
+    return within("dx", actual, Enclosure(mid, rad), ErrorBudget(error))
 
 
 def within(name: str, actual: Array, truth: Enclosure, budget: ErrorBudget) -> float:

@@ -21,18 +21,18 @@ LIBRARIES = ("refattn", "torch", "triton", "numpy")
 
 def description(device: str) -> dict[str, Any]:
     """The machine, as the results have it."""
-    found: dict[str, Any] = {"device": platform.processor() or platform.machine(), "system": platform.platform()}
+    facts: dict[str, Any] = {"device": platform.processor() or platform.machine(), "system": platform.platform()}
     if device != "cpu":
         properties = torch.cuda.get_device_properties(0)
-        found |= {
+        facts |= {
             "device": properties.name,
             "capability": f"{properties.major}.{properties.minor}",
             "multiprocessors": properties.multi_processor_count,
             "memory_bytes": properties.total_memory,
             "cache_bytes": getattr(properties, "L2_cache_size", None),
         }
-        found |= readings()
-    return found
+        facts |= readings()
+    return facts
 
 
 def readings() -> dict[str, str]:
@@ -48,19 +48,19 @@ def readings() -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Of Python, the libraries, CUDA or ROCm, and cuDNN."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed as a package"
+            versions[name] = "not installed as a package"
     for name, value in (("cuda", torch.version.cuda), ("hip", torch.version.hip)):
         if value is not None:
-            found[name] = str(value)
+            versions[name] = str(value)
     cudnn: Any = torch.backends.cudnn
     if torch.cuda.is_available() and cudnn.is_available():
-        found["cudnn"] = str(cudnn.version())
-    return found
+        versions["cudnn"] = str(cudnn.version())
+    return versions
 
 
 def sources(commit: str | None = None) -> dict[str, str | None]:
@@ -70,12 +70,12 @@ def sources(commit: str | None = None) -> dict[str, str | None]:
 
 def digest() -> str:
     """A digest of the files that launches are made of."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.relative_to(PACKAGE).parts[0] in BESIDE_LAUNCHES:
             continue
-        found.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return found.hexdigest()[:16]
+        hasher.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return hasher.hexdigest()[:16]
 
 
 def git_commit() -> str | None:

@@ -65,8 +65,8 @@ class Results:
     @property
     def checks(self) -> list[dict[str, Any]]:
         """What the suite said."""
-        found: list[dict[str, Any]] = self.contents["checks"]
-        return found
+        checks: list[dict[str, Any]] = self.contents["checks"]
+        return checks
 
     def put_row(self, row: dict[str, Any]) -> None:
         """In place of one of the same name."""

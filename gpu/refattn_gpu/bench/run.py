@@ -23,8 +23,8 @@ SHARE_OF_CHECKS = 0.5
 
 def all_rows() -> list[Row]:
     """Every row, the most important first."""
-    found: list[Row] = [*dense.rows(), *sparse.rows(), *decoding.rows(), *softmax.rows()]
-    return sorted(found, key=lambda row: row.tier)
+    rows: list[Row] = [*dense.rows(), *sparse.rows(), *decoding.rows(), *softmax.rows()]
+    return sorted(rows, key=lambda row: row.tier)
 
 
 def selected(only: str | None, quick: bool) -> list[Row]:
@@ -160,13 +160,13 @@ class Run:
         if self.interpreted:
             run_once(contender)
             return {}
-        found = timed(contender)
-        rate = contender.work / (1e-3 * found.median) / row.scale
+        timing = timed(contender)
+        rate = contender.work / (1e-3 * timing.median) / row.scale
         return {
-            "ms": found.median,
-            "low_ms": found.low,
-            "high_ms": found.high,
-            "samples": found.samples,
+            "ms": timing.median,
+            "low_ms": timing.low,
+            "high_ms": timing.high,
+            "samples": timing.samples,
             "rate": rate,
         }
 

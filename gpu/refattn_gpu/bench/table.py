@@ -26,11 +26,11 @@ NAMES = "*-[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]*.json"
 
 def newest(files: Sequence[Path]) -> list[dict[str, Any]]:
     """The contents of each device's last file, by date; an interpreted run's is none. Raises InvalidValue."""
-    found: dict[str, dict[str, Any]] = {}
+    latest: dict[str, dict[str, Any]] = {}
     for contents in sorted((loaded(path) for path in files), key=lambda contents: str(contents["date"])):
         if not contents["interpreted"]:
-            found[contents["machine"]["device"]] = contents
-    return list(found.values())
+            latest[contents["machine"]["device"]] = contents
+    return list(latest.values())
 
 
 def readme_table(files: Sequence[Path]) -> str:
@@ -63,16 +63,16 @@ def cell(state: State) -> str:
 
 def remarks(contents: dict[str, Any]) -> list[str]:
     """What a reader must know of a run: kernels that the suite failed, or did not finish."""
-    found = []
+    remarks = []
     for verdict, words in (
         (checking.FAILS, "not timed, as it fails the suite"),
         (checking.UNFINISHED, "not checked to the end"),
     ):
         names = {each["target"] for each in contents["checks"] if each["verdict"] == verdict}
-        found += [f"{name} on {contents['machine']['device']}: {words}." for name in sorted(names)]
+        remarks += [f"{name} on {contents['machine']['device']}: {words}." for name in sorted(names)]
     timed = {row["target"] for row in contents["rows"] if row["status"] == MEASURED}
     unchecked = sorted(timed - {each["target"] for each in contents["checks"]})
-    return found + [f"{name} on {contents['machine']['device']}: timed without the suite." for name in unchecked]
+    return remarks + [f"{name} on {contents['machine']['device']}: timed without the suite." for name in unchecked]
 
 
 def full_table(contents: dict[str, Any]) -> str:

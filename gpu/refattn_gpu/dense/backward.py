@@ -13,15 +13,17 @@ from refattn_gpu.dense.sequences import Sequences
 from refattn_gpu.kernels.attention_backward_delta import attention_backward_delta
 from refattn_gpu.kernels.attention_backward_keys import attention_backward_keys
 from refattn_gpu.kernels.attention_backward_queries import attention_backward_queries
-from refattn_gpu.kernels.parameters import Schedule, Starts
+from refattn_gpu.kernels.parameters import Schedule, Starts, VectorStrides
 from refattn_gpu.kernels.sum_axis import sum_axis
 from refattn_gpu.launching.arguments import (
     Features,
     Tiling,
     matrix,
+    matrix_strides,
     padded,
     sizes,
     strided_vector,
+    strides,
     tile,
     vector,
 )
@@ -137,9 +139,11 @@ def launch(
         # This kernel holds a tile of keys and loops over queries, so that the tiling's numbers change places.
         block_m, block_n = tiling.keys, tiling.queries
         attention_backward_keys[(triton.cdiv(shape.keys, block_n) * kv_heads,)](
-            *inputs, vector(lse, packed), delta, matrix(dk, packed), matrix(dv, packed),
-            bias, mask, features.slopes, starts, sizes(shape), Schedule(kv_heads, wave), features.scoring,
-            features.has, tile(shape, block_m, block_n), **common,
+            q, k, v, do, lse, delta, dk, dv, bias, mask, features.slopes, starts,
+            *(matrix_strides(x, packed) for x in (q, k, v, do)), VectorStrides(*strides(lse, packed)[:2]),
+            matrix_strides(dk, packed), matrix_strides(dv, packed),
+            Schedule(kv_heads, wave), sizes(shape), features.scoring, features.has, tile(shape, block_m, block_n),
+            **common,
         )  # fmt: skip
 
 

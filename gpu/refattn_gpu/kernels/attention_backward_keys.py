@@ -9,7 +9,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from refattn_gpu.kernels.parameters import Has, Matrix, Schedule, Scoring, Sizes, Starts, Tile, Vector
+from refattn_gpu.kernels.parameters import (
+    Has,
+    Matrix,
+    Schedule,
+    Scoring,
+    Sizes,
+    Starts,
+    Strides,
+    Tile,
+    VectorStrides,
+)
 from refattn_gpu.kernels.score_gradients import lse_base2, score_gradients
 from refattn_gpu.kernels.scores import visible_scores
 from refattn_gpu.kernels.special_values import has_nonfinite, indicator, visible_nonfinite, zero_nonfinite
@@ -19,14 +29,15 @@ from refattn_gpu.kernels.visibility import tile_count, tile_start, visible_tiles
 
 @triton.jit
 def attention_backward_keys(
-    Q: Matrix, K: Matrix, V: Matrix, DO: Matrix, LSE: Vector, delta_base, DK: Matrix, DV: Matrix,
-    BIAS: Matrix, MASK: Matrix, slopes_base, starts: Starts, sizes: Sizes, schedule: Schedule, scoring: Scoring,
+    q_base, k_base, v_base, do_base, lse_base, delta_base, dk_base, dv_base, BIAS: Matrix, MASK: Matrix, slopes_base,
+    starts: Starts, Q: Strides, K: Strides, V: Strides, DO: Strides, LSE: VectorStrides, DK: Strides,
+    DV: Strides, schedule: Schedule, sizes: Sizes, scoring: Scoring,
     HAS: Has, TILE: Tile, PACKED: tl.constexpr, NAN_SAFE: tl.constexpr, DEGREE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """dK = scale dX^T Q and dV = P^T dO, summed for each query head and then over the heads of the group.
 
     delta has the strides of LSE; schedule.heads counts key-value heads, and the other arguments are the forward
-    pass's.
+    pass's. Pointers come before strides: between them, ptxas takes other registers for this kernel.
     """
     queries, keys, scale, alignment = sizes.queries, sizes.keys, scoring.scale, scoring.alignment
     tiles = tl.cdiv(keys, TILE.N)
@@ -35,9 +46,8 @@ def attention_backward_keys(
     batch, kv_head = kv_head // kv_heads, kv_head % kv_heads
     # The last tile comes first, but under a causal mask the first keys are seen most.
     first = (tiles - 1 - tile_of_keys) * TILE.N
-    q_base, k_base, v_base, do_base = Q.base, K.base, V.base, DO.base
-    dk_base = DK.base + batch * DK.batch + kv_head * DK.head
-    dv_base = DV.base + batch * DV.batch + kv_head * DV.head
+    dk_base += batch * DK.batch + kv_head * DK.head
+    dv_base += batch * DV.batch + kv_head * DV.head
     lse_place = batch * LSE.batch
     if PACKED:
         query_start, queries = sequence_extent(starts.queries, batch)
@@ -85,11 +95,11 @@ def attention_backward_keys(
                 row_mask = rows < queries
                 tile_offset = tl.cast(tile, tl.int64)
                 q_tile_base = q_head_base + tile_offset * Q.row
-                do_tile_base = do_head_base + tile_offset * DO.row
                 q = load_rows(q_tile_base, steps, row_mask, Q.row, Q.column, FULL, TILE.D_QK, TILE.BLOCK_D)
+                do_tile_base = do_head_base + tile_offset * DO.row
                 do = load_rows(do_tile_base, steps, row_mask, DO.row, DO.column, FULL, TILE.D_V, TILE.BLOCK_DV)
                 row_place = head_place + rows
-                reference = lse_base2(load_vector(LSE.base + row_place, row_mask, FULL))
+                reference = lse_base2(load_vector(lse_base + row_place, row_mask, FULL))
                 delta = load_vector(delta_base + row_place, row_mask, FULL)
 
                 products = tl.dot(k, tl.trans(q), input_precision=PRECISION)

@@ -41,6 +41,22 @@ class StridedVector(NamedTuple):
     row: int
 
 
+class Strides(NamedTuple):
+    """The strides of a Matrix, for a kernel that takes all pointers before all strides."""
+
+    batch: int
+    head: int
+    row: int
+    column: int
+
+
+class VectorStrides(NamedTuple):
+    """The strides of a Vector, likewise."""
+
+    batch: int
+    head: int
+
+
 class Intervals(NamedTuple):
     """Ordered tokens, each of which sees, or is seen by, an interval [start, end) of slots of the other ordered tokens.
 

@@ -17,6 +17,7 @@ from refattn_gpu.kernels.parameters import (
     Scoring,
     Sizes,
     StridedVector,
+    Strides,
     Tile,
     Vector,
     constants,
@@ -178,6 +179,11 @@ def strides(tensor: torch.Tensor, packed: bool = False) -> tuple[int, ...]:
 def matrix(tensor: torch.Tensor | None, packed: bool = False) -> Matrix:
     """A tensor (batch, head, row, column), or none."""
     return Matrix(None, 0, 0, 0, 0) if tensor is None else Matrix(tensor, *strides(tensor, packed))
+
+
+def matrix_strides(tensor: torch.Tensor, packed: bool = False) -> Strides:
+    """The strides of a tensor (batch, head, row, column)."""
+    return Strides(*strides(tensor, packed))
 
 
 def vector(tensor: torch.Tensor, packed: bool = False) -> Vector:

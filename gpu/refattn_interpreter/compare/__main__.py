@@ -35,13 +35,13 @@ VARIANTS = {
 
 def interpreted() -> dict[str, Found]:
     """What the interpreter gives under each of the variants, in a process where triton was not imported to compile."""
-    found = {}
+    results = {}
     for name, options in VARIANTS.items():
         with interpreter.active(options):
             from refattn_interpreter.compare.operations import operations
 
-            found[name] = gathered(operations(), "cpu")
-    return found
+            results[name] = gathered(operations(), "cpu")
+    return results
 
 
 def interpreted_elsewhere() -> dict[str, Found]:
@@ -92,16 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from refattn_interpreter.compare.operations import operations
 
     ours = gathered(operations(), "cuda", time.monotonic() + options.time_limit)
-    found = differences(ours, interpreted_elsewhere(), USUAL)
-    for each in sorted(found, key=lambda each: (not each.agrees, bool(each.refused))):
+    compared = differences(ours, interpreted_elsewhere(), USUAL)
+    for each in sorted(compared, key=lambda each: (not each.agrees, bool(each.refused))):
         print(text(each))
-    agreeing, refused = sum(each.agrees for each in found), sum(bool(each.refused) for each in found)
+    agreeing, refused = sum(each.agrees for each in compared), sum(bool(each.refused) for each in compared)
     device = torch.cuda.get_device_name()
-    print(f"{agreeing} of {len(found)} operations agree to the bit with {device}, {refused} not compared")
+    print(f"{agreeing} of {len(compared)} operations agree to the bit with {device}, {refused} not compared")
     if options.json:
-        contents = {"device": device, "differences": [asdict(each) for each in found]}
+        contents = {"device": device, "differences": [asdict(each) for each in compared]}
         options.json.write_text(json.dumps(contents, indent=1) + "\n")
-    return AGREE if agreeing + refused == len(found) else DIFFER
+    return AGREE if agreeing + refused == len(compared) else DIFFER
 
 
 if __name__ == "__main__":

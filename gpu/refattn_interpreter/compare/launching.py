@@ -25,8 +25,8 @@ def array(values: torch.Tensor) -> Numbers:
     for dtype, kind in _TORCH.items():
         if values.dtype == kind:
             return values.view(torch.int16 if dtype.itemsize == 2 else torch.int8).numpy().view(dtype)
-    found: Numbers = values.numpy()
-    return found
+    numbers: Numbers = values.numpy()
+    return numbers
 
 
 def run(

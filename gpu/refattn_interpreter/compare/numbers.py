@@ -22,10 +22,10 @@ def wide(values: Numbers) -> Numbers:
 
 def bits(values: Numbers) -> Numbers:
     """The bits, with one NaN for all: payloads are not modelled."""
-    found = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}").copy()
+    bits = np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}").copy()
     if values.dtype.kind not in "iu":
-        found[np.isnan(wide(values))] = np.array([np.nan]).astype(values.dtype).view(found.dtype)[0]
-    return found
+        bits[np.isnan(wide(values))] = np.array([np.nan]).astype(values.dtype).view(bits.dtype)[0]
+    return bits
 
 
 def padded(values: Numbers) -> Numbers:

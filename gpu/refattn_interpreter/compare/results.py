@@ -26,24 +26,24 @@ def gathered(operations: Iterable[Operation], device: str, deadline: float = mat
     """The results of operations on a device; one that fails stops no other, and none begins after time.monotonic()
     has reached the deadline.
     """
-    found: Found = {}
+    results: Found = {}
     for operation in operations:
         if time.monotonic() > deadline:
-            found[operation.name] = "not reached within the time limit"
+            results[operation.name] = "not reached within the time limit"
             continue
         try:
-            found[operation.name] = operation.result(device)
+            results[operation.name] = operation.result(device)
         except Exception as error:
             line = (str(error).strip().splitlines() or [""])[0]
-            found[operation.name] = f"{type(error).__name__}: {line}"
-    return found
+            results[operation.name] = f"{type(error).__name__}: {line}"
+    return results
 
 
-def save(path: Path, found: Mapping[str, Found]) -> None:
+def save(path: Path, variants: Mapping[str, Found]) -> None:
     """Several sets of results, by the name of the set."""
     arrays: dict[str, Any] = {}
     index: dict[str, dict[str, Any]] = {}
-    for variant, results in found.items():
+    for variant, results in variants.items():
         index[variant] = {}
         for name, result in results.items():
             if isinstance(result, str):
@@ -97,7 +97,7 @@ class Difference:
 def differences(gpu: Found, interpreted: Mapping[str, Found], usual: str) -> list[Difference]:
     """Of a GPU's results from those of the interpreter under its usual options, one for each operation."""
     return [
-        difference(name, mine, interpreted[usual][name], {key: found[name] for key, found in interpreted.items()})
+        difference(name, mine, interpreted[usual][name], {key: results[name] for key, results in interpreted.items()})
         for name, mine in gpu.items()
     ]
 

@@ -1,4 +1,4 @@
-"""Assertions for one's own pytest: is this array right, given the inputs and the declared arithmetic?"""
+"""Assertions for your own tests: is this array right, given the inputs and the declared arithmetic?"""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def assert_attention(
 
     q is (B, H, Nq, D), k (B, Hkv, Nk, D), v (B, Hkv, Nk, Dv): NumPy, ml_dtypes, torch or JAX arrays of one dtype. The
     arithmetic is Arithmetic.flash of that dtype if not given, with its output in the dtype of `actual`. There is no
-    tolerance to choose: see refattn.bounds. With `rows`, a sequence of integers, only these queries are judged, of the
-    same arrays and against all keys: at N = 16384 the whole of a head takes minutes, 64 rows of it seconds.
+    tolerance to choose: see refattn.bounds. `rows`, a sequence of integers, judges only these queries, of the same
+    arrays and against all keys: at N = 16384 the whole of a head takes minutes, 64 rows of it seconds.
 
     Raises AssertionError naming the worst element, its exact value, its error in units of the bound, and the part of
     the bound that is largest there; InvalidValue or InvalidType where the arguments do not fit together.
@@ -75,15 +75,15 @@ def assert_softmax(
     if not -array.ndim <= spec.axis < array.ndim:
         raise InvalidValue(f"axis is {spec.axis}: expected one of x's {array.ndim} axes")
     expected = array.shape if spec.kind != "logsumexp" else tuple(np.delete(array.shape, spec.axis))
-    found = _shaped("actual", actual, expected)
+    out = _shaped("actual", actual, expected)
     allowed = arithmetic or Arithmetic.flash(format_of("x", x), output=format_of("actual", actual), tile=None)
     truth = oracle.softmax(array, spec=spec)
     plain, _ = split_softmax(array, spec)
-    _assert_within("actual", found, truth, bounds.softmax(plain, spec, allowed), allowed)
+    _assert_within("actual", out, truth, bounds.softmax(plain, spec, allowed), allowed)
 
 
 def _shaped(name: str, value: Any, expected: tuple[int, ...], rows: Any = None) -> Array:
-    """`value` in float64, after a check of its shape; of its third axis only `rows`, unless that is None."""
+    """`value` in float64, its shape checked; only `rows` of its third axis, unless they are None."""
     array = float64_on_device([name], [value])[0]
     if tuple(array.shape) != expected:
         raise InvalidValue(f"{name} has shape {tuple(array.shape)}: expected {expected}")

@@ -1,4 +1,4 @@
-"""The state of a pytest run on one kernel: what is collected, what was found, what is written at the end.
+"""The state of a pytest run on one kernel: its tests, their reports, and what is written at the end.
 
 Findings travel with pytest's own reports, so that they arrive whole under pytest-xdist too.
 """
@@ -17,7 +17,7 @@ from refattn.reports import files, json, merging, terminal
 from refattn.suite import xfails
 from refattn.suite.findings import Finding, Report
 
-_FOUND = pytest.StashKey[str]()
+_REPORT_JSON = pytest.StashKey[str]()
 _REPORT_ATTRIBUTE = "refattn_report"
 
 
@@ -36,7 +36,7 @@ class Check:
         report = self.conformance.examine(self.property, self.dtype)
         (finding,) = report.findings
         xfails.mark(finding, self.conformance.expected)
-        self.stash[_FOUND] = json.render(report)
+        self.stash[_REPORT_JSON] = json.render(report)
         if not finding.checked:
             pytest.skip(finding.message)
         if finding.expected is not None:
@@ -59,7 +59,7 @@ class Conformance:
     expected: tuple[xfails.ExpectedFailure, ...]
     json_file: str | None
     largest: int | None = None
-    found: list[Report] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
 
     @classmethod
     def from_config(cls, config: pytest.Config) -> Conformance:
@@ -113,7 +113,7 @@ class Conformance:
         from refattn import adapters
         from refattn.suite import choosing
 
-        return [each.name for each in choosing.applicable(adapters.get(self.call), self.kernel)]
+        return [prop.name for prop in choosing.applicable(adapters.get(self.call), self.kernel)]
 
     @pytest.hookimpl
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -133,29 +133,29 @@ class Conformance:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Send what was found along with the outcome."""
+        """Attach the report to the outcome."""
         report = yield
-        if call.when == "call" and _FOUND in item.stash:
-            setattr(report, _REPORT_ATTRIBUTE, item.stash[_FOUND])
+        if call.when == "call" and _REPORT_JSON in item.stash:
+            setattr(report, _REPORT_ATTRIBUTE, item.stash[_REPORT_JSON])
         return report
 
     @pytest.hookimpl
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what was found, in whichever process."""
+        """Keep the report, from whichever process."""
         text = getattr(report, _REPORT_ATTRIBUTE, None)
         if text is not None:
-            self.found.append(json.load(text))
+            self.reports.append(json.load(text))
 
     @pytest.hookimpl
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Write the report, once: not in a worker of pytest-xdist."""
-        if self.json_file is not None and self.found and not hasattr(session.config, "workerinput"):
+        if self.json_file is not None and self.reports and not hasattr(session.config, "workerinput"):
             files.write(self.json_file, json.render(self.merged()), "--refattn-json")
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say what was found but does not fail a test, and which expectations are stale."""
-        if not self.found:
+        """List failures that do not fail a test, and stale expectations."""
+        if not self.reports:
             return
         report = self.merged()
         lines = [_noted(finding) for finding in report.findings if finding.bad and not finding.gating]
@@ -166,8 +166,8 @@ class Conformance:
                 terminalreporter.line(line)
 
     def merged(self) -> Report:
-        """All that was found, as one report."""
-        report = merging.merged(self.found)
+        """All reports, merged into one."""
+        report = merging.merged(self.reports)
         names = {(finding.property, finding.dtype) for finding in report.findings}
         whole = len(names) == len(self.properties()) * len(self.dtypes)
         xfails.apply(report, self.expected, whole=whole)

@@ -4,7 +4,7 @@
 
 properties/      what a kernel is held to, one family a file
 property.py      how a property is declared
-search.py        how its cases come, from the seeds and strategies of drawing.py
+search.py        how its cases are made, from the seeds and strategies of drawing.py
 judging.py       one case: call the kernel, and compare() with truth and budget
 findings.py      the evidence, from the comparison to the report
 checking.py      a run: choosing.py, examining.py; replaying.py for one case of it

@@ -24,7 +24,7 @@ def _three(array: Array) -> Array:
 
 
 def with_masked_mates(case: AttentionCase) -> AttentionCase:
-    """The first batch element sees what it saw; of the keys of the others, a mask hides every other one."""
+    """The case with a mask that hides every other key of all batch elements but the first."""
     shape = case.shape
     mask = np.ones((shape.batch, 1, shape.queries, shape.keys), np.bool_)
     mask[1:, :, :, 1::2] = False

@@ -23,7 +23,7 @@ from refattn.numbers.formats import Array
 from refattn.numbers.roundoff import gamma
 from refattn.oracle.enclosure import Enclosure
 
-# float64: a relative error a rounding, and more than any one operation loses to underflow.
+# float64: its unit roundoff, and more than any one operation loses to underflow.
 UNIT = 2.0**-53
 TINY = 2.0**-1020
 PLAIN = AttentionSpec()
@@ -31,7 +31,7 @@ PLAIN = AttentionSpec()
 
 @dataclass(frozen=True, eq=False)
 class Certificate:
-    """What scales a_i in the place of the exact a*_i = exp(LSE_i - LSE) do to each row, as real numbers.
+    """The effect on each row, in real numbers, of scales a_i instead of the exact a*_i = exp(LSE_i - LSE).
 
     exact          a*, (B, H, Nq, blocks); exactly 0 where the query sees no key of the block
     distance       sum_j |p'_j - p_j| = sum_i |a_i - a*_i|, (B, H, Nq) (theorem distance_exact); of the weights before
@@ -58,9 +58,8 @@ def certificate(
 
     q is (B, H, Nq, D), k (B, Hkv, Nk, D) and v (B, Hkv, Nk, Dv), finite, in any formats of NumPy, torch or JAX. blocks
     is a number of blocks, or a BlockScales; None takes as many as there are scales. window is the number of keys that
-    they divide, None being however many there are. The exact scales come from the oracle, so they hold whatever the
-    kernel and its arithmetic are; what a kernel's roundings add is not in here (refattn.bounds). Raises InvalidType or
-    InvalidValue, naming the argument.
+    they divide; None means all keys. The exact scales come from the oracle, so they hold for any kernel and arithmetic;
+    a kernel's own roundings are not included (refattn.bounds). Raises InvalidType or InvalidValue, naming the argument.
     """
     arrays = [_finite(name, value) for name, value in (("q", q), ("k", k), ("v", v))]
     query, key, value = arrays
@@ -68,32 +67,33 @@ def certificate(
         raise InvalidType(f"spec is {type(spec).__name__}: expected an AttentionSpec")
     shape = problem_shape(query, key, value, spec)
     given = _finite("scales", scales)
-    divided = checked_blocks(given.shape[-1] if blocks is None and given.ndim else blocks, window)
-    used = checked_scales(given, divided, shape)
-    exact = exact_scales(q, k, spec, divided)
-    seen = divided.seen(spec, shape)
-    differences, doubt = np.abs(used - exact.mid), exact.rad + TINY
+    partition = checked_blocks(given.shape[-1] if blocks is None and given.ndim else blocks, window)
+    used = checked_scales(given, partition, shape)
+    exact = exact_scales(q, k, spec, partition)
+    seen = partition.seen(spec, shape)
+    differences, radius = np.abs(used - exact.mid), exact.rad + TINY
     distance = Enclosure(
-        np.asarray(block_scale_distance(*_split(differences))), _sum_radius(used, exact.mid, doubt, divided.blocks)
+        np.asarray(block_scale_distance(*_split(differences))), _sum_radius(used, exact.mid, radius, partition.blocks)
     )
-    largest = _largest_values(value, divided, spec, shape, seen)
+    largest = _largest_values(value, partition, spec, shape, seen)
     signed = Enclosure(
-        np.asarray(block_scale_row_sum(*_split(used - exact.mid))), _sum_radius(used, exact.mid, doubt, divided.blocks)
+        np.asarray(block_scale_row_sum(*_split(used - exact.mid))),
+        _sum_radius(used, exact.mid, radius, partition.blocks),
     )
-    # Every difference may be as much larger as its exact scale is unknown, and a few roundings more.
-    grown = (differences * (1 + 4 * UNIT) + doubt)[..., None]
-    pairs = [part for block in range(divided.blocks) for part in (grown[..., block, :], largest[block])]
-    bound = block_scale_output_error(*pairs) * (1 + gamma(2 * divided.blocks + 4, UNIT)) / (1 - spec.dropout)
-    leak = np.where(seen, 0.0, np.abs(used)).sum(axis=-1) * (1 + gamma(divided.blocks, UNIT))
+    # Every difference grows by the radius of its exact scale and by a few roundings.
+    upper = (differences * (1 + 4 * UNIT) + radius)[..., None]
+    pairs = [part for block in range(partition.blocks) for part in (upper[..., block, :], largest[block])]
+    bound = block_scale_output_error(*pairs) * (1 + gamma(2 * partition.blocks + 4, UNIT)) / (1 - spec.dropout)
+    leak = np.where(seen, 0.0, np.abs(used)).sum(axis=-1) * (1 + gamma(partition.blocks, UNIT))
     return Certificate(exact, distance, np.asarray(bound * (1 + 4 * UNIT)), leak, signed)
 
 
 def exact_scales(q: Any, k: Any, spec: AttentionSpec, blocks: BlockScales) -> Enclosure:
     """a*_i = exp(LSE_i - LSE), (B, H, Nq, blocks), each to a certified radius of at most 2**-30 (usually some 1e-13).
 
-    They are the attention of values that say which block a key is in: each row adds up its weights block by block. That
-    of a block of which a query sees nothing is exactly 0, to a radius of 0, as all that it sees there is.
-    Tensors of torch are worked on where they are. Raises InvalidType or InvalidValue, naming the argument.
+    They are the attention of values that say which block a key is in: each row adds up its weights block by block. The
+    scale of a block of which a query sees nothing is exactly 0, with a radius of 0.
+    Tensors of torch stay on their device. Raises InvalidType or InvalidValue, naming the argument.
     """
     query, key = float64_on_device(("q", "k"), (q, k))
     members = blocks.membership(int(key.shape[2])).astype(np.float64)
@@ -116,16 +116,17 @@ def block_outputs(q: Any, k: Any, v: Any, spec: AttentionSpec, blocks: BlockScal
 
 
 def block_scaled(outputs: Sequence[Enclosure], scales: Array, seen: Bools, spec: AttentionSpec) -> Enclosure:
-    """sum_i a_i O_i of the outputs of blocks (B, H, Nq, Dv) and their scales (B, H, Nq, blocks): what the scales mean.
+    """The exact output sum_i a_i O_i of the blocks' outputs (B, H, Nq, Dv) and scales (B, H, Nq, blocks).
 
-    seen (B, H, Nq, blocks) says of which blocks a query sees something; no other has any weight, whatever its scale.
+    seen (B, H, Nq, blocks) is True where a query sees a key of the block; other blocks weigh nothing, whatever their
+    scale.
     """
     mid = np.zeros(outputs[0].shape)
     rad, size = np.zeros_like(mid), np.zeros_like(mid)
     for block, output in enumerate(outputs):
         scale = np.where(seen[..., block], scales[..., block], 0.0)[..., None]
         mid += scale * output.mid
-        # What the oracle knows beyond float64 counts as unknown here.
+        # The oracle's digits beyond float64 count as radius here.
         rad += np.abs(scale) * (output.rad + np.abs(output.tail()))
         size += np.abs(scale * output.mid)
     roundings = gamma(2 * len(outputs) + 4, UNIT)
@@ -148,26 +149,26 @@ def _largest_values(value: Array, blocks: BlockScales, spec: AttentionSpec, shap
     """The largest |v| of each block, (B, H, Nq, Dv): of the keys that a query sees, or of all where it sees none."""
     size = np.repeat(np.abs(value), shape.group, axis=1)
     shown = visible(spec, shape)
-    found = []
+    maxima = []
     for block, keys in enumerate(blocks.slices(shape.keys)):
         every = size[:, :, keys].max(axis=2, initial=0.0)[:, :, None]
         if shown[..., keys].all():
-            found.append(np.broadcast_to(every, (*seen.shape[:3], shape.d_v)))
+            maxima.append(np.broadcast_to(every, (*seen.shape[:3], shape.d_v)))
             continue
-        # One column at a time: all at once is a number for each query, key and column.
+        # One column at a time: all at once would fill (B, H, Nq, Nk, Dv).
         columns = [
             np.where(shown[..., keys], size[:, :, None, keys, column], 0.0).max(axis=-1, initial=0.0)
             for column in range(shape.d_v)
         ]
         largest = np.stack(columns, axis=-1) if columns else np.zeros((*seen.shape[:3], 0))
-        found.append(np.where(seen[..., block, None], largest, every))
-    return found
+        maxima.append(np.where(seen[..., block, None], largest, every))
+    return maxima
 
 
-def _sum_radius(used: Array, exact: Array, doubt: Array, blocks: int) -> Array:
+def _sum_radius(used: Array, exact: Array, radius: Array, blocks: int) -> Array:
     """What the exact scales' radii and float64's roundings add to a sum of differences, or of their sizes."""
     size = (np.abs(used) + np.abs(exact)).sum(axis=-1)
-    return np.asarray((doubt.sum(axis=-1) + gamma(blocks + 2, UNIT) * size) * (1 + gamma(blocks + 8, UNIT)))
+    return np.asarray((radius.sum(axis=-1) + gamma(blocks + 2, UNIT) * size) * (1 + gamma(blocks + 8, UNIT)))
 
 
 def _split(array: Array) -> list[Array]:

@@ -24,7 +24,7 @@ from refattn.suite.xfails import ExpectedFailure
 
 
 class Observer(Protocol):
-    """Whoever watches a run."""
+    """Callbacks of a run."""
 
     def started(self, total_steps: int, dtype: str) -> None:
         """A run of so many properties over all formats begins."""
@@ -62,9 +62,9 @@ def check(
     call is the calling convention (refattn.adapters); None guesses it from the kernel. dtypes are the input formats;
     claims replaces what the convention usually claims; arithmetic replaces the contract usual for the convention, for
     every format; only keeps the properties whose name matches the pattern; time_limit is in seconds per call of the
-    kernel; xfails is a file of expected failures; fail_fast stops at the first failure; largest is for kernels that are
-    slow, interpreted ones for instance: no sequence is longer, and the report says what was left out for that. The same
-    seed gives the same inputs.
+    kernel; xfails is a file of expected failures; fail_fast stops at the first failure; largest limits every
+    sequence, for slow kernels such as interpreted ones; the report says what that leaves out. The same seed gives the
+    same inputs.
 
     Raises InvalidValue or InvalidType for arguments that cannot be used; whatever the kernel does is reported instead.
     """
@@ -101,7 +101,7 @@ def check(
         observer.started(len(chosen) * len(contexts), ", ".join(report.dtypes))
     for stage in sorted({prop.stage for prop in chosen}):
         for context in contexts:
-            for prop in (each for each in chosen if each.stage == stage):
+            for prop in (prop for prop in chosen if prop.stage == stage):
                 if observer is not None:
                     observer.stepped(prop.name, context.format.name)
                 finding = examine(prop, context, report)
@@ -125,7 +125,7 @@ def _finished(
 
 
 def _checked_largest(largest: Any, claims: frozenset[str]) -> int | None:
-    """The largest length, if there are cases for it: those that Hypothesis draws, of whole tiles if the kernel asks."""
+    """The largest length, if cases that Hypothesis draws fit it, of whole tiles where the kernel takes no others."""
     if largest is None:
         return None
     if isinstance(largest, bool) or not isinstance(largest, int):
@@ -153,7 +153,7 @@ def _formats(dtypes: Iterable[Any], known: tuple[Format, ...]) -> list[Format]:
         raise InvalidValue("dtypes is empty: expected at least one input format")
     for format in wanted:
         if format not in known:
-            names = ", ".join(each.name for each in known)
+            names = ", ".join(accepted.name for accepted in known)
             raise InvalidValue(f"dtypes holds {format.name}: expected some of {names} for this kernel")
     return wanted
 

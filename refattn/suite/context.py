@@ -67,11 +67,11 @@ class Context:
 
     @property
     def approximation(self) -> BlockScales | None:
-        """What the target declares that it approximates, or None."""
+        """The approximation that the target declares, or None."""
         return self.target.approximation
 
     def generator(self, name: str, draw: int = 0) -> np.random.Generator:
-        """A generator of its own for each property and draw."""
+        """A separate generator for each property and draw."""
         return np.random.default_rng([self.seed, zlib.crc32(name.encode()), draw])
 
     def specials(self, case: AttentionCase) -> Specials:
@@ -117,13 +117,13 @@ class Context:
         return bounds.softmax(plain, case.spec, self.target.arithmetic_of(case))
 
     def _once(self, kind: str, case: Any, compute: Callable[[], T]) -> T:
-        """Compute once for the case seen last, which several properties of one case share."""
+        """The value of the last case, computed once: several properties share a case."""
         last = self._last.get(kind)
         if last is None or last[0] is not case:
             last = (case, compute())
             self._last[kind] = last
-        found: T = last[1]
-        return found
+        value: T = last[1]
+        return value
 
 
 def context_of(target: Target, format: Format, profile: Profile, seed: int) -> Context:

@@ -30,11 +30,11 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "terms": ("softcap", "bias", "sinks", "alibi", "scale", "dropout"),
 }
 HEAD_DIMS = (16, 8, 32, 40, 64, 24, 128, 5)
-# A group of three, or as many key-value heads.
+# Three query heads: one group, or as many key-value heads.
 FEW_HEADS = 3
 # Past 2^16 (query, key) pairs, where an offset into a mask can first exceed 16 bits.
 LARGE = Limits(length=384, long=384, batch=2, heads=4, head_dims=(16,), pairs=1 << 17)
-# How often a feature is drawn, for a case that shows what it is wanted for.
+# Draws of a feature, at most, for a case that shows one of its fields.
 MOST_DRAWS = 32
 SMALL = Limits(length=8, long=24, batch=2, heads=4, head_dims=(1, 2, 3, 4))
 
@@ -42,8 +42,8 @@ SMALL = Limits(length=8, long=24, batch=2, heads=4, head_dims=(1, 2, 3, 4))
 def seeded_limits(context: Context, family: str | None = None, *, upstream: bool = False) -> Limits:
     """Sizes of seeded cases: past two tiles of 64, unless the profile's longest is shorter.
 
-    A largest length also limits the pairs, to those of one head of that length, and the heads of all but the family
-    that is about their number.
+    A largest length also limits the pairs, to those of one head of that length, and the heads of all families but
+    "shapes".
     """
     profile = context.profile
     pairs = 1 << (13 if upstream else 14)
@@ -58,17 +58,17 @@ def seeded_limits(context: Context, family: str | None = None, *, upstream: bool
 
 
 def left_out(context: Context, whole: Profile, quantity: str) -> list[str]:
-    """The regimes that the whole profile would run on a target of the quantity, and the context's is too short for."""
+    """The regimes that the whole profile runs on a target of the quantity, but that are too long for the context's."""
     before = seeded_limits(replace(context, profile=whole), "shapes")
     after = seeded_limits(context, "shapes")
     if quantity == "softmax":
-        rows = [r for r in regimes.SOFTMAX if r.available(context.format, before)]
+        rows = [regime for regime in regimes.SOFTMAX if regime.available(context.format, before)]
         return [regime.name for regime in rows if not regime.available(context.format, after)]
-    known = [r for r in regimes.ALL if r.available(context.format, before, context.claims)]
-    found = [regime.name for regime in known if not regime.available(context.format, after, context.claims)]
+    known = [regime for regime in regimes.ALL if regime.available(context.format, before, context.claims)]
+    names = [regime.name for regime in known if not regime.available(context.format, after, context.claims)]
     if not _room_for_large(context):
-        found += [f"{feature} of {LARGE.length} keys" for feature in PAIRWISE if feature in context.claims]
-    return found
+        names += [f"{feature} of {LARGE.length} keys" for feature in PAIRWISE if feature in context.claims]
+    return names
 
 
 def _room_for_large(context: Context) -> bool:
@@ -79,12 +79,12 @@ def _room_for_large(context: Context) -> bool:
 def regimes_of(context: Context, limits: Limits, family: str | None = None, kind: str = "value") -> list[Regime]:
     """The regimes of a family and kind that the target can be given; all families if none is named."""
     words = FAMILIES[family] if family is not None else None
-    found = []
+    chosen = []
     for regime in regimes.ALL:
         fits = words is None or regime.name.split("/")[0] in words
         if fits and regime.kind == kind and regime.available(context.format, limits, context.claims):
-            found.append(regime)
-    return found
+            chosen.append(regime)
+    return chosen
 
 
 def seeded_cases(
@@ -96,7 +96,7 @@ def seeded_cases(
 ) -> Seeded:
     """Every regime of the family, once plain and, for each of the profile's seeds, with drawn features.
 
-    count takes so many of the plain regimes, and nothing else.
+    With `count`, only that many of the plain regimes.
     """
 
     def cases(context: Context, name: str) -> Iterator[AttentionCase]:
@@ -129,17 +129,17 @@ def cases_of_features(features: Iterable[str], shows: Callable[[AttentionCase], 
                     break
                 for case in _cases(context, generic, seed, draw, limits, frozenset({row.name}), upstream=False):
                     fields = row.fields.keys() & case.spec.features().keys()
-                    news = len(fields) == 1 and fields <= missing and shows(case)
-                    if draw < seeds or news:
+                    shows_new = len(fields) == 1 and fields <= missing and shows(case)
+                    if draw < seeds or shows_new:
                         yield case
-                    if news:
+                    if shows_new:
                         missing -= fields
 
     return cases
 
 
 def feature_cases(*, upstream: bool = False) -> Seeded:
-    """Features with an array of all pairs, large; each claimed feature alone, plain and with a needle; each pair."""
+    """Large cases of pairwise features; each claimed feature alone, plain and with a needle; each pair."""
 
     def cases(context: Context, name: str) -> Iterator[AttentionCase]:
         limits = seeded_limits(context, upstream=upstream)
@@ -274,7 +274,9 @@ def drawn_softmax(kind: str) -> Drawn:
     def strategy(context: Context) -> Any:
         from hypothesis import strategies as st
 
-        chosen = [r for r in regimes.SOFTMAX if r.kind == kind and r.available(context.format, SMALL)]
+        chosen = [
+            regime for regime in regimes.SOFTMAX if regime.kind == kind and regime.available(context.format, SMALL)
+        ]
         spec = SoftmaxSpec(kind=context.softmax_kind)
 
         @st.composite

@@ -1,4 +1,4 @@
-"""What a report says of the kernel's name and of the machine."""
+"""The kernel's name and the machine, for reports."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine, for whoever reads the report elsewhere; only libraries already loaded are named."""
+    """Versions of the libraries that are loaded, and the machine."""
     versions = {
         "python": platform.python_version(),
         "system": platform.system(),
@@ -25,7 +25,7 @@ def environment() -> dict[str, str]:
 
 
 def name_of(kernel: Any) -> str:
-    """What a kernel is called in reports that was given as an object: module:qualified name."""
+    """The name in reports of a kernel given as an object: module:qualified name."""
     module = getattr(kernel, "__module__", None) or type(kernel).__module__
     name = getattr(kernel, "__qualname__", None) or type(kernel).__qualname__
     return f"{module}:{name}"

@@ -11,13 +11,13 @@ from refattn.suite.findings import Evidence, Finding, Report, Verdict
 from refattn.suite.property import Property
 
 LONGEST_TOKEN = 3000
-# What is said of a property of exact kernels where the kernel approximates.
+# Why a kernel that approximates is not held to a property of exact kernels.
 REPLACED = "replaced by approximation/*, as the kernel declares an approximation"
 UNKNOWN = "nothing is known of it, as the kernel declares an approximation of the output"
 
 
 def examine(prop: Property, context: Context, report: Report) -> Finding:
-    """Look at as many cases as the profile asks for, unless the kernel's claims or what it declares forbid it."""
+    """Examine as many cases as the profile asks for, if the kernel's claims and its approximation allow it."""
     start = time.perf_counter()
     evidence = _inapplicable(prop, context) or prop.cases(context, prop.name, prop.observe)
     if evidence.verdict is Verdict.CONFORMS and evidence.cases == 0:
@@ -48,7 +48,7 @@ def _without_a_case(context: Context) -> Evidence:
 
 
 def replay_line(report: Report, name: str, case: AttentionCase | SoftmaxCase) -> str:
-    """The command that looks at one case again, or at its property if the case is too long for a command line."""
+    """The command that replays one case, or checks its property if the case is too long for a command line."""
     if len(token_of(case)) > LONGEST_TOKEN:
         options = f"--dtype {case.format.name} --only {name} --profile {report.profile} --seed {report.seed}"
         options += "" if report.largest is None else f" --largest {report.largest}"

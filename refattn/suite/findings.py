@@ -51,17 +51,17 @@ class Worst:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What looks at a kernel showed: a verdict, and what it rests on.
+    """What calls of a kernel showed: a verdict, and its grounds.
 
     message    one sentence or two for a person, "" where there is nothing to tell
     share      the largest error, as a share of its certified bound; None where no error was measured
     rms_z      root mean square of the errors in units of the rms budget; None where there is no such budget
-    max_z      the largest of those
+    max_z      the largest of these errors
     worst      the element with the largest share
-    case       the problem on which that was seen
+    case       the problem with that element
     kind       "value"; "poison" (0 * NaN leaking from an invisible slot); "ieee" (the reading of visible infinities);
                "call" (the kernel could not be called properly)
-    cases      how many problems were looked at
+    cases      how many problems were examined
     hung       the kernel did not return
     """
 
@@ -87,26 +87,24 @@ class Evidence:
         return self.verdict is Verdict.VIOLATES
 
     def merged(self, other: Evidence) -> Evidence:
-        """The evidence of two looks that showed nothing bad: the largest of each number, the worst element and its
-        case.
-        """
+        """The evidence of both, neither of them bad: the largest of each number, the worst element and its case."""
         mine, theirs = self.share or 0.0, other.share or 0.0
-        chief = other if self.worst is None or (other.worst is not None and theirs > mine) else self
+        worse = other if self.worst is None or (other.worst is not None and theirs > mine) else self
         return Evidence(
             share=_largest(self.share, other.share),
             rms_z=_largest(self.rms_z, other.rms_z),
             max_z=_largest(self.max_z, other.max_z),
-            worst=chief.worst,
-            case=chief.case,
+            worst=worse.worst,
+            case=worse.case,
             cases=self.cases + other.cases,
         )
 
     def on(self, case: AttentionCase | SoftmaxCase) -> Evidence:
-        """The same, with the case that was looked at, unless a derived one is named already."""
+        """The same with `case`, unless it names a derived case already."""
         return self if self.case is not None else replace(self, case=case)
 
 
-# What a case shows to which a property does not apply.
+# The evidence of a case to which a property does not apply.
 NOTHING = Evidence(cases=0)
 
 
@@ -138,7 +136,7 @@ class Finding:
 
     @builtins.property  # the field above hides the name
     def message(self) -> str:
-        """It, in a sentence or two."""
+        """The evidence in a sentence or two."""
         return self.evidence.message
 
     @builtins.property  # the field above hides the name
@@ -178,9 +176,7 @@ class Finding:
 
     @builtins.property  # the field above hides the name
     def checked(self) -> bool:
-        """True if the kernel was run: not if it does not claim what is checked, the inputs are too long for the run, or
-        other properties take this one's place.
-        """
+        """True unless the property was not claimed, was not run, or was replaced by others."""
         return self.verdict not in (Verdict.NOT_CLAIMED, Verdict.NOT_RUN, Verdict.REPLACED)
 
     @builtins.property  # the field above hides the name
@@ -226,8 +222,8 @@ class Report:
         return _renderer("junit")(self)
 
 
-# What makes text of a report, by name. refattn.reports fills it when it is imported, as refattn.check and the commands
-# do: a report does not know how it is shown.
+# Renderers of a report, by name. refattn.reports registers them when it is imported, as refattn.check and the commands
+# do: a report imports none.
 RENDERERS: dict[str, Callable[[Report], str]] = {}
 
 

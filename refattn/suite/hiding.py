@@ -1,4 +1,4 @@
-"""Which keys a row does not see, the case with something in them, and cases that hide keys in every way."""
+"""Keys hidden from a row, cases with a filler in them, and cases that hide keys in every way."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refattn.suite.search import by_cases, by_search, in_turn
 
 
 def rows_of(case: AttentionCase) -> list[int]:
-    """The queries from which the keys are hidden that are filled: the first, one in the middle, the last."""
+    """The queries whose hidden keys are filled: the first, one in the middle, the last."""
     return sorted({0, case.shape.queries // 2, case.shape.queries - 1})
 
 
@@ -21,19 +21,19 @@ def hidden_from(case: AttentionCase, row: int) -> tuple[NDArray[np.bool_], NDArr
     """The key slots (B, Hkv, Nk) that query `row` sees from no head, and the rows (B, H, Nq) that see none of those."""
     shape = case.shape
     seen = visible(case.spec, shape)
-    of_heads = seen[:, :, row].reshape(shape.batch, shape.kv_heads, shape.group, shape.keys)
-    slots = np.asarray(~of_heads.any(axis=2))
+    by_head = seen[:, :, row].reshape(shape.batch, shape.kv_heads, shape.group, shape.keys)
+    slots = np.asarray(~by_head.any(axis=2))
     spread = np.repeat(slots, shape.group, axis=1)[:, :, None]
     return slots, np.asarray(~(seen & spread).any(axis=-1))
 
 
 def hides_a_key(case: AttentionCase) -> bool:
-    """True if there is a key to fill."""
+    """True if the case has a hidden key to fill."""
     return any(hidden_from(case, row)[0].any() for row in rows_of(case))
 
 
 def poisoned(case: AttentionCase, slots: NDArray[np.bool_], filler: float) -> AttentionCase:
-    """The case with `filler` in every number of some key slots."""
+    """The case with `filler` in all of K and V at some key slots."""
     k, v = (np.where(slots[..., None], filler, array) for array in (case.k, case.v))
     return case.replace(k=k, v=v)
 

@@ -21,12 +21,12 @@ GRADIENTS = ("dq", "dk", "dv", *features.GRADIENTS)
 
 
 def failure(error: CallFailure) -> Evidence:
-    """What a call that did not work shows."""
+    """The evidence of a failed call."""
     return Evidence(Verdict.ERROR, str(error), kind="call", hung=error.kind == "timeout")
 
 
 def array_of(array: Array | None) -> Array:
-    """A result that the call was asked for: the adapter has refused the call if there is none."""
+    """A result that the call asked for: without it the adapter raises."""
     assert array is not None
     return array
 

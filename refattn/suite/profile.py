@@ -1,4 +1,4 @@
-"""How much is tried: quick while one works, more in CI, a night's worth."""
+"""How much is tried: quick while developing, more in CI, deep overnight."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Profile:
     """How much to try.
 
     seeds of each seeded regime; Hypothesis examples of each search and of each shrinking; the longest sequence, and
-    twice as many keys where there are few queries. With `largest` nothing is longer than that.
+    twice as many keys where there are few queries. `largest` limits both.
     """
 
     name: str

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from refattn.suite.context import Context
 from refattn.suite.findings import Evidence, Finding, Verdict
 
-# One look at the kernel, on one case.
+# Examines the kernel on one case.
 Observe = Callable[[Context, Any], Evidence]
-# As many looks as the profile asks for, on cases of a property of this name, on which seeds depend.
+# Examines as many cases as the profile asks for; seeds depend on the property's name.
 Cases = Callable[[Context, str, Observe], Evidence]
 
 
@@ -19,9 +19,9 @@ Cases = Callable[[Context, str, Observe], Evidence]
 class Property:
     """Something that a conforming kernel satisfies.
 
-    name     its family, which is the name of its file in refattn.suite.properties, a slash, and what is looked at
-    observe  looks at the kernel on one case: to examine, to shrink, to replay
-    cases    how the cases to look at come (refattn.suite.search)
+    name     its family, which is the name of its file in refattn.suite.properties, a slash, and what is examined
+    observe  examines the kernel on one case: to search, to shrink, to replay
+    cases    generates cases and observes them (refattn.suite.search)
     stage    0 for the cheap and sharp ones, run first; 1 for searches and relations between calls; 2 for statistics
     needs    claims without which the property is not examined
     gate     a claim without which a failure is reported but does not fail the run; None gates always

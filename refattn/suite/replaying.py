@@ -1,4 +1,4 @@
-"""One case of a kernel again, as a failure message gives it."""
+"""Replay one case of a kernel from its failure message."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def replay(
     target_name: str | None = None,
     time_limit: float = 30.0,
 ) -> Finding:
-    """Look at one case again, through one property (by default, whether its values lie within their bounds).
+    """Examine one case again by one property (by default, whether its values lie within their bounds).
 
-    Raises InvalidValue when the token or the property's name is of no use.
+    Raises InvalidValue if the token or the property's name is invalid.
     """
     adapter = adapters.get(call)
     kind: Any = SoftmaxCase if adapter.quantity == "softmax" else AttentionCase

@@ -1,6 +1,6 @@
-"""The errors of one generic draw, and what about them independent roundings do not explain.
+"""The errors of one generic draw, and tests of whether independent roundings explain them.
 
-The rms budget is a model, so a test speaks only beyond the factor by which correct kernels are seen to differ from it
+The rms budget is a model, so a test fires only beyond the factor by which correct kernels are seen to differ from it
 (tests/benchmarks/calibration.py), and beyond sampling error.
 """
 
@@ -30,7 +30,7 @@ NARROW_FACTOR = 1.2
 WIDE_FACTOR = 1.5
 # Standard errors beyond which a mean over rows is no accident; the chance of three in a row is below 1e-9.
 DEVIATIONS = 4.0
-# A bias smaller than this part of the rms error matters to nobody.
+# A bias below this share of the rms error is immaterial.
 MATERIAL_BIAS = 0.2
 # Chance that the largest of n errors, sub-Gaussian with the factors above, passes its limit by accident, per draw.
 OUTLIER_CHANCE = 1e-8
@@ -69,7 +69,7 @@ def _mean(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def sample(context: Context, case: Case, quantity: str) -> Sample:
     """Call the kernel on one generic case. Raises CallFailure."""
-    actual, truth, budget = _looked_at(context, case, quantity)
+    actual, truth, budget = _measured(context, case, quantity)
     evidence = compare(quantity, actual, truth, budget)
     rms = np.zeros_like(truth.mid) if budget.rms is None else budget.rms
     usable = np.isfinite(actual) & (rms > 0)
@@ -78,7 +78,7 @@ def sample(context: Context, case: Case, quantity: str) -> Sample:
     return Sample(evidence, z.reshape(-1, columns))
 
 
-def _looked_at(context: Context, case: Case, quantity: str) -> tuple[Array, Enclosure, ErrorBudget]:
+def _measured(context: Context, case: Case, quantity: str) -> tuple[Array, Enclosure, ErrorBudget]:
     """One output of the kernel, its truth and its budget."""
     target = context.target
     if isinstance(case, SoftmaxCase):
@@ -95,30 +95,30 @@ def _looked_at(context: Context, case: Case, quantity: str) -> tuple[Array, Encl
 Test = Callable[[Context, Case, Sample], str]
 
 
-def too_large(context: Context, case: Case, found: Sample) -> str:
+def too_large(context: Context, case: Case, errors: Sample) -> str:
     """Why the rms error is larger than the model explains; "" if it is not."""
     factor = factor_of(context, case)
-    mean, error = found.mean_square
-    if mean <= factor**2 + DEVIATIONS * error:
+    mean, standard_error = errors.mean_square
+    if mean <= factor**2 + DEVIATIONS * standard_error:
         return ""
     return f"the rms error is {math.sqrt(mean):.2f} times what the declared arithmetic explains (limit {factor:g})"
 
 
-def outlier(context: Context, case: Case, found: Sample) -> str:
+def outlier(context: Context, case: Case, errors: Sample) -> str:
     """Why the largest error is no accident; "" if it may be."""
-    count = max(found.z.size, 1)
+    count = max(errors.z.size, 1)
     limit = factor_of(context, case) * 1.25 * math.sqrt(2 * math.log(2 * count / OUTLIER_CHANCE))
-    largest = float(np.abs(found.z).max(initial=0.0))
+    largest = float(np.abs(errors.z).max(initial=0.0))
     if largest <= limit:
         return ""
     return f"the largest error is {largest:.1f} times its rms (limit {limit:.1f} for {count} elements)"
 
 
-def biased(context: Context, case: Case, found: Sample) -> str:
+def biased(context: Context, case: Case, errors: Sample) -> str:
     """Why the errors are not centred; "" if they may be."""
     del context, case
-    mean, error = found.bias
-    if abs(mean) <= MATERIAL_BIAS + DEVIATIONS * error:
+    mean, standard_error = errors.bias
+    if abs(mean) <= MATERIAL_BIAS + DEVIATIONS * standard_error:
         return ""
     way = "away from" if mean > 0 else "towards"
     return f"errors point {way} zero: their mean is {mean:+.2f} times the rms error (limit {MATERIAL_BIAS:g})"

@@ -1,4 +1,4 @@
-"""How the cases of a property come: seeded, or drawn by Hypothesis, which shrinks what fails."""
+"""Sources of a property's cases: seeded, or drawn by Hypothesis, which shrinks failures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from refattn.suite.context import Context
 from refattn.suite.findings import NOTHING, Evidence
 from refattn.suite.property import Cases, Observe
 
-# Cases of a property of this name.
+# Cases of the property of a name.
 Seeded = Callable[[Context, str], Iterable[Any]]
 # A strategy of small cases.
 Drawn = Callable[[Context], Any]
@@ -21,7 +21,7 @@ def by_search(drawn: Drawn) -> Cases:
 
     def examine(context: Context, name: str, observe: Observe) -> Evidence:
         del name
-        return _searched(context, observe, drawn(context), context.profile.examples, NOTHING)
+        return _searched(context, observe, drawn(context), context.profile.examples)
 
     return examine
 
@@ -30,13 +30,13 @@ def by_cases(seeded: Seeded, drawn: Drawn) -> Cases:
     """Seeded cases; for a failure, the smallest that Hypothesis finds among drawn cases."""
 
     def examine(context: Context, name: str, observe: Observe) -> Evidence:
-        found = NOTHING
+        total = NOTHING
         for case in seeded(context, name):
-            seen = observe(context, case).on(case)
-            if seen.bad:
-                return _smaller(context, observe, drawn, seen, found.cases + 1)
-            found = found.merged(seen)
-        return found
+            evidence = observe(context, case).on(case)
+            if evidence.bad:
+                return _smaller(context, observe, drawn, evidence, total.cases + 1)
+            total = total.merged(evidence)
+        return total
 
     return examine
 
@@ -50,38 +50,38 @@ def in_turn(*examinations: Cases) -> Cases:
     """One examination after the other, until one fails."""
 
     def examine(context: Context, name: str, observe: Observe) -> Evidence:
-        found = NOTHING
-        for each in examinations:
-            seen = each(context, name, observe)
-            if seen.bad:
-                return replace(seen, cases=found.cases + seen.cases)
-            found = found.merged(seen)
-        return found
+        total = NOTHING
+        for cases in examinations:
+            evidence = cases(context, name, observe)
+            if evidence.bad:
+                return replace(evidence, cases=total.cases + evidence.cases)
+            total = total.merged(evidence)
+        return total
 
     return examine
 
 
-def _smaller(context: Context, observe: Observe, drawn: Drawn, seen: Evidence, cases: int) -> Evidence:
-    """The smallest failure of the same kind that a search finds, or the one at hand."""
-    if seen.hung or context.profile.shrinks == 0:
-        return replace(seen, cases=cases)
-    found = _searched(context, observe, drawn(context), context.profile.shrinks, NOTHING)
-    smaller = found.bad and found.kind == seen.kind
-    return replace(found if smaller else seen, cases=cases + found.cases)
+def _smaller(context: Context, observe: Observe, drawn: Drawn, failed: Evidence, cases: int) -> Evidence:
+    """The smallest failure of the same kind that a search finds, or else `failed`."""
+    if failed.hung or context.profile.shrinks == 0:
+        return replace(failed, cases=cases)
+    drawn_evidence = _searched(context, observe, drawn(context), context.profile.shrinks)
+    smaller = drawn_evidence.bad and drawn_evidence.kind == failed.kind
+    return replace(drawn_evidence if smaller else failed, cases=cases + drawn_evidence.cases)
 
 
 class _Failed(AssertionError):
     pass
 
 
-def _searched(context: Context, observe: Observe, strategy: Any, examples: int, found: Evidence) -> Evidence:
-    """Draw `examples` cases; a failure is shrunk, and replaces what was found before."""
+def _searched(context: Context, observe: Observe, strategy: Any, examples: int) -> Evidence:
+    """The evidence of `examples` drawn cases, or that of a failure, shrunk."""
     import hypothesis
     from hypothesis import HealthCheck, Phase, reporting, settings
 
     if examples == 0:
-        return found
-    good, smallest, count = found, None, 0
+        return NOTHING
+    good, smallest, count = NOTHING, None, 0
 
     @hypothesis.seed(context.seed)
     @settings(
@@ -97,11 +97,11 @@ def _searched(context: Context, observe: Observe, strategy: Any, examples: int, 
     def look(case: Any) -> None:
         nonlocal good, smallest, count
         count += 1
-        seen = observe(context, case).on(case)
-        if seen.bad:
-            smallest = seen
+        evidence = observe(context, case).on(case)
+        if evidence.bad:
+            smallest = evidence
             raise _Failed
-        good = good.merged(seen)
+        good = good.merged(evidence)
 
     try:
         with reporting.with_reporter(lambda _: None):
@@ -112,4 +112,4 @@ def _searched(context: Context, observe: Observe, strategy: Any, examples: int, 
         if smallest is None:
             raise
         smallest = replace(smallest, message=smallest.message + " It did not happen again on the same inputs.")
-    return good if smallest is None else replace(smallest, cases=found.cases + count)
+    return good if smallest is None else replace(smallest, cases=count)

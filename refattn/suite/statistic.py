@@ -28,27 +28,27 @@ class Statistic:
     keys: int
 
     def examine(self, context: Context, name: str, observe: Observe) -> Evidence:
-        """Every kind of input, until one fails; none at all where some are too long, as small samples say little."""
+        """Every kind of input, until one fails; not run if some inputs are too long, as small samples say little."""
         del observe
         largest = context.profile.largest
         if largest is not None and self.keys > largest:
             reason = f"its inputs are up to {self.keys} keys long, and the largest is {largest}"
             return Evidence(Verdict.NOT_RUN, reason, cases=0)
-        found = NOTHING
+        total = NOTHING
         for position, draw in enumerate(self.draws(context)):
             if position == 0 and not self.has_model(context, draw(context.generator(name))):
                 break
-            seen = self._examine_draw(context, f"{name} {position}", draw)
-            if seen.bad:
-                return replace(seen, cases=found.cases + seen.cases)
-            found = found.merged(seen)
-        return found
+            evidence = self._examine_draw(context, f"{name} {position}", draw)
+            if evidence.bad:
+                return replace(evidence, cases=total.cases + evidence.cases)
+            total = total.merged(evidence)
+        return total
 
     def has_model(self, context: Context, case: Case) -> bool:
         """False where errors of the declared arithmetic are shared, or biased, in ways that the rms model leaves out.
 
-        In the log-sum-exp nothing cancels what a polynomial, a rounded query or a narrow exponential does to all keys
-        alike; narrow sums stagnate, which is a bias.
+        The log-sum-exp keeps the error that a polynomial, a rounded query or a narrow exponential shares among all
+        keys; narrow sums stagnate, which is a bias.
         """
         arithmetic = context.target.arithmetic_of(case)
         wide = formats.fp32.precision
@@ -61,11 +61,11 @@ class Statistic:
         return isinstance(case, SoftmaxCase) or all(stage.format.precision >= wide for stage in stages)
 
     def tests_of(self, context: Context, case: Case) -> tuple[Test, ...]:
-        """The tests, but not that errors are centred where a stage truncates and no narrower result hides it."""
+        """The tests, without that of bias where a stage truncates and no narrower result hides it."""
         arithmetic = context.target.arithmetic_of(case)
-        of_lse = self.quantity == "lse"
-        kept = arithmetic.lse if of_lse else arithmetic.output
-        before = (arithmetic.dot,) if of_lse else (arithmetic.accumulator, arithmetic.probabilities)
+        is_lse = self.quantity == "lse"
+        kept = arithmetic.lse if is_lse else arithmetic.output
+        before = (arithmetic.dot,) if is_lse else (arithmetic.accumulator, arithmetic.probabilities)
         shown = [stage for stage in (arithmetic.normaliser, *before) if stage.format.precision <= kept.format.precision]
         if all(stage.rounding == "nearest" for stage in (*shown, kept)):
             return self.tests
@@ -74,36 +74,36 @@ class Statistic:
     def observe(self, context: Context, case: Case) -> Evidence:
         """One given case, without confirmation."""
         try:
-            found = sample(context, case, self.quantity)
+            errors = sample(context, case, self.quantity)
         except CallFailure as error:
             return failure(error)
-        if found.evidence.violated:
-            return found.evidence
-        reasons = [reason for test in self.tests_of(context, case) if (reason := test(context, case, found))]
+        if errors.evidence.violated:
+            return errors.evidence
+        reasons = [reason for test in self.tests_of(context, case) if (reason := test(context, case, errors))]
         verdict = Verdict.SUSPECT if reasons else Verdict.CONFORMS
-        return replace(found.evidence, verdict=verdict, message=_sentence(self.quantity, reasons))
+        return replace(errors.evidence, verdict=verdict, message=_sentence(self.quantity, reasons))
 
     def _examine_draw(self, context: Context, name: str, draw: Draw) -> Evidence:
-        """One draw, and fresh ones if any test speaks: it counts only if the same test speaks on every one."""
-        speaking: tuple[Test, ...] | None = None
+        """One draw, and fresh ones if any test fires: it counts only if the same test fires on every one."""
+        fired: tuple[Test, ...] | None = None
         first: Evidence | None = None
         for attempt in range(CONFIRMATIONS + 1):
             case = draw(context.generator(name, attempt))
             try:
-                found = sample(context, case, self.quantity)
+                errors = sample(context, case, self.quantity)
             except CallFailure as error:
                 return failure(error).on(case)
-            seen = found.evidence.on(case)
-            if seen.violated:
-                return seen
-            first = first or seen
-            tests = self.tests_of(context, case) if speaking is None else speaking
-            reasons = {test: reason for test in tests if (reason := test(context, case, found))}
-            speaking = tuple(reasons)
-            if not speaking:
+            evidence = errors.evidence.on(case)
+            if evidence.violated:
+                return evidence
+            first = first or evidence
+            tests = self.tests_of(context, case) if fired is None else fired
+            reasons = {test: reason for test in tests if (reason := test(context, case, errors))}
+            fired = tuple(reasons)
+            if not fired:
                 return first
         message = _sentence(self.quantity, list(reasons.values())) + f" So it was on {CONFIRMATIONS} fresh draws."
-        return replace(first or seen, verdict=Verdict.SUSPECT, message=message, cases=CONFIRMATIONS + 1)
+        return replace(first or evidence, verdict=Verdict.SUSPECT, message=message, cases=CONFIRMATIONS + 1)
 
 
 def _sentence(quantity: str, reasons: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Failures that an adopter knows of and expects, kept in a file of the adopter's own.
+"""Failures that an adopter expects, kept in the adopter's own file.
 
 Each line names a property, a format and the reason, for instance a link to the issue:
 
@@ -61,11 +61,11 @@ def load(path: str | PathLike[str]) -> tuple[ExpectedFailure, ...]:
 
 def parse(text: str, source: str = "xfails") -> tuple[ExpectedFailure, ...]:
     """The lines of a text; `source` names it in messages. Raises InvalidValue, naming the source and the line."""
-    found = []
+    failures = []
     for number, line in enumerate(text.splitlines(), start=1):
         if line.strip() and not line.lstrip().startswith("#"):
-            found.append(_parsed(line, f"{source}:{number}"))
-    return tuple(found)
+            failures.append(_parsed(line, f"{source}:{number}"))
+    return tuple(failures)
 
 
 def _parsed(line: str, source: str) -> ExpectedFailure:
@@ -106,8 +106,8 @@ def mark(finding: Finding, lines: Iterable[ExpectedFailure]) -> None:
 def apply(report: Report, lines: Sequence[ExpectedFailure], whole: bool = True) -> None:
     """Mark every finding of a report, and warn of lines that match none.
 
-    `whole` is False when only some properties were run: then nothing can be said of the lines that match none. Nor can
-    it of lines for a format that was not run.
+    `whole` is False when only some properties were run: then no line is called stale. Lines for a format that was not
+    run never are.
     """
     for finding in report.findings:
         mark(finding, lines)

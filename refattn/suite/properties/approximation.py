@@ -1,7 +1,7 @@
 """A kernel that approximates attention by block scales, judged by the scales that it says it used.
 
-Given those, what it must return is known exactly, and so is how far that is from attention
-(refattn.suite.certificates): the rounding budget of the declared arithmetic is all that may come on top.
+The scales determine the exact output and its distance from attention (refattn.suite.certificates): the kernel may
+add no more than the rounding budget of the declared arithmetic.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Run:
     seen: Any
     outcome: Outcome
 
-    def meaning(self, context: Context) -> Enclosure:
+    def exact_output(self, context: Context) -> Enclosure:
         """The exact output of these scales."""
         return block_scaled(context.block_outputs(self.case, self.blocks), self.scales, self.seen, self.case.spec)
 
@@ -65,7 +65,7 @@ Judge = Callable[[Context, Run], Evidence]
 def observe(judge: Judge, layout: Layout = "contiguous") -> Observe:
     """Call the kernel, and judge what it returned if its scales are numbers."""
 
-    def look(context: Context, case: AttentionCase) -> Evidence:
+    def observe_case(context: Context, case: AttentionCase) -> Evidence:
         blocks = context.approximation
         if blocks is None:
             return NOTHING
@@ -77,7 +77,7 @@ def observe(judge: Judge, layout: Layout = "contiguous") -> Observe:
         run = Run(case, blocks, array_of(outcome.out), array_of(outcome.scales), seen, outcome)
         return _not_numbers(run) or judge(context, run)
 
-    return look
+    return observe_case
 
 
 def _not_numbers(run: Run) -> Evidence | None:
@@ -105,11 +105,11 @@ def judge_scales(context: Context, run: Run) -> Evidence:
 
 
 def _sum_budget(context: Context, run: Run) -> ErrorBudget | None:
-    """How far from 1 scales may add up that are claimed to be normalised; None where that is not claimed.
+    """How far from 1 the sum of scales may lie; None where they are not claimed to be normalised.
 
     Each is a quotient by the sum of them all: an addition for each block, the quotient's rounding and that into the
-    format of the scales (theorems any_schedule, format_unit). Adding them up here is another addition each in float64.
-    Next to a sink they add up to less.
+    format of the scales (theorems any_schedule, format_unit). This module adds each of them once more, in float64.
+    With a sink they add up to less.
     """
     if not run.blocks.normalised or run.case.spec.sinks is not None:
         return None
@@ -124,32 +124,34 @@ def _sum_budget(context: Context, run: Run) -> ErrorBudget | None:
 
 def judge_values(context: Context, run: Run) -> Evidence:
     """The output is sum_i a_i softmax(s of block i) V_i of the scales reported, within its rounding budget."""
-    found = judged([compare("out", run.out, run.meaning(context), run.budget(context))], generic=run.case.generic)
-    return _prefixed(found, "Given the scales that the kernel reports,")
+    evidence = judged(
+        [compare("out", run.out, run.exact_output(context), run.budget(context))], generic=run.case.generic
+    )
+    return _prefixed(evidence, "Given the scales that the kernel reports,")
 
 
 def judge_certificate(context: Context, run: Run) -> Evidence:
     """The output is as near to attention as its scales are to the exact ones, but for rounding."""
     case = run.case
-    found = certificate(case.q, case.k, case.v, case.spec, scales=run.scales, blocks=run.blocks)
+    certified = certificate(case.q, case.k, case.v, case.spec, scales=run.scales, blocks=run.blocks)
     budget = run.budget(context)
     within = ErrorBudget(
-        found.output_bound + budget.certified, None, {"certificate": found.output_bound, **budget.parts}
+        certified.output_bound + budget.certified, None, {"certificate": certified.output_bound, **budget.parts}
     )
-    seen = judged([compare("out", run.out, context.truth(case).out, within)])
-    return _prefixed(seen, "Against attention, the certificate of the scales reported and rounding being allowed,")
+    evidence = judged([compare("out", run.out, context.truth(case).out, within)])
+    return _prefixed(evidence, "Against attention, the certificate of the scales reported and rounding being allowed,")
 
 
 def judge_row_sums(context: Context, run: Run) -> Evidence:
     """Values of 1 give the row sum of the scales, and 1 where scales are claimed to be normalised."""
     budget = run.budget(context)
-    found = judged([compare("out", run.out, run.meaning(context), budget)])
+    evidence = judged([compare("out", run.out, run.exact_output(context), budget)])
     allowed = _sum_budget(context, run)
-    if found.bad or allowed is None or run.case.spec.keep is not None:
-        return _prefixed(found, "With values of 1,")
+    if evidence.bad or allowed is None or run.case.spec.keep is not None:
+        return _prefixed(evidence, "With values of 1,")
     sees = run.seen.any(axis=-1)[..., None]
     both = ErrorBudget(budget.certified + np.where(sees, allowed.certified[..., None], 0.0), None, budget.parts)
-    exact = np.where(sees, 1.0, run.meaning(context).mid)
+    exact = np.where(sees, 1.0, run.exact_output(context).mid)
     return _prefixed(
         judged([compare("out", run.out, _known(np.broadcast_to(exact, run.out.shape)), both)]),
         "With values of 1, and scales that are claimed to sum to 1,",
@@ -169,22 +171,22 @@ def observe_row_sums(context: Context, case: AttentionCase) -> Evidence:
 
 def observe_layouts(context: Context, case: AttentionCase) -> Evidence:
     """Strided, offset and stride-0 inputs give results within the same bounds."""
-    found = NOTHING
+    total = NOTHING
     for layout in LAYOUTS:
         if layout != "contiguous":
-            seen = observe(judge_values, layout)(context, case)
-            if seen.bad:
-                return replace(seen, message=f"With {layout} inputs: {seen.message}")
-            found = found.merged(seen)
-    return replace(found, cases=1)
+            evidence = observe(judge_values, layout)(context, case)
+            if evidence.bad:
+                return replace(evidence, message=f"With {layout} inputs: {evidence.message}")
+            total = total.merged(evidence)
+    return replace(total, cases=1)
 
 
 def observe_leak(context: Context, case: AttentionCase) -> Evidence:
-    """Values of 1 in keys that a query does not see, and of 0 in all others, give 0: the weight that leaks to it."""
+    """With values of 1 in keys that a query does not see, and 0 elsewhere, its output is 0: no weight leaks."""
     shape = case.shape
     if context.approximation is None or not shape.queries or not shape.keys:
         return NOTHING
-    found = NOTHING
+    total = NOTHING
     for row in rows_of(case):
         slots, rows = hidden_from(case, row)
         if not slots.any():
@@ -194,26 +196,27 @@ def observe_leak(context: Context, case: AttentionCase) -> Evidence:
             out = array_of(context.target.run(marked).out)
         except CallFailure as error:
             return failure(error)
-        # What a row that sees nothing gives is another property's subject where that is not 0.
+        # Rows that see nothing and give NaN by the spec are another property's subject.
         blank = case.spec.empty_rows == "nan" and ~context.approximation.seen(case.spec, shape).any(axis=-1)
         leaked = np.where((rows & ~np.asarray(blank))[..., None], out, 0.0)
-        seen = judged([compare("out", leaked, _known(np.zeros_like(leaked)), ErrorBudget(np.zeros_like(leaked)))])
-        if seen.bad:
-            worst = seen.worst
+        evidence = judged([compare("out", leaked, _known(np.zeros_like(leaked)), ErrorBudget(np.zeros_like(leaked)))])
+        if evidence.bad:
+            worst = evidence.worst
             weight = "some" if worst is None else f"{worst.actual:.9g}"
             return replace(
-                seen, message=f"A query gives {weight} of its weight to keys that it does not see. {seen.message}"
+                evidence,
+                message=f"A query gives {weight} of its weight to keys that it does not see. {evidence.message}",
             )
-        found = found.merged(seen)
-    return found
+        total = total.merged(evidence)
+    return total
 
 
 def _known(exact: Array) -> Enclosure:
     return Enclosure(np.asarray(exact, np.float64), np.zeros(exact.shape))
 
 
-def _prefixed(found: Evidence, words: str) -> Evidence:
-    return replace(found, message=f"{words} {found.message}") if found.bad else found
+def _prefixed(evidence: Evidence, words: str) -> Evidence:
+    return replace(evidence, message=f"{words} {evidence.message}") if evidence.bad else evidence
 
 
 def _features_and_regimes(context: Context, name: str) -> Iterator[AttentionCase]:

@@ -1,4 +1,4 @@
-"""The same numbers give the same bits, made again or in other company."""
+"""The same inputs give the same bits, when repeated and in any batch."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def observe_batch(context: Context, case: AttentionCase) -> Evidence:
     if "mask" in context.claims and case.spec.mask is None and case.shape.batch > 1:
         cases.append(with_masked_mates(case))
     try:
-        for each in cases:
-            whole = context.target.run(each)
-            for batch in range(each.shape.batch):
-                alone = context.target.run(one_of_batch(each, batch))
+        for batched in cases:
+            whole = context.target.run(batched)
+            for batch in range(batched.shape.batch):
+                alone = context.target.run(one_of_batch(batched, batch))
                 if not np.array_equal(whole.raw["out"][batch], alone.raw["out"][0]):
                     return _bits_differ(
                         "out", array_of(whole.out)[batch], array_of(alone.out)[0], "the batch element alone"

@@ -92,7 +92,7 @@ PROPERTIES = (
         needs=BACKWARD,
     ),
 )
-# What must hold between gradients, after the relations between calls.
+# Identities of gradients, run after the relations between calls.
 IDENTITIES = (
     Property(
         "gradients/row_sums",

@@ -1,4 +1,4 @@
-"""What changes nothing: the kernel is run on a derived case, or on parts of one, and held to the original's truth."""
+"""Relations between calls: on a derived case, or parts of one, the kernel is held to the original's truth."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def observe_relation(derive: Derive) -> Callable[[Context, AttentionCase], Evide
             return failure(error)
         truth, budget = context.truth(case), context.budget(derived.case)
         rows, own = ((slice(None), slice(None), part) for part in (derived.rows, derived.own))
-        found = [compare("out", array_of(outcome.out)[own], truth.out[rows], _part(budget.out, own))]
+        compared = [compare("out", array_of(outcome.out)[own], truth.out[rows], _part(budget.out, own))]
         if wants_lse and outcome.lse is not None:
             exact = truth.lse[rows]
             shifted = replace(
                 exact, mid=exact.mid + derived.lse_shift, rad=exact.rad + abs(derived.lse_shift) * 2.0**-50
             )
-            found.append(compare("lse", outcome.lse[own], shifted, _part(budget.lse, own)))
-        return judged(found)
+            compared.append(compare("lse", outcome.lse[own], shifted, _part(budget.lse, own)))
+        return judged(compared)
 
     return observe
 
@@ -177,11 +177,11 @@ def observe_split(context: Context, case: AttentionCase) -> Evidence:
     with np.errstate(over="ignore", invalid="ignore"):
         whole = np.logaddexp(*lses)
         weights = [np.exp(lse - whole)[..., None] for lse in lses]
-        doubt = np.expm1(sum(lse_bounds))[..., None]
+        weight_error = np.expm1(sum(lse_bounds))[..., None]
         combined = weights[0] * outs[0] + weights[1] * outs[1]
         bound = sum(
-            weight * (1 + doubt) * (own + doubt * (np.abs(out) + own))
-            for weight, out, own in zip(weights, outs, out_bounds, strict=True)
+            weight * (1 + weight_error) * (out_bound + weight_error * (np.abs(out) + out_bound))
+            for weight, out, out_bound in zip(weights, outs, out_bounds, strict=True)
         )
         # The combination itself, in float64.
         bound = np.asarray(bound * (1 + 2.0**-40) + 2.0**-40 * np.abs(combined))

@@ -21,20 +21,22 @@ from refattn.suite.search import by_cases
 
 def observe_layouts(context: Context, case: AttentionCase) -> Evidence:
     """Strided, offset and stride-0 inputs give results within the same bounds."""
-    found = NOTHING
+    total = NOTHING
     for layout in LAYOUTS:
         if layout == "contiguous":
             continue
         try:
             outcome = context.target.run(case, layout=layout)
         except CallFailure as error:
-            seen = failure(error)
+            evidence = failure(error)
         else:
-            seen = judged([compare("out", array_of(outcome.out), context.truth(case).out, context.budget(case).out)])
-        if seen.bad:
-            return replace(seen, message=f"With {layout} inputs: {seen.message}")
-        found = found.merged(seen)
-    return replace(found, cases=1)
+            evidence = judged(
+                [compare("out", array_of(outcome.out), context.truth(case).out, context.budget(case).out)]
+            )
+        if evidence.bad:
+            return replace(evidence, message=f"With {layout} inputs: {evidence.message}")
+        total = total.merged(evidence)
+    return replace(total, cases=1)
 
 
 def observe_repeated_heads(context: Context, case: AttentionCase) -> Evidence:
@@ -46,7 +48,7 @@ def observe_repeated_heads(context: Context, case: AttentionCase) -> Evidence:
 
 
 def observe_state(context: Context, case: AttentionCase) -> Evidence:
-    """Calls of one shape with different settings do not see each other's: first without, then with, then without."""
+    """Earlier calls of the same shape with other settings leave no trace: each variant runs twice, in turn."""
     variants = [case]
     if "causal" in context.claims and not case.spec.causal and case.shape.queries == case.shape.keys:
         variants.append(case.replace(spec=case.spec.replace(causal=True)))
@@ -54,14 +56,14 @@ def observe_state(context: Context, case: AttentionCase) -> Evidence:
         variants.append(case.replace(spec=case.spec.replace(scale=0.5)))
         variants.append(case.replace(spec=case.spec.replace(scale=0.125)))
     variants.append(case.replace(q=case.q[:, :, ::-1], k=-case.k))
-    found = NOTHING
-    for each in [*variants, *variants]:
-        seen = judge_values(context, each)
-        if seen.bad:
-            message = f"After calls of the same shape with other settings: {seen.message}"
-            return replace(seen, message=message)
-        found = found.merged(seen)
-    return found
+    total = NOTHING
+    for variant in [*variants, *variants]:
+        evidence = judge_values(context, variant)
+        if evidence.bad:
+            message = f"After calls of the same shape with other settings: {evidence.message}"
+            return replace(evidence, message=message)
+        total = total.merged(evidence)
+    return total
 
 
 _TWO_GENERIC = by_cases(seeded_cases("generic", count=2), drawn_cases())

@@ -30,7 +30,7 @@ def observe_filler(filler: Callable[[AttentionCase], float], what: str) -> Obser
                 continue
             changed = poisoned(case, slots, filler(case))
             try:
-                before, after = (_call(context, each) for each in (case, changed))
+                before, after = (_call(context, version) for version in (case, changed))
             except CallFailure as error:
                 return failure(error)
             compared = True
@@ -50,7 +50,7 @@ def _difference(before: Outcome, after: Outcome, rows: NDArray[np.bool_], what: 
     for quantity, old in before.raw.items():
         if quantity not in ("out", "lse", "scales"):
             continue
-        # 0 * x added to -0 gives +0, which no reader of the result can hold against a kernel.
+        # 0 * x added to -0 gives +0: the sign of zero does not count.
         zero = (getattr(before, quantity) == 0) & (getattr(after, quantity) == 0)
         differs = (old != after.raw[quantity]) & ~zero
         if quantity != "lse":

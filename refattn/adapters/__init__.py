@@ -1,4 +1,4 @@
-"""How to call a kernel: one adapter for each calling convention."""
+"""How to call a kernel: one class for each convention."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ _ADAPTERS: dict[str, type[Adapter]] = {adapter.name: adapter for adapter in _OWN
 
 
 def names() -> tuple[str, ...]:
-    """The names of the conventions, the adopter's own included."""
+    """The names of the conventions, registered ones included."""
     return tuple(_ADAPTERS)
 
 
 def get(name: str | Adapter, library: str | None = None) -> Adapter:
-    """The adapter of a convention; library ("numpy", "torch", "jax") overrides whose arrays the kernel is given.
+    """The convention of that name; library ("numpy", "torch", "jax") overrides the library of the kernel's arrays.
 
     Raises InvalidValue, naming the choices.
     """
@@ -56,7 +56,7 @@ def get(name: str | Adapter, library: str | None = None) -> Adapter:
 
 
 def register(adapter: type[Adapter]) -> type[Adapter]:
-    """Add one's own convention (a decorator of the class). Raises InvalidType when it is not an Adapter with a name."""
+    """Add a convention (a class decorator). Raises InvalidType unless it is a subclass of Adapter with a name."""
     if not (isinstance(adapter, type) and issubclass(adapter, Adapter)) or not getattr(adapter, "name", ""):
         raise InvalidType(f"adapter is {adapter!r}: expected a subclass of Adapter with a name")
     _ADAPTERS[adapter.name] = adapter
@@ -64,7 +64,7 @@ def register(adapter: type[Adapter]) -> type[Adapter]:
 
 
 def guess(target: str, kernel: Callable[..., Any]) -> str:
-    """The name of the convention that a kernel seems to follow; "native" when nothing says otherwise.
+    """The name of the convention that a kernel seems to follow; "native" if nothing indicates another.
 
     An attribute `refattn_call` of the kernel decides; then a parameter `spec`; then the kernel's name, as in the string
     `target` that the user gave; then the names of its parameters.
@@ -101,7 +101,7 @@ def guess(target: str, kernel: Callable[..., Any]) -> str:
 
 
 def _parameters(kernel: Callable[..., Any]) -> list[str]:
-    """The names of the kernel's parameters; none if it has no signature to look at."""
+    """The names of the kernel's parameters; none if it has no signature."""
     try:
         return list(inspect.signature(kernel).parameters)
     except (TypeError, ValueError):

@@ -8,7 +8,7 @@ from refattn.adapters.session import CallFailure, Session
 
 
 def leaves(arrays: dict[str, Any]) -> dict[str, Any]:
-    """The same tensors, in the same memory, as leaves whose gradients can be asked for."""
+    """The same tensors, in the same memory, as leaves that record gradients."""
     return {name: array.detach().requires_grad_() for name, array in arrays.items()}
 
 
@@ -24,7 +24,7 @@ def pull_back(
     for name in upstream:
         if not getattr(results.get(name), "requires_grad", False):
             raise CallFailure("signature", f"the kernel's {name} carries no gradient: expected one for backward")
-    found = session.invoke(
+    gradients = session.invoke(
         torch.autograd.grad,
         [results[name] for name in upstream],
         list(inputs.values()),
@@ -33,5 +33,5 @@ def pull_back(
     )
     return {
         name: torch.zeros_like(array) if gradient is None else gradient
-        for (name, array), gradient in zip(inputs.items(), found, strict=True)
+        for (name, array), gradient in zip(inputs.items(), gradients, strict=True)
     }

@@ -1,4 +1,4 @@
-"""The convention of kernels that give gradients alone: kernel(q, k, v, do, *, spec)."""
+"""The convention of kernels that return only gradients: kernel(q, k, v, do, *, spec)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Backward(Native):
     receives_scales = False
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
-        """As for native kernels, and gradients."""
+        """The claims of native kernels, and gradients."""
         return super().usual_claims(kernel) | {"backward"}
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
-        """There is no log-sum-exp, and always a gradient."""
+        """The kernel returns no log-sum-exp, and always needs an upstream gradient."""
         del kernel, want_gradients
         if want_lse:
             return "the backward convention returns no log-sum-exp"
@@ -42,7 +42,7 @@ class Backward(Native):
         want_lse: bool,
         want_gradients: bool,
     ) -> None:
-        """Backward alone."""
+        """Run only the backward pass."""
         del output, want_lse, want_gradients
         given = {name: session.give(name, getattr(case, name)) for name in ("q", "k", "v")}
         watch_spec(session, case)

@@ -1,4 +1,4 @@
-"""What an adapter is: one calling convention, with what its kernels usually claim and how they usually compute."""
+"""What a convention is: how its kernels are called, what they usually claim and how they usually compute."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ def checked_claims(claims: Iterable[str]) -> frozenset[str]:
     """The claims as a set. Raises InvalidValue, naming the first that is not in CLAIMS; InvalidType for one string."""
     if isinstance(claims, str):
         raise InvalidType(f"claims is {claims!r}: expected a collection of names")
-    found = frozenset(claims)
-    for claim in sorted(found - CLAIMS.keys()):
+    names = frozenset(claims)
+    for claim in sorted(names - CLAIMS.keys()):
         raise InvalidValue(f"claim {claim!r} is not known: expected some of {', '.join(CLAIMS)}")
-    return found
+    return names
 
 
 class Adapter(ABC):
-    """A calling convention.
+    """A convention: how a kernel is called.
 
     A kernel may carry attributes that override what its convention usually implies: refattn_claims (names),
     refattn_formats (names), refattn_arithmetic or arithmetic_for (an Arithmetic, a dict by format, or a function of the
-    format), refattn_library ("numpy", "torch", "jax") and refattn_device (a torch device). One with the attribute
-    refattn_approximation, a BlockScales, declares that it approximates, and says with which scales: in native
+    format), refattn_library ("numpy", "torch", "jax") and refattn_device (a torch device). The attribute
+    refattn_approximation, a BlockScales, declares that the kernel approximates, and with which scales: in native
     conventions it returns (out, scales) or (out, lse, scales), or has a method scales(q, k, *, spec) and returns out or
     (out, lse); scales are (B, H, Nq, blocks), in any format.
 
     alignment       of causal masks and windows when the numbers of queries and keys differ
     queries         the only number of queries that the convention takes, or None for any
-    lse_gradient    whether gradients may be asked for an upstream gradient of the log-sum-exp
+    lse_gradient    whether the backward pass takes an upstream gradient of the log-sum-exp
     receives_scales whether kernels of the convention may declare an approximation
     """
 
@@ -61,8 +61,6 @@ class Adapter(ABC):
     def __init__(self, library: str | None = None) -> None:
         self._library = library
 
-    # What is known of a kernel without calling it
-
     def library(self, kernel: Kernel) -> Library:
         """The library whose arrays the kernel takes."""
         name = self._library or getattr(kernel, "refattn_library", None) or self.library_name(kernel)
@@ -74,7 +72,7 @@ class Adapter(ABC):
         return self.usual_library
 
     def formats(self, kernel: Kernel) -> tuple[Format, ...]:
-        """The formats of inputs that the kernel can be fed."""
+        """The input formats that the kernel takes."""
         names = getattr(kernel, "refattn_formats", None)
         declared = getattr(kernel, "refattn_arithmetic", None)
         if names is None and isinstance(declared, Mapping):
@@ -82,15 +80,15 @@ class Adapter(ABC):
         return tuple(formats.get(name) for name in (self.usual_formats if names is None else names))
 
     def default_claims(self, kernel: Kernel) -> frozenset[str]:
-        """What the kernel says that it can do: its own attribute, or the usual claims of the convention."""
+        """The claims in the kernel's attribute refattn_claims, or the usual claims of the convention."""
         declared = getattr(kernel, "refattn_claims", None)
         return self.usual_claims(kernel) if declared is None else checked_claims(declared)
 
     def arithmetic(self, kernel: Kernel, format: Format, spec: Any = None, shape: Any = None) -> Arithmetic:
-        """The contract of the kernel: its own declaration, or the usual one of the convention.
+        """The arithmetic that the kernel declares, or the usual one of the convention.
 
-        spec and shape refine it where a kernel takes different paths; without them it is that of the common path.
-        Raises InvalidType or InvalidValue when the kernel's declaration is of no use.
+        spec and shape select the path of a kernel that has several; without them, the common path.
+        Raises InvalidType or InvalidValue when the kernel's declaration is no arithmetic for the format.
         """
         declared = getattr(kernel, "arithmetic_for", None) or getattr(kernel, "refattn_arithmetic", None)
         if declared is None:
@@ -100,7 +98,7 @@ class Adapter(ABC):
     def approximation(self, kernel: Kernel) -> BlockScales | None:
         """The approximation that the kernel declares, or None.
 
-        Raises InvalidType when that is no BlockScales, InvalidValue when kernels of the convention cannot declare one.
+        Raises InvalidType unless it is a BlockScales, InvalidValue when kernels of the convention cannot declare one.
         """
         declared = getattr(kernel, "refattn_approximation", None)
         if declared is not None and not isinstance(declared, BlockScales):
@@ -117,9 +115,7 @@ class Adapter(ABC):
 
     @abstractmethod
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
-        """The contract of a kernel that declares none."""
-
-    # Calling it
+        """The arithmetic of a kernel that declares none."""
 
     def call(
         self,
@@ -131,9 +127,9 @@ class Adapter(ABC):
         layout: Layout = "contiguous",
         output: Format | None = None,
     ) -> Outcome:
-        """Give the case to the kernel, in fresh memory of the wanted layout.
+        """Call the kernel on the case, in fresh memory of the given layout.
 
-        output is the format expected of the result; None asks the kernel's arithmetic. Raises CallFailure.
+        output is the expected format of the result, by default that of the kernel's arithmetic. Raises CallFailure.
         """
         refusal = self.refuses(kernel, case, want_lse=want_lse, want_gradients=want_gradients)
         if refusal is not None:
@@ -149,7 +145,7 @@ class Adapter(ABC):
         return session.finish()
 
     def _advice(self, kernel: Kernel, failure: CallFailure) -> str:
-        """What to do about a failure that another library or another convention would explain; empty if none would."""
+        """Which library or convention may avoid the failure; empty if none would."""
         others = other_libraries(kernel) if failure.kind in ("raised", "type") else []
         if others and self.library(kernel).name == "numpy" and not hasattr(kernel, "refattn_library"):
             return f": it was given NumPy arrays; if it takes {others[0]}'s, give it refattn_library = {others[0]!r}"
@@ -170,18 +166,18 @@ class Adapter(ABC):
     def exchange(
         self, kernel: Kernel, case: Any, session: Session, output: Format, want_lse: bool, want_gradients: bool
     ) -> None:
-        """Give the inputs, invoke the kernel, receive its results."""
+        """Give the kernel its inputs, invoke it and receive its results."""
 
 
 def _resolved(declared: Any, format: Format) -> Arithmetic:
-    found = declared
+    arithmetic = declared
     if isinstance(declared, Mapping):
         by_format = {formats.get(name): value for name, value in declared.items()}
         if format not in by_format:
             raise InvalidValue(f"refattn_arithmetic has no entry for {format.name}: expected one for each format")
-        found = by_format[format]
+        arithmetic = by_format[format]
     elif callable(declared):
-        found = declared(format)
-    if not isinstance(found, Arithmetic):
-        raise InvalidType(f"the kernel declares {type(found).__name__} as its arithmetic: expected an Arithmetic")
-    return found
+        arithmetic = declared(format)
+    if not isinstance(arithmetic, Arithmetic):
+        raise InvalidType(f"the kernel declares {type(arithmetic).__name__} as its arithmetic: expected an Arithmetic")
+    return arithmetic

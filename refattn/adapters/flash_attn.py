@@ -36,18 +36,18 @@ class FlashAttn(Adapter):
     features = FEATURES
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
-        """What the package documents."""
+        """The features that the package documents."""
         del kernel
         features = {"causal", "window", "softcap", "alibi", "gqa", "cross", "scale", "lse", "backward"}
         return frozenset(features | {"empty_rows", "ragged"})
 
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
-        """The package's GPU kernels."""
+        """The arithmetic of the package's GPU kernels."""
         del kernel, spec, shape
         return _gpu(format)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
-        """There is no mask, bias or sink, and one alignment."""
+        """The convention has no mask, bias or sinks, and one alignment."""
         if want_gradients and case.dlse is not None:
             return f"the {self.name} convention takes no upstream gradient of the log-sum-exp"
         positional = case.spec.features().keys() & {"causal", "window", "alibi_slopes"}
@@ -67,7 +67,7 @@ class FlashAttn(Adapter):
         want_lse: bool,
         want_gradients: bool,
     ) -> None:
-        """Exchange the axes of heads and tokens on the way in and out."""
+        """Transpose heads and tokens of inputs and results."""
         given = {name: session.give(name, getattr(case, name).transpose(HEADS_LAST)) for name in ("q", "k", "v")}
         if want_gradients:
             given = autograd.leaves(given)
@@ -80,14 +80,14 @@ class FlashAttn(Adapter):
             session.receive("lse", results["lse"], (batch, heads, queries), session.wider())
         if want_gradients:
             do = session.give("do", array_of(case.do).transpose(HEADS_LAST))
-            found = autograd.pull_back(session, {"out": results["out"]}, {"out": do}, given)
-            for name, gradient in found.items():
+            gradients = autograd.pull_back(session, {"out": results["out"]}, {"out": do}, given)
+            for name, gradient in gradients.items():
                 shape = tuple(getattr(case, name).transpose(HEADS_LAST).shape)
                 session.receive(f"d{name}", gradient, shape, session.wider(), HEADS_LAST)
 
 
 def keywords_of(spec: AttentionSpec, session: Session, want_lse: bool) -> dict[str, Any]:
-    """The keywords of flash_attn_func, but for those at their defaults; -1 in window_size is no limit."""
+    """The keywords of flash_attn_func that differ from their defaults; -1 in window_size is no limit."""
     keywords: dict[str, Any] = {}
     if spec.scale is not None:
         keywords["softmax_scale"] = float(spec.scale)
@@ -105,7 +105,7 @@ def keywords_of(spec: AttentionSpec, session: Session, want_lse: bool) -> dict[s
 
 
 def outputs(returned: Any, want_lse: bool) -> dict[str, Any]:
-    """Out, and lse if it was asked for, by name."""
+    """The results by name: out, and lse if it is wanted."""
     if not want_lse:
         return {"out": returned}
     if not isinstance(returned, (tuple, list)) or len(returned) < 2:

@@ -1,4 +1,4 @@
-"""Find what runs Triton kernels on a processor: an interpreter that an installed package offers as an entry point."""
+"""Find an interpreter that runs Triton kernels on the CPU: an installed package offers it as an entry point."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ NAME = "triton"
 
 @contextmanager
 def interpreted() -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
-    """Run Triton kernels on the processor, as a GPU would compute; gives what makes of a kernel one for any thread.
+    """Run Triton kernels on the CPU, as a GPU would compute; yields a wrapper that lets any thread call the kernel.
 
-    To be entered before the kernel is imported. Raises MissingExtra when no interpreter, or not what it needs, is
-    installed.
+    Enter it before the kernel is imported. Raises MissingExtra when an interpreter or what it needs is not installed.
     """
     offered = metadata.entry_points(group=GROUP, name=NAME)
     if not offered:

@@ -35,18 +35,18 @@ class JaxAttention(Adapter):
     lse_gradient = False
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
-        """What JAX documents; a row whose keys are all masked gives their mean, so empty rows are not claimed."""
+        """The features that JAX documents; not empty rows: a row whose keys are all masked gives their mean."""
         del kernel
         features = {"causal", "window", "mask", "bias", "gqa", "cross", "scale", "backward", "ragged"}
         return frozenset(features | {"lse", "deterministic"})
 
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
-        """The XLA implementation on a CPU."""
+        """The arithmetic of XLA on a CPU."""
         del kernel, spec, shape
         return _xla(format)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
-        """There is no softcap, ALiBi, sink or dropout mask, and one head dimension."""
+        """The convention has no softcap, ALiBi, sinks or dropout mask, and one head dimension."""
         if want_gradients and case.dlse is not None:
             return "the jax convention takes no upstream gradient of the log-sum-exp"
         if case.shape.d_v != case.shape.d_qk:
@@ -63,7 +63,7 @@ class JaxAttention(Adapter):
         want_lse: bool,
         want_gradients: bool,
     ) -> None:
-        """Forward, and backward by jax.vjp."""
+        """Run the forward pass, and the backward pass by jax.vjp."""
         given = {name: session.give(name, getattr(case, name).transpose(_HEADS_LAST)) for name in ("q", "k", "v")}
         keywords = self._keywords(case, session)
         batch, heads, queries, _ = case.q.shape
@@ -98,7 +98,7 @@ class JaxAttention(Adapter):
         if bias is not None:
             keywords["bias"] = session.give("bias", bias[0], bias[1], contiguous=True)
         direct = rendering.only(spec, "causal", "window", "mask") and rendering.aligned(case, self.alignment)
-        # local_window_size has no way to leave one side open.
+        # local_window_size cannot leave one side open.
         if direct and spec.window.count(None) != 1:
             mask = None if spec.mask is None else rendering.four_axes(spec.mask)
             if spec.causal:

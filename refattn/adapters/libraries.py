@@ -1,4 +1,4 @@
-"""NumPy, torch and JAX: giving a kernel its arrays, and reading what it returns."""
+"""NumPy, torch and JAX arrays: placing a kernel's inputs and reading its results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Library(ABC):
 
     @abstractmethod
     def place(self, block: Block) -> tuple[Any, ReadBack]:
-        """The library's array of a block, and how to see the present state of the block's whole buffer."""
+        """The library's array of a block, and a function that reads the block's whole buffer back."""
 
     @abstractmethod
     def plain(self, values: NDArray[Any]) -> Any:
@@ -38,14 +38,14 @@ class Library(ABC):
 
     @abstractmethod
     def read(self, array: Any) -> NDArray[Any]:
-        """The same numbers in NumPy, in the dtype that the array has."""
+        """The numbers as a NumPy array of the same dtype."""
 
     def poison(self, block: Block) -> None:
-        """Leave NaN in freed memory of the block's size, for those who use it unwritten."""
+        """Leave NaN in freed memory of the block's size, so that a kernel that reads unwritten memory shows it."""
         np.full(block.shape, np.nan, block.format.storage)
 
     def recording(self, gradients: bool) -> AbstractContextManager[Any]:
-        """Record the call for automatic differentiation, or not: torch's way."""
+        """A context in which torch records the call for automatic differentiation, or does not."""
         del gradients
         return contextlib.nullcontext()
 
@@ -128,7 +128,7 @@ class TorchLibrary(Library):
 
 
 class JaxLibrary(Library):
-    """JAX arrays, which cannot be written to; 64-bit numbers only if JAX has been told so (jax_enable_x64)."""
+    """JAX arrays, which are immutable; 64-bit numbers need jax_enable_x64."""
 
     name = "jax"
 

@@ -20,27 +20,27 @@ def import_target(target: str) -> Callable[..., Any]:
     """The callable that a string such as "package.module:function" or "module:Class.method" names.
 
     The current directory is importable, as it is for pytest. Raises TargetError, in one sentence, when the string is
-    malformed, the module is not found or fails while it is imported, an attribute is missing, or the thing found cannot
-    be called.
+    malformed, the module is missing or fails while it is imported, an attribute is missing, or the object is not
+    callable.
     """
     if not isinstance(target, str):
         raise TargetError(f"the kernel's name is {type(target).__name__}: expected a string of the form {FORM}")
     module_name, colon, path = target.strip().partition(":")
     if not colon or not _dotted(module_name) or not _dotted(path):
         raise TargetError(f"kernel {target!r} is malformed: {_meant(target.strip())}")
-    found: Any = _module(module_name)
+    attribute: Any = _module(module_name)
     walked = module_name
     for name in path.split("."):
-        found = _attribute(found, name, walked)
+        attribute = _attribute(attribute, name, walked)
         walked = f"{walked}{':' if walked == module_name else '.'}{name}"
-    if not callable(found):
-        raise TargetError(f"kernel {target!r} is {type(found).__name__} and cannot be called: expected a function")
-    kernel: Callable[..., Any] = found
+    if not callable(attribute):
+        raise TargetError(f"kernel {target!r} is {type(attribute).__name__} and cannot be called: expected a function")
+    kernel: Callable[..., Any] = attribute
     return kernel
 
 
 def _meant(target: str) -> str:
-    """The form, and the kernel that was probably meant."""
+    """The expected form, and the kernel that the user probably meant."""
     module, _, name = target.rpartition(".")
     meant = f"{module}:{name}" if ":" not in target and _dotted(module) and _dotted(name) else None
     return f"expected {FORM}" + (f", such as {meant}" if meant else "")
@@ -68,16 +68,16 @@ def _module(name: str) -> ModuleType:
 
 
 def _modules_beside(name: str) -> list[str]:
-    """The modules of the package that a module would be in, or those that can be imported by one name."""
+    """The modules of the package that would hold a module; all top-level modules if its name has no dot."""
     package, _, _ = name.rpartition(".")
     path = sys.modules[package].__path__ if package in sys.modules else None
     prefix = f"{package}." if package else ""
-    names = (found.name for found in pkgutil.iter_modules(path, prefix))
+    names = (module.name for module in pkgutil.iter_modules(path, prefix))
     return [name for name in names if not name.removeprefix(prefix).startswith("_")]
 
 
 def _is_part(missing: str | None, name: str) -> bool:
-    """True if the missing module is the target itself or a package that holds it, not something that it imports."""
+    """True if the missing module is the kernel's or a package that holds it, not one that it imports."""
     return missing is not None and (name == missing or name.startswith(f"{missing}."))
 
 

@@ -1,4 +1,4 @@
-"""Where the inputs of a call lie: fresh memory in a chosen layout, surrounded by NaN that nobody may overwrite."""
+"""Memory of a call's inputs: fresh, in a chosen layout, between guards of NaN that the kernel must not overwrite."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Block:
         """Lay out numbers of the format, with the strides of `layout`.
 
         contiguous  C order, on a 64-byte boundary (some libraries choose their code path by alignment)
-        strided     the second and third axes from the end exchanged in memory, and a gap after each row
+        strided     the second and third axes from the end transposed in memory, and a gap after each row
         offset      C order, one element past the boundary
-        broadcast0  stride 0 on those of the first two axes along which all the numbers are equal
+        broadcast0  stride 0 along those of the first two axes on which all numbers are equal
         """
         if layout not in LAYOUTS:
             raise InvalidValue(f"layout is {layout!r}: expected one of {', '.join(LAYOUTS)}")
@@ -75,7 +75,7 @@ class Block:
         return self.bits().view(self.format.storage)
 
     def damage(self, flat: NDArray[Any]) -> str | None:
-        """What happened to the buffer, of which `flat` is the present state: None if nothing did."""
+        """How `flat`, the buffer's present state, differs from the snapshot; None if it does not."""
         if np.array_equal(flat, self.snapshot):
             return None
         before, now = (
@@ -109,7 +109,7 @@ def _strides(bits: NDArray[Any], layout: Layout) -> tuple[int, ...]:
 
 
 def _repeated(bits: NDArray[Any]) -> tuple[int, ...]:
-    """Those of the first two axes, but not the last, along which all is equal."""
+    """Those of the first two axes, but not the last, along which all numbers are equal."""
     axes = range(min(2, bits.ndim - 1)) if bits.size else ()
     return tuple(axis for axis in axes if np.array_equal(bits, np.broadcast_to(bits.take([0], axis), bits.shape)))
 

@@ -1,4 +1,4 @@
-"""refattn's own convention: kernel(q, k, v, *, spec)."""
+"""The native convention: kernel(q, k, v, *, spec)."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class Native(Adapter):
     receives_scales = True
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
-        """What any attention kernel is expected to do; everything else must be claimed."""
+        """The features expected of any attention kernel; it must claim all others."""
         backward = {"backward"} if callable(getattr(kernel, "backward", None)) else set()
         return frozenset({"causal", "cross", "dv", "ragged", "scale"} | backward)
 
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
-        """A tiled kernel with fp32 sums."""
+        """The arithmetic of a tiled kernel with fp32 sums."""
         del kernel, spec, shape
         return _tiled(format)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
-        """Gradients need a way to compute them."""
+        """Gradients need kernel.backward or automatic differentiation."""
         general = super().refuses(kernel, case, want_lse=want_lse, want_gradients=want_gradients)
         differentiable = hasattr(kernel, "backward") or self.library(kernel).name == "torch"
         if general is None and want_gradients and not differentiable:
@@ -55,7 +55,7 @@ class Native(Adapter):
         return general
 
     def keywords(self, kernel: Kernel, case: AttentionCase) -> dict[str, Any]:
-        """What the kernel is given beside q, k and v."""
+        """The keyword arguments of the kernel."""
         del kernel
         return {"spec": case.spec}
 
@@ -68,7 +68,7 @@ class Native(Adapter):
         want_lse: bool,
         want_gradients: bool,
     ) -> None:
-        """Forward, and then backward in either of the two ways."""
+        """Run the forward pass, then the backward pass: kernel.backward or automatic differentiation."""
         given = {name: session.give(name, getattr(case, name)) for name in ("q", "k", "v")}
         watch_spec(session, case)
         backward = getattr(kernel, "backward", None)

@@ -1,4 +1,4 @@
-"""Whose arrays a kernel takes, told from the modules that its code names."""
+"""The library whose arrays a kernel takes, inferred from the modules that its code names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OTHERS = ("torch", "jax")
 
 
 def library_named(kernel: Callable[..., Any]) -> str | None:
-    """The library that the kernel's code names: "torch", "jax" or "numpy"; None if that is not clear.
+    """The library that the kernel's code names: "torch", "jax" or "numpy"; None if it names several or none.
 
     The function's own body decides; if it names none, the imports of its module do.
     """
@@ -42,7 +42,7 @@ def _function(kernel: Callable[..., Any]) -> FunctionType | None:
 
 
 def _root(value: Any) -> str | None:
-    """The library that a global of a module belongs to, if it is a module of one of them."""
+    """The library of a global that is a module of NumPy, torch or JAX."""
     if not isinstance(value, ModuleType):
         return None
     root = value.__name__.partition(".")[0]
@@ -50,7 +50,7 @@ def _root(value: Any) -> str | None:
 
 
 def _names(code: CodeType) -> Iterator[str]:
-    """The global names that a function's code uses, those of functions inside it included."""
+    """The global names that a function's code and the functions inside it use."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

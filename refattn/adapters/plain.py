@@ -1,4 +1,4 @@
-"""Kernels of q, k and v that know no spec: what they can do stands in their signature."""
+"""The convention of kernels of q, k and v without a spec: their signature shows what they can do."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class Plain(Native):
         return library_named(kernel) or self.usual_library
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
-        """What the signature says: a causal mask or a scale only if there is a parameter for it."""
-        found = {"cross", "dv", "ragged"}
+        """The usual claims, with a causal mask or a scale only if the signature has a parameter for it."""
+        claims = {"cross", "dv", "ragged"}
         for claim, names in (("causal", CAUSAL), ("scale", SCALE)):
             if _parameter(kernel, names) is not None:
-                found.add(claim)
-        return frozenset(found)
+                claims.add(claim)
+        return frozenset(claims)
 
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
         """fp32 sums in one chain, as a library's matrix product adds up all keys; XLA's exponential and flushing."""
@@ -55,7 +55,7 @@ class Plain(Native):
         return Arithmetic.flash(format, name=f"chained flash({format.name})", chained=True)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
-        """There are a causal mask and a scale, if the signature has them; gradients are torch's."""
+        """The signature decides on a causal mask and a scale; only torch kernels have gradients."""
         known = {"alignment", "empty_rows"}
         known |= {"causal"} if _parameter(kernel, CAUSAL) else set()
         known |= {"scale"} if _parameter(kernel, SCALE) else set()
@@ -67,7 +67,7 @@ class Plain(Native):
         return foreign or super().refuses(kernel, case, want_lse=want_lse, want_gradients=want_gradients)
 
     def keywords(self, kernel: Kernel, case: AttentionCase) -> dict[str, Any]:
-        """The mask and the scale, where they are asked for or the kernel has no default."""
+        """The mask and the scale, if the case has them or the kernel has no default."""
         given: dict[str, Any] = {}
         causal, scale = _parameter(kernel, CAUSAL), _parameter(kernel, SCALE)
         if causal is not None and (case.spec.causal or causal.default is causal.empty):
@@ -78,7 +78,7 @@ class Plain(Native):
 
 
 def is_plain(kernel: Kernel) -> bool:
-    """True if the signature asks for three arrays and for nothing that the convention does not know."""
+    """True if the signature has three arrays and no required parameter that the convention does not know."""
     try:
         parameters = list(inspect.signature(kernel).parameters.values())
     except (TypeError, ValueError):
@@ -86,9 +86,9 @@ def is_plain(kernel: Kernel) -> bool:
     arrays, rest = parameters[:_TENSORS], parameters[_TENSORS:]
     return (
         len(arrays) == _TENSORS
-        and all(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in arrays)
-        and all(each.default is each.empty for each in arrays)
-        and all(_fits(each) for each in rest)
+        and all(array.kind in (array.POSITIONAL_ONLY, array.POSITIONAL_OR_KEYWORD) for array in arrays)
+        and all(array.default is array.empty for array in arrays)
+        and all(_fits(parameter) for parameter in rest)
     )
 
 

@@ -1,4 +1,4 @@
-"""What kernels are given besides q, k and v, and how what they return is received: shared by the conventions."""
+"""What all conventions share: giving the inputs besides q, k and v, and receiving results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def array_of(values: formats.Array | None) -> formats.Array:
-    """The array that an optional one is known to be."""
+    """The values, which the caller knows not to be None."""
     assert values is not None
     return values
 
@@ -27,7 +27,7 @@ def lse_format(case: AttentionCase) -> Format:
 
 
 def watch_spec(session: Session, case: AttentionCase) -> None:
-    """Watch the spec's arrays: the kernel is given the case's own."""
+    """Watch the spec's arrays: the kernel gets the case's own, not copies."""
     for name, value in case.spec.features().items():
         for array in value if isinstance(value, tuple) else (value,):
             session.watch(name, array if isinstance(array, np.ndarray) else None)
@@ -42,9 +42,9 @@ def receive_outputs(
     want_lse: bool,
     names: tuple[str, ...] = ("out", "lse"),
 ) -> dict[str, Any]:
-    """Receive out, or what `names` says of two values; what was returned, by name.
+    """Receive out, or several results in the order of `names`; all that the kernel returned, by name.
 
-    Of kernels that return scales three values are (out, lse, scales).
+    If `names` has scales, three values are (out, lse, scales).
     """
     results = {"out": returned}
     if isinstance(returned, (tuple, list)):
@@ -64,7 +64,7 @@ def receive_outputs(
 
 
 def receive_scales(session: Session, case: AttentionCase, scales: Any, blocks: int) -> None:
-    """Receive the scales that a kernel says it used."""
+    """Receive the scales that a kernel reports."""
     if scales is None:
         raise CallFailure(
             "type", "the kernel returned no scales: expected (out, scales), or a method scales(q, k, *, spec)"
@@ -75,7 +75,7 @@ def receive_scales(session: Session, case: AttentionCase, scales: Any, blocks: i
 
 
 def invoke_backward(session: Session, case: AttentionCase, function: Any, given: dict[str, Any]) -> None:
-    """Invoke a kernel of gradients and receive them."""
+    """Invoke a backward pass and receive its gradients."""
     keywords: dict[str, Any] = {"spec": case.spec}
     do = session.give("do", array_of(case.do))
     if case.dlse is not None:

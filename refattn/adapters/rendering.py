@@ -1,4 +1,4 @@
-"""Saying a spec in another convention's terms: what it cannot say, and what becomes a boolean mask or a bias."""
+"""A spec in another convention's arguments: what has none, and what becomes a boolean mask or a bias."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from refattn.numbers.formats import Array, Format
 if TYPE_CHECKING:
     from refattn.inputs.cases import AttentionCase
 
-# What decides which key is visible but for a bias, and what a boolean mask can therefore say.
+# The fields, besides a bias, that decide which keys are visible: a boolean mask can express them.
 VISIBILITY = frozenset(UNCLAIMED).union(*(row.fields for row in TABLE if row.hides == "always"))
 
 
 def foreign_feature(spec: AttentionSpec, known: Iterable[str], convention: str) -> str | None:
-    """Why a convention that knows only some fields cannot say the spec; None if it can."""
+    """Why a convention that knows only some fields cannot express the spec; None if it can."""
     names = set(known)
-    found = next((name for name in spec.features() if name not in names), None)
-    return None if found is None else f"the {convention} convention has no argument for {found}"
+    foreign = next((name for name in spec.features() if name not in names), None)
+    return None if foreign is None else f"the {convention} convention has no argument for {foreign}"
 
 
 def aligned(case: AttentionCase, alignment: str) -> bool:
@@ -35,13 +35,13 @@ def aligned(case: AttentionCase, alignment: str) -> bool:
 
 
 def only(spec: AttentionSpec, *fields: str) -> bool:
-    """True if, of the fields that decide what is visible, the spec uses no others than these."""
+    """True if the spec uses no fields that decide what is visible but these."""
     used = VISIBILITY & spec.features().keys()
     return used <= {*fields, "alignment", "empty_rows"}
 
 
 def mask_of(case: AttentionCase) -> NDArray[np.bool_] | None:
-    """The boolean mask that says all of the spec's visibility but the bias; None if every key is visible.
+    """The boolean mask of the spec's visibility without the bias; None if every key is visible.
 
     It has four axes, of length 1 where the visibility does not depend on the batch or the head.
     """
@@ -54,7 +54,7 @@ def mask_of(case: AttentionCase) -> NDArray[np.bool_] | None:
 
 
 def bias_of(case: AttentionCase) -> tuple[Array, Format] | None:
-    """The bias, four axes, and the narrowest of the inputs' format and fp32 that holds it exactly; None without one.
+    """The bias, with four axes, and the first of the inputs' format and fp32 that holds it exactly; None without one.
 
     Raises CallFailure when neither does.
     """
@@ -68,5 +68,5 @@ def bias_of(case: AttentionCase) -> tuple[Array, Format] | None:
 
 
 def four_axes(array: NDArray[Any]) -> NDArray[Any]:
-    """The array with leading axes of size 1."""
+    """The array with leading axes of size 1, up to four axes."""
     return array.reshape((1,) * (4 - array.ndim) + array.shape)

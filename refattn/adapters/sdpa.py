@@ -1,4 +1,4 @@
-"""torch.nn.functional.scaled_dot_product_attention's convention."""
+"""The convention of torch.nn.functional.scaled_dot_product_attention."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class SDPA(Adapter):
     """kernel(query, key, value, attn_mask=, is_causal=, scale=, enable_gqa=) -> out, torch tensors (B, H, N, D).
 
-    is_causal is aligned at the top left, in torch's CPU kernel as in its math path, whatever the lengths. What has no
-    argument of its own is said by a boolean mask: causal masks aligned at the bottom right, windows, documents.
+    is_causal is aligned at the top left, in torch's CPU kernel as in its math path, whatever the lengths. A boolean
+    mask expresses what has no argument: causal masks aligned at the bottom right, windows, documents.
     """
 
     name = "sdpa"
@@ -32,13 +32,13 @@ class SDPA(Adapter):
     usual_library = "torch"
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
-        """What torch documents, and what it was found to do: rows without keys give 0, and so do no keys at all."""
+        """What torch documents, and what was measured: rows without keys give 0, and so do no keys at all."""
         del kernel
         features = {"causal", "mask", "bias", "gqa", "cross", "dv", "scale", "backward"}
         return frozenset(features | {"empty_rows", "ragged", "deterministic", "zero_length"})
 
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
-        """torch's CPU kernels; elsewhere, a tiled kernel with a fused exponent."""
+        """The arithmetic of torch's CPU kernels; on other devices, of a tiled kernel with a fused exponent."""
         del spec
         if not str(getattr(kernel, "refattn_device", "cpu")).startswith("cpu"):
             return Arithmetic.flash(format, exponent="fma", exp_ulps=2.0, flush_to_zero=flushes(format))
@@ -46,7 +46,7 @@ class SDPA(Adapter):
         return math_path(format) if shape is not None and shape.d_v != shape.d_qk else flash_path(format)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
-        """There is no softcap, ALiBi, sink or dropout mask, and no log-sum-exp."""
+        """The convention has no softcap, ALiBi, sinks or dropout mask, and no log-sum-exp."""
         if want_lse or (want_gradients and case.dlse is not None):
             return "the sdpa convention returns no log-sum-exp"
         if case.spec.empty_rows != "zero":
@@ -63,7 +63,7 @@ class SDPA(Adapter):
         want_lse: bool,
         want_gradients: bool,
     ) -> None:
-        """Forward, and backward by automatic differentiation."""
+        """Run the forward pass, and the backward pass by automatic differentiation."""
         del want_lse
         given = {name: session.give(name, getattr(case, name)) for name in ("q", "k", "v")}
         keywords = self._keywords(case, session)
@@ -74,13 +74,14 @@ class SDPA(Adapter):
         out = session.invoke(kernel, given["q"], given["k"], given["v"], **keywords)
         session.receive("out", out, (*case.q.shape[:3], case.v.shape[3]), (output,))
         if want_gradients:
-            found = autograd.pull_back(session, {"out": out}, {"out": session.give("do", array_of(case.do))}, given)
-            if "bias" in found and found["bias"].numel() == case.spec.bias.size:
-                found["bias"] = found["bias"].reshape(case.spec.bias.shape)
+            do = session.give("do", array_of(case.do))
+            gradients = autograd.pull_back(session, {"out": out}, {"out": do}, given)
+            if "bias" in gradients and gradients["bias"].numel() == case.spec.bias.size:
+                gradients["bias"] = gradients["bias"].reshape(case.spec.bias.shape)
             else:
                 # A mask widened the bias: torch then rounds the terms of the bias's gradient and not their sum.
-                found.pop("bias", None)
-            receive_gradients(session, case, tuple(found.values()))
+                gradients.pop("bias", None)
+            receive_gradients(session, case, tuple(gradients.values()))
 
     def _keywords(self, case: AttentionCase, session: Session) -> dict[str, Any]:
         spec = case.spec
@@ -148,7 +149,7 @@ def math_path(format: Format) -> Arithmetic:
         name=f"torch CPU math({format.name})",
         scores=wide,
         probabilities=wide,
-        # Scaling both operands costs roundings relative to sum|q||k|; `scale_query` speaks of the inputs' format.
+        # Scaling both operands costs roundings relative to sum|q||k|; `scale_query` means the inputs' format.
         scale_query=format is wide,
         exp_ulps=2.0,
         flush_to_zero=False,

@@ -1,4 +1,4 @@
-"""One call of a kernel: what it is given, what it raises, what it returns, what it did to its inputs."""
+"""One call of a kernel: its inputs, its results, what it raises and whether it changed its inputs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ FailureKind = Literal["raised", "type", "shape", "dtype", "inputs", "timeout", "
 
 
 class CallFailure(TargetError):
-    """A call that gave nothing to judge.
+    """A call without a result that can be checked.
 
     kind: "raised" an exception; "signature" the convention or the kernel has no such argument or result; "type",
-    "shape", "dtype" of what was returned; "inputs" were changed or overrun; "timeout".
+    "shape", "dtype" of a result; "inputs" were changed or overrun; "timeout".
     """
 
     def __init__(self, kind: FailureKind, message: str) -> None:
@@ -42,8 +42,8 @@ class Outcome:
     """What a kernel returned, as float64 numbers in the layout of the case: (B, H, N, D) and (B, H, Nq).
 
     scales (B, H, Nq, blocks) are those of a kernel that approximates. gradients has the keys dq, dk, dv, dbias, dsinks
-    that the kernel gave. raw holds the same quantities (out, lse, dq, ...) as unsigned integers, for comparisons bit by
-    bit; formats says what dtype each came in.
+    that the kernel returned. raw holds the same quantities (out, lse, dq, ...) as unsigned integers, for comparisons
+    bit by bit; formats holds the format of each.
     """
 
     out: Array | None
@@ -82,7 +82,7 @@ class Session:
         return array
 
     def watch(self, name: str, array: NDArray[Any] | None) -> None:
-        """Remember an array that the kernel can reach, to see afterwards that it did not change."""
+        """Copy an array that the kernel can reach; `finish` checks that it did not change."""
         if array is not None:
             self._watched.append((name, array, array.copy()))
 
@@ -98,7 +98,7 @@ class Session:
 
     def _poison(self) -> None:
         """Leave NaN in freed memory of the inputs' sizes: a kernel that returns memory it never wrote is likely to
-        return this.
+        return it.
         """
         for _, block, _ in self._given:
             self.library.poison(block)
@@ -121,15 +121,15 @@ class Session:
         if actual != shape:
             raise CallFailure("shape", f"the kernel returned {name} of shape {actual}: expected {shape}")
         array = self.library.read(value)
-        found = next((format for format in allowed if format.storage == array.dtype), None)
-        if found is None:
+        format = next((format for format in allowed if format.storage == array.dtype), None)
+        if format is None:
             names = " or ".join(dict.fromkeys(format.storage.name for format in allowed))
             raise CallFailure("dtype", f"the kernel returned {name} in {array.dtype.name}: expected {names}")
         if axes is not None:
             array = array.transpose(axes)
         array = np.ascontiguousarray(array).reshape(array.shape)
         self._raw[name] = array.view(f"u{array.dtype.itemsize}").copy()
-        self._formats[name] = found
+        self._formats[name] = format
         self._values[name] = array.astype(np.float64)
         return self._values[name]
 
@@ -148,7 +148,7 @@ class Session:
         return Outcome(**main, gradients=gradients, raw=self._raw, formats=self._formats)
 
     def wider(self) -> tuple[Format, ...]:
-        """The session's format and those that hold every number of it: what a gradient or a log-sum-exp may come in."""
+        """The session's format and those that hold every number of it: the formats of gradients and log-sum-exps."""
         mine = self.format
         # tf32 has no dtype of its own: an array of float32 is in fp32.
         stored = (f for f in formats.ALL if f is not formats.tf32)

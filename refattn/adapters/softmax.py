@@ -25,8 +25,8 @@ Kind = Literal["softmax", "log_softmax", "logsumexp"]
 class Softmax(Adapter):
     """kernel(x, dim=) of torch, kernel(x, axis=) of NumPy, SciPy and JAX.
 
-    The kernel's name says which of the three functions it is, unless it has an attribute `refattn_kind`; its module
-    says whose arrays it takes, unless it has `refattn_library`.
+    An attribute `refattn_kind`, or else the kernel's name, says which of the three functions it is; `refattn_library`,
+    or else its module, says which library's arrays it takes.
     """
 
     name = "softmax"
@@ -47,19 +47,19 @@ class Softmax(Adapter):
         return root if root in ("torch", "jax") else library_named(kernel) or "numpy"
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
-        """Any length, and repeatable."""
+        """Any length, and the same bits from the same call."""
         del kernel
         return frozenset({"ragged", "deterministic"})
 
     def usual_arithmetic(self, kernel: Kernel, format: Format, spec: Any, shape: Any) -> Arithmetic:
-        """That of torch's CPU kernels, of XLA's, or of array code that rounds every intermediate to its dtype."""
+        """The arithmetic of torch's CPU kernels, of XLA's, or of array code that rounds every intermediate."""
         library = self.library(kernel).name
         if library == "torch":
             return _torch(format, self.kind(kernel), _along_last(spec, shape))
         return _array_code(format, library)
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
-        """One result, and it must be the one that the case is about."""
+        """The kernel returns one result, of the function that the case asks for."""
         if want_lse or want_gradients:
             return "the softmax convention returns one result: no separate log-sum-exp, no gradients"
         if case.spec.kind != self.kind(kernel):
@@ -75,7 +75,7 @@ class Softmax(Adapter):
         want_lse: bool,
         want_gradients: bool,
     ) -> None:
-        """One array in, one out."""
+        """Give one array and receive one."""
         del want_lse, want_gradients
         x = session.give("x", case.x)
         out = session.invoke(kernel, x, **{_keyword(kernel, session.library.name): case.spec.axis})
@@ -93,7 +93,7 @@ def _name(kernel: Kernel) -> str:
 def _module(kernel: Kernel) -> str:
     inner = getattr(kernel, "func", kernel)
     module = getattr(inner, "__module__", None) or ""
-    # torch.softmax is a method of a class of torch's own and says no module.
+    # torch.softmax is a method of one of torch's classes and has no module.
     owner = getattr(inner, "__self__", None)
     return module or getattr(owner, "__module__", None) or type(owner).__module__
 

@@ -1,4 +1,4 @@
-"""A kernel under test, called in a worker thread so that a hang or an exception ends one case and not the run."""
+"""A kernel under test; a worker thread calls it, so that a hang or an exception ends one case and not the run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Job = Callable[[], Any]
 
 
 class Target:
-    """A kernel, the convention it follows, what it claims and how it declares to compute, or to approximate.
+    """A kernel, its convention, its claims, and the arithmetic or approximation that it declares.
 
-    claims       names out of adapters.CLAIMS; None takes the kernel's own or the convention's
-    arithmetics  by format; a format that is missing takes the kernel's own or the convention's
+    claims       names in adapters.CLAIMS; None takes the kernel's own or the convention's
+    arithmetics  by format; a missing format takes the kernel's own or the convention's
     time_limit   seconds for one call; after three calls that exceed it the kernel is not called again
 
     Raises InvalidValue or InvalidType for an unknown claim or a time limit that is no positive number.
@@ -53,12 +53,12 @@ class Target:
         self._worker: _Worker | None = None
 
     def arithmetic(self, format: Format, spec: Any = None, shape: Any = None) -> Arithmetic:
-        """The contract for inputs of a format; spec and shape refine the convention's usual one."""
+        """The arithmetic for inputs of a format; spec and shape refine the convention's usual one."""
         given = self._arithmetics.get(format)
         return self.adapter.arithmetic(self.kernel, format, spec, shape) if given is None else given
 
     def arithmetic_of(self, case: Any) -> Arithmetic:
-        """The contract for a case."""
+        """The arithmetic for a case."""
         return self.arithmetic(case.format, case.spec, case.shape)
 
     def run(self, case: Any, **options: Any) -> Outcome:

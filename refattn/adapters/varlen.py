@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class VarLen(FlashAttn):
     """kernel(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, ...) -> out, as flash_attn_varlen_func.
 
-    All documents of all batch elements lie behind each other: tensors (total, H, D), lse (H, total). The case's
-    documents must have increasing ids; without documents, each batch element is one.
+    The documents of all batch elements are packed in one sequence: tensors (total, H, D), lse (H, total). The case's
+    documents must have increasing ids; without documents, each batch element is one document.
     """
 
     name = "varlen"
@@ -31,7 +31,7 @@ class VarLen(FlashAttn):
     features = FEATURES | {"documents"}
 
     def usual_claims(self, kernel: Kernel) -> frozenset[str]:
-        """As for flash_attn, and packed documents."""
+        """The claims of flash_attn, and packed documents."""
         return super().usual_claims(kernel) | {"varlen"}
 
     def refuses(self, kernel: Kernel, case: Any, *, want_lse: bool = False, want_gradients: bool = False) -> str | None:
@@ -49,7 +49,7 @@ class VarLen(FlashAttn):
         want_lse: bool,
         want_gradients: bool,
     ) -> None:
-        """Pack, and unpack."""
+        """Pack the inputs and unpack the results."""
         packing = Packing.of(case)
         if packing is None:
             raise CallFailure("signature", "the varlen convention takes documents as increasing ids")
@@ -76,8 +76,8 @@ class VarLen(FlashAttn):
             session.receive("lse", flat, (heads, batch, queries), session.wider(), (1, 0, 2))
         if want_gradients:
             do = session.give("do", packed(array_of(case.do)))
-            found = autograd.pull_back(session, {"out": results["out"]}, {"out": do}, given)
-            for name, gradient in found.items():
+            gradients = autograd.pull_back(session, {"out": results["out"]}, {"out": do}, given)
+            for name, gradient in gradients.items():
                 self._receive(session, f"d{name}", gradient, getattr(case, name).shape, session.wider())
 
     def _receive(
@@ -96,9 +96,7 @@ class VarLen(FlashAttn):
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """The batch row that each document is of, and where it starts among the packed queries and keys, int32, with the
-    totals last.
-    """
+    """The batch row of each document, and its start among the packed queries and keys (int32, the totals last)."""
 
     rows: NDArray[np.int64]
     query_starts: NDArray[np.int32]
@@ -106,7 +104,7 @@ class Packing:
 
     @classmethod
     def of(cls, case: AttentionCase) -> Packing | None:
-        """None if the documents are not contiguous and in order."""
+        """The packing of a case; None if its documents are not contiguous and in order."""
         shape = case.shape
         if case.spec.documents is None:
             starts = (np.arange(shape.batch + 1) * n for n in (shape.queries, shape.keys))

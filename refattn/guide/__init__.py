@@ -1,8 +1,8 @@
 """The guide: Markdown pages for people, and an explanation of every name that refattn prints.
 
-A topic is a page (refattn/guide/*.md), a section of one that is headed by a name in backticks, or a name that stands in
-code: a property, a claim, a stage of Arithmetic, a convention, a number format, a profile, a regime. What code says of
-such a name is taken from there, and not written again.
+A topic is a page (refattn/guide/*.md), a section of a page whose heading has a name in backticks, or a name from code:
+a property, a claim, a stage of Arithmetic, a convention, a number format, a profile, a regime. The text about a name
+from code is derived from that code.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from refattn.guide import entries, pages
 
 __all__ = ["contents", "explain", "listed", "topics"]
 
-# Sets of names that are too long for the list of topics, and the page that lists them.
+# Kinds with too many names for the list of topics, and the page that lists them.
 _ON_PAGES = {"regime": "regimes"}
 
 
 def topics() -> dict[str, tuple[str, ...]]:
-    """The topics by their kind, in the order in which they are shown."""
+    """The topics by kind, in the order in which they are shown."""
     sections = tuple(dict.fromkeys(name for page in pages.names() for name in pages.sections(page)))
     return {"page": pages.names(), **{kind.name: kind.topics() for kind in entries.KINDS}, "word": sections}
 
 
 def listed() -> list[tuple[str, str]]:
-    """(kind in the plural, names in a row) of the topics to choose from, pages first."""
+    """(kind in the plural, its names in a row) for each kind of topic but pages."""
     known = topics()
     named = {name for kind, names in known.items() if kind != "word" for name in names}
     known["word"] = tuple(name for name in known["word"] if name not in named)
@@ -43,11 +43,11 @@ def contents() -> list[tuple[str, str]]:
 
 
 def explain(topic: str) -> str:
-    """What the guide says of a topic, in Markdown; of all that bear the name, if several do.
+    """The guide's text about a topic, in Markdown; about all topics of that name, if there are several.
 
-    Blanks and hyphens count as underscores. Raises InvalidValue, with a suggestion, when nothing bears the name.
+    Blanks and hyphens count as underscores. Raises InvalidValue, with a suggestion, when no topic has the name.
     """
-    name = _found(topic)
+    name = _known(topic)
     parts = [pages.page(name)] if name in pages.names() else []
     parts += [kind.explain(name) for kind in entries.KINDS if name in kind.topics()]
     if name not in pages.names():
@@ -56,7 +56,8 @@ def explain(topic: str) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _found(topic: str) -> str:
+def _known(topic: str) -> str:
+    """The topic as the guide spells it."""
     every = list(dict.fromkeys(name for names in topics().values() for name in names))
     spelled = {_key(name): name for name in reversed(every)}
     if _key(topic) in spelled:
@@ -71,7 +72,7 @@ def _key(name: str) -> str:
 
 
 def _holding(part: str, keys: Iterable[str]) -> list[str]:
-    """The first names that hold the word, if it is long enough to mean something."""
+    """The first three names that contain the word, if it has three letters or more."""
     return [key for key in keys if part in key][:3] if len(part) > 2 else []
 
 

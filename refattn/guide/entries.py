@@ -1,4 +1,4 @@
-"""What code says of one name: of a property, a claim, a stage, a convention, a format, a profile, a regime."""
+"""The entry of one name from code: a property, a claim, a stage, a convention, a format, a profile, a regime."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from refattn.numbers import formats
 from refattn.suite.findings import Verdict
 from refattn.suite.profile import PROFILES
 from refattn.suite.properties import ALL
-from refattn.suite.property import Property
 
 _STAGES = {
     0: "It is among the first that run: cheap and sharp.",
@@ -33,7 +32,7 @@ _OF = {
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of topic: its names, and what is said of each, in Markdown."""
+    """One kind of topic: its names, and the entry of each, in Markdown."""
 
     name: str
     topics: Callable[[], tuple[str, ...]]
@@ -41,7 +40,7 @@ class Kind:
 
 
 def _kernel(q: Any, k: Any, v: Any, causal: bool = False, scale: float | None = None) -> None:
-    """A kernel that declares nothing, of which conventions are asked what they usually claim."""
+    """A kernel that declares nothing: conventions give it their usual claims."""
 
 
 def _lines(heading: str, *paragraphs: str) -> str:
@@ -53,20 +52,20 @@ def _sentence(text: str) -> str:
 
 
 def of_property(name: str) -> str:
-    """What is checked, of which kernels, and how to look at it alone."""
-    found: Property = next(each for each in ALL if each.name == name)
-    if found.needs:
-        asked = f"It is checked of kernels that claim {code(sorted(found.needs))}."
+    """What the property checks, of which kernels, and how to run it alone."""
+    property = next(row for row in ALL if row.name == name)
+    if property.needs:
+        asked = f"It is checked of kernels that claim {code(sorted(property.needs))}."
     else:
-        asked = "It is checked of every kernel" + (" of softmax." if found.quantity == "softmax" else ".")
-    if found.gate is None:
+        asked = "It is checked of every kernel" + (" of softmax." if property.quantity == "softmax" else ".")
+    if property.gate is None:
         gate = "A kernel that does not have it does not conform."
     else:
-        gate = f"A failure is *not gating*: it fails the run only of a kernel that claims `{found.gate}`."
+        gate = f"A failure is *not gating*: it fails the run only of a kernel that claims `{property.gate}`."
     return _lines(
         f"`{name}`, a property",
-        _sentence(found.summary),
-        " ".join(filter(None, [asked, _OF[found.of], gate, _STAGES[found.stage]])),
+        _sentence(property.summary),
+        " ".join(filter(None, [asked, _OF[property.of], gate, _STAGES[property.stage]])),
         f"    refattn check TARGET --only {name}",
         _family(name),
     )
@@ -77,16 +76,16 @@ def _family(name: str) -> str:
 
 
 def of_claim(name: str) -> str:
-    """What a kernel says that claims it, and what is then checked."""
-    row = next((each for each in TABLE if each.name == name), None)
+    """What the claim means, and which properties depend on it."""
+    row = next((row for row in TABLE if row.name == name), None)
     fields = hidden = ""
     if row is not None:
         fields = f"{code(f'AttentionSpec.{field}' for field in row.fields)} asks for it."
         fields += " `values/features` tries it alone and with others."
         hidden = "It can hide keys, so `visibility/*` hides keys by it, too." if row.hides else ""
-    needing = [each.name for each in ALL if name in each.needs]
-    gated = [each.name for each in ALL if each.gate == name]
-    usual = [each for each in adapters.names() if name in adapters.get(each).usual_claims(_kernel)]
+    needing = [row.name for row in ALL if name in row.needs]
+    gated = [row.name for row in ALL if row.gate == name]
+    usual = [call for call in adapters.names() if name in adapters.get(call).usual_claims(_kernel)]
     return _lines(
         f"`{name}`, a claim",
         _sentence(CLAIMS[name]),
@@ -99,7 +98,7 @@ def of_claim(name: str) -> str:
 
 
 def of_stage(name: str) -> str:
-    """What a stage says, and what the presets declare of it."""
+    """What a stage means, and how the presets set it."""
     rows = [
         (f"`Arithmetic.{preset}`", *(lists.setting(make(dtype), name) for dtype in ("bf16", "fp16", "fp32")))
         for preset, make in (("flash(dtype)", Arithmetic.flash), ("naive(dtype)", Arithmetic.naive))
@@ -113,7 +112,7 @@ def of_stage(name: str) -> str:
 
 
 def of_convention(name: str) -> str:
-    """How a kernel of the convention is called, and what it usually claims."""
+    """How the convention calls a kernel, and what its kernels usually claim."""
     adapter = adapters.get(name)
     summary, text = adapter.summary, inspect.cleandoc(type(adapter).__doc__ or "")
     if text.startswith("kernel("):
@@ -131,48 +130,48 @@ def of_convention(name: str) -> str:
 
 
 def of_format(name: str) -> str:
-    """What a number format can hold."""
-    found = formats.get(name)
+    """The precision and range of a number format."""
+    format = formats.get(name)
     return _lines(
         f"`{name}`, a number format",
-        f"A significand of {found.precision} bits: rounding to nearest errs by at most u = 2^-{found.precision}. "
-        f"Numbers are normal from 2^{found.emin} to {found.max_finite:.6g}, and subnormal down to "
-        f"{found.smallest_subnormal:.3g}. It has {'infinities' if found.has_infinity else 'no infinity'}.",
+        f"A significand of {format.precision} bits: rounding to nearest errs by at most u = 2^-{format.precision}. "
+        f"Numbers are normal from 2^{format.emin} to {format.max_finite:.6g}, and subnormal down to "
+        f"{format.smallest_subnormal:.3g}. It has {'infinities' if format.has_infinity else 'no infinity'}.",
         f"    refattn check TARGET --dtype {name}",
     )
 
 
 def of_profile(name: str) -> str:
-    """How much a profile tries."""
-    found = PROFILES[name]
+    """How many cases a profile runs."""
+    profile = PROFILES[name]
     return _lines(
         f"`{name}`, a profile",
-        f"Seeds of each regime: {found.seeds}. Examples of each search: {found.examples}. Sequences are up to "
-        f"{found.longest} tokens long.",
+        f"Seeds of each regime: {profile.seeds}. Examples of each search: {profile.examples}. Sequences are up to "
+        f"{profile.longest} tokens long.",
         f"    refattn check TARGET --profile {name}",
     )
 
 
 def of_regime(name: str) -> str:
-    """What the inputs are like."""
-    found = regimes.get(name)
-    claims = sorted(getattr(found, "needs", ()))
+    """What inputs the regime draws."""
+    regime = regimes.get(name)
+    claims = sorted(getattr(regime, "needs", ()))
     needs = f"Only kernels that claim {code(claims)} are given it." if claims else ""
-    return _lines(f"`{name}`, a regime", _sentence(found.summary), needs)
+    return _lines(f"`{name}`, a regime", _sentence(regime.summary), needs)
 
 
 def of_verdict(name: str) -> str:
-    """What the page of verdicts says of it."""
+    """The verdict's section of the page on verdicts."""
     return pages.sections("verdicts")[name]
 
 
 KINDS = (
-    Kind("verdict", lambda: tuple(each.value for each in Verdict), of_verdict),
+    Kind("verdict", lambda: tuple(verdict.value for verdict in Verdict), of_verdict),
     Kind("claim", lambda: tuple(CLAIMS), of_claim),
     Kind("convention", adapters.names, of_convention),
     Kind("stage", lambda: tuple(lists.stages()), of_stage),
-    Kind("format", lambda: tuple(each.name for each in formats.ALL), of_format),
+    Kind("format", lambda: tuple(format.name for format in formats.ALL), of_format),
     Kind("profile", lambda: tuple(PROFILES), of_profile),
-    Kind("property", lambda: tuple(each.name for each in ALL), of_property),
+    Kind("property", lambda: tuple(row.name for row in ALL), of_property),
     Kind("regime", lists.regime_names, of_regime),
 )

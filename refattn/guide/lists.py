@@ -1,4 +1,4 @@
-"""Lists of the guide that are made from code: of claims, properties, stages, conventions, formats, regimes."""
+"""The guide's lists that are derived from code: claims, properties, stages, conventions, formats, regimes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from refattn.numbers import formats
 from refattn.suite.properties import ALL
 
 _STAGE_LINE = re.compile(r"^(\w+) {2,}(.+)$")
-# What stands in the docstring of Arithmetic for several fields at once.
+# The fields of Arithmetic that are no stages.
 _NOT_STAGES = ("name",)
 
 
@@ -32,25 +32,25 @@ def code(names: Iterable[str]) -> str:
 
 
 def claims() -> str:
-    """Every claim, what it says, the fields of AttentionSpec that ask for it, and which of them hide keys."""
+    """Every claim, its meaning, the fields of AttentionSpec that ask for it, and whether it hides keys."""
     rows = [(f"`{name}`", words, fields, hides) for name, words, fields, hides in described()]
     return table(("claim", "what it says", "fields of `AttentionSpec`", "hides keys"), rows)
 
 
 def properties() -> str:
-    """Every property, the claims that it needs, and what is checked."""
-    rows = [(f"`{each.name}`", code(sorted(each.needs)), each.summary) for each in ALL]
+    """Every property, the claims that it needs, and what it checks."""
+    rows = [(f"`{row.name}`", code(sorted(row.needs)), row.summary) for row in ALL]
     return table(("property", "needs", "what is checked"), rows)
 
 
 def conventions() -> str:
-    """Every convention, and how its kernels are called."""
+    """Every convention, and how it calls a kernel."""
     rows = [(f"`{name}`", f"`{adapters.get(name).summary}`") for name in adapters.names()]
     return table(("`--call`", "the kernel"), rows)
 
 
 def stages() -> Mapping[str, str]:
-    """What each field of Arithmetic says, by its docstring; a field that has no line has that which speaks of it."""
+    """What each field of Arithmetic means, from its docstring; a field without a line has the line that mentions it."""
     lines: dict[str, str] = {}
     name = ""
     for line in inspect.cleandoc(Arithmetic.__doc__ or "").splitlines():
@@ -67,14 +67,14 @@ def stages() -> Mapping[str, str]:
 
 
 def arithmetic() -> str:
-    """Every stage of Arithmetic, what it says, and what `flash` and `naive` declare of bf16 inputs."""
+    """Every stage of Arithmetic, its meaning, and how `flash` and `naive` set it for bf16 inputs."""
     flash, naive = Arithmetic.flash("bf16"), Arithmetic.naive("bf16")
     rows = [(f"`{name}`", words, setting(flash, name), setting(naive, name)) for name, words in stages().items()]
     return table(("stage", "what it says", "`flash`, bf16", "`naive`, bf16"), rows)
 
 
 def setting(arithmetic: Arithmetic, name: str) -> str:
-    """What an arithmetic says of a stage, in a word or two."""
+    """The setting of a stage in an arithmetic, in a word or two."""
     value = getattr(arithmetic, name)
     if isinstance(value, Stage):
         return value.format.name if value.rounding == "nearest" else f"{value.format.name}, {value.rounding}d"
@@ -84,24 +84,24 @@ def setting(arithmetic: Arithmetic, name: str) -> str:
 def number_formats() -> str:
     """Every number format."""
     rows = [
-        (f"`{each.name}`", str(each.precision), *(f"{x:.4g}" for x in (each.unit_roundoff, each.max_finite)))
-        for each in formats.ALL
+        (f"`{format.name}`", str(format.precision), f"{format.unit_roundoff:.4g}", f"{format.max_finite:.4g}")
+        for format in formats.ALL
     ]
     return table(("format", "bits of the significand", "unit roundoff", "largest"), rows)
 
 
 def named_regimes() -> str:
-    """Every regime, and what its inputs are like."""
+    """Every regime, and the inputs that it draws."""
     rows = [(f"`{name}`", regimes.get(name).summary) for name in regime_names()]
     return table(("regime", "its inputs"), rows)
 
 
 def regime_names() -> tuple[str, ...]:
-    """The names of every regime, those of softmax last."""
-    return (*(each.name for each in regimes.ALL), *(each.name for each in regimes.SOFTMAX))
+    """The names of the regimes, those of softmax last."""
+    return (*(regime.name for regime in regimes.ALL), *(regime.name for regime in regimes.SOFTMAX))
 
 
-# What pages call the lists.
+# The lists, by the names that pages use.
 BY_NAME: Mapping[str, Callable[[], str]] = {
     "claims": claims,
     "properties": properties,

@@ -1,4 +1,4 @@
-"""The pages of the guide, their sections, and the lists in them that are made from code."""
+"""The pages of the guide, their sections, and the lists in them that are derived from code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from importlib import resources
 
 from refattn.guide import lists
 
-# A line of a page in whose place a list stands when the page is shown.
+# The line of a page that a list replaces when the page is shown.
 _LIST = re.compile(r"^\*`refattn explain [\w-]+` lists (.+) here\.\*$", re.MULTILINE)
 _HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 _NAMES = re.compile(r"`([^`]+)`")
@@ -42,17 +42,19 @@ def title(name: str) -> str:
 
 @functools.cache
 def sections(name: str) -> dict[str, str]:
-    """The sections of a page that explain names, by each of the names: headings such as "## `suspect`"."""
+    """The sections of a page that explain names, by name; their headings are such as "## `suspect`"."""
     text = page(name)
-    fences = [found.span() for found in _FENCE.finditer(text)]
+    fences = [fence.span() for fence in _FENCE.finditer(text)]
     headings = [
-        found for found in _HEADING.finditer(text) if not any(start < found.start() < end for start, end in fences)
+        heading
+        for heading in _HEADING.finditer(text)
+        if not any(start < heading.start() < end for start, end in fences)
     ]
-    found_sections: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for heading in headings:
         level = len(heading[1])
         ends = [other.start() for other in headings if other.start() > heading.start() and len(other[1]) <= level]
         if level > 1 and heading[2].startswith("`"):
             body = text[heading.start() : min(ends, default=len(text))]
-            found_sections |= dict.fromkeys(_NAMES.findall(heading[2]), body)
-    return found_sections
+            by_name |= dict.fromkeys(_NAMES.findall(heading[2]), body)
+    return by_name

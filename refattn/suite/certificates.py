@@ -1,4 +1,4 @@
-"""How far attention by block scales is from attention: per row, exactly, from the scales (proofs/block_scales.md)."""
+"""The exact distance of attention by block scales from attention, per row, from the scales (proofs/block_scales.md)."""
 
 from __future__ import annotations
 
@@ -151,17 +151,17 @@ def _largest_values(value: Array, blocks: BlockScales, spec: AttentionSpec, shap
     shown = visible(spec, shape)
     maxima = []
     for block, keys in enumerate(blocks.slices(shape.keys)):
-        every = size[:, :, keys].max(axis=2, initial=0.0)[:, :, None]
+        of_all = size[:, :, keys].max(axis=2, initial=0.0)[:, :, None]
         if shown[..., keys].all():
-            maxima.append(np.broadcast_to(every, (*seen.shape[:3], shape.d_v)))
+            maxima.append(np.broadcast_to(of_all, (*seen.shape[:3], shape.d_v)))
             continue
         # One column at a time: all at once would fill (B, H, Nq, Nk, Dv).
         columns = [
             np.where(shown[..., keys], size[:, :, None, keys, column], 0.0).max(axis=-1, initial=0.0)
             for column in range(shape.d_v)
         ]
-        largest = np.stack(columns, axis=-1) if columns else np.zeros((*seen.shape[:3], 0))
-        maxima.append(np.where(seen[..., block, None], largest, every))
+        of_visible = np.stack(columns, axis=-1) if columns else np.zeros((*seen.shape[:3], 0))
+        maxima.append(np.where(seen[..., block, None], of_visible, of_all))
     return maxima
 
 

@@ -79,9 +79,9 @@ def check(
     whole = _profile(profile)
     chosen = matching(only, applicable(adapter, kernel))
     expected = () if xfails is None else expectations.load(xfails)
-    given = None if arithmetic is None else dict.fromkeys(wanted, arithmetic)
-    target = Target(kernel, adapter, claims=claims, arithmetics=given, time_limit=time_limit)
-    scale = whole.within(_checked_largest(largest, target.claims))
+    arithmetics = None if arithmetic is None else dict.fromkeys(wanted, arithmetic)
+    target = Target(kernel, adapter, claims=claims, arithmetics=arithmetics, time_limit=time_limit)
+    limited = whole.within(_checked_largest(largest, target.claims))
     report = Report(
         target=target_name or name_of(kernel),
         call=call,
@@ -94,7 +94,7 @@ def check(
         environment=environment(),
     )
     start = time.perf_counter()
-    contexts = [context_of(target, format, scale, seed) for format in wanted]
+    contexts = [context_of(target, format, limited, seed) for format in wanted]
     if left := dict.fromkeys(name for context in contexts for name in left_out(context, whole, adapter.quantity)):
         report.warnings.append(f"no sequence is longer than {largest}, which leaves out {', '.join(left)}")
     if observer is not None:

@@ -26,7 +26,7 @@ def failure(error: CallFailure) -> Evidence:
 
 
 def array_of(array: Array | None) -> Array:
-    """A result that the call asked for: without it the adapter raises."""
+    """A result that the call asked for: the adapter raises where it is missing."""
     assert array is not None
     return array
 

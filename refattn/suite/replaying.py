@@ -43,8 +43,8 @@ def replay(
     if prop.of == ("exact" if approximates else "approximate"):
         whom = "declares" if approximates else "does not declare"
         raise InvalidValue(f"property is {prop.name!r}, and the kernel {whom} an approximation: expected another one")
-    given = None if arithmetic is None else {case.format: arithmetic}
-    target = Target(kernel, adapter, claims=claims, arithmetics=given, time_limit=time_limit)
+    arithmetics = None if arithmetic is None else {case.format: arithmetic}
+    target = Target(kernel, adapter, claims=claims, arithmetics=arithmetics, time_limit=time_limit)
     context = context_of(target, case.format, PROFILES["quick"], 0)
     finding = prop.finding(context, prop.observe(context, case).on(case))
     report = Report(target_name or name_of(kernel), call, (case.format.name,), (), "quick", 0)

@@ -64,10 +64,12 @@ class Statistic:
         """The tests, without that of bias where a stage truncates and no narrower result hides it."""
         arithmetic = context.target.arithmetic_of(case)
         is_lse = self.quantity == "lse"
-        kept = arithmetic.lse if is_lse else arithmetic.output
-        before = (arithmetic.dot,) if is_lse else (arithmetic.accumulator, arithmetic.probabilities)
-        shown = [stage for stage in (arithmetic.normaliser, *before) if stage.format.precision <= kept.format.precision]
-        if all(stage.rounding == "nearest" for stage in (*shown, kept)):
+        result = arithmetic.lse if is_lse else arithmetic.output
+        earlier = (arithmetic.dot,) if is_lse else (arithmetic.accumulator, arithmetic.probabilities)
+        visible = [
+            stage for stage in (arithmetic.normaliser, *earlier) if stage.format.precision <= result.format.precision
+        ]
+        if all(stage.rounding == "nearest" for stage in (*visible, result)):
             return self.tests
         return tuple(test for test in self.tests if test is not biased)
 

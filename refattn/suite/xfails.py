@@ -91,7 +91,7 @@ def find(property: str, dtype: str, lines: Iterable[ExpectedFailure]) -> Expecte
 
 
 def mark(finding: Finding, lines: Iterable[ExpectedFailure]) -> None:
-    """Note on a finding that its failure was expected, or that its success was not. Doing so twice changes nothing."""
+    """Mark a failure that was expected, or a success that was not. Marking a finding twice changes nothing."""
     from refattn.suite.findings import Verdict
 
     line = find(finding.property, finding.dtype, lines)

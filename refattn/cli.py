@@ -50,8 +50,24 @@ _LENGTH = _Number(int, lambda number: number >= 1, "an integer of at least 1")
 _SECONDS = _Number(float, lambda number: number > 0, "a positive number of seconds")
 
 
+class _Command(click.Command):
+    """A command that says which argument is one too many."""
+
+    allow_extra_args = True
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        extra = super().parse_args(ctx, args)
+        if extra and not ctx.resilient_parsing:
+            takes_kernel = any(isinstance(param, click.Argument) for param in self.params)
+            expected = f"one kernel, {FORM}" if takes_kernel else "none"
+            raise click.UsageError(f"argument {extra[0]!r} is one too many: expected {expected}")
+        return extra
+
+
 class _Commands(click.Group):
     """A group that suggests the command that was meant."""
+
+    command_class = _Command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -1,4 +1,4 @@
-"""refattn: is what my attention kernel returned right, to the last bit that its arithmetic allows?
+"""refattn: is the result of my attention kernel right, to the last bit that its arithmetic allows?
 
 A lazy table of contents (PEP 562): importing refattn loads neither torch, jax, triton, hypothesis nor pytest.
 """
@@ -57,7 +57,7 @@ _NAMES = {
     "check": "suite.checking",
     "select_rows": "contract.rows",
 }
-# What gives reports, which refattn.reports teaches to render themselves.
+# Names that give reports: refattn.reports adds their renderers.
 _RENDERED = ("Report", "check")
 
 __all__ = [

@@ -1,7 +1,7 @@
 """The command line: `refattn check`, `refattn replay`, `refattn explain`, `refattn properties`.
 
-Exit codes: 0 the kernel conforms; 1 it does not; 2 an argument cannot be used; 3 the target cannot be imported or
-called. Any other code is a fault of refattn's own. Errors are one sentence on stderr, reports go to stdout.
+Exit codes: 0 the kernel conforms; 1 it does not; 2 an argument cannot be used; 3 the kernel cannot be imported or
+called. Any other code is a fault of refattn. Errors are one sentence on stderr, reports go to stdout.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INTERRUPTED = 130
 
 
 class _Number(click.ParamType[float]):
-    """A number, and what is said where there is none: "--seed is 'x': expected an integer of at least 0"."""
+    """A number; any other value is an error such as "--seed is 'x': expected an integer of at least 0"."""
 
     def __init__(self, kind: type[int] | type[float], is_fit: Callable[[float], bool], name: str) -> None:
         self.kind, self.is_fit, self.name = kind, is_fit, name
@@ -65,7 +65,7 @@ class _Command(click.Command):
 
 
 class _Commands(click.Group):
-    """A group that suggests the command that was meant."""
+    """A group that suggests the closest command."""
 
     command_class = _Command
 
@@ -114,8 +114,8 @@ def cli(context: click.Context) -> None:
         raise click.UsageError(f"no command is given: expected one of {names} (refattn --help says more)")
 
 
-_on_processor = click.option(
-    "--triton-cpu", is_flag=True, help="Interpret the kernel's Triton code on the processor, as a GPU would compute."
+_on_cpu = click.option(
+    "--triton-cpu", is_flag=True, help="Interpret the kernel's Triton code on the CPU, as a GPU would compute."
 )
 
 
@@ -124,7 +124,7 @@ _on_processor = click.option(
 @click.option(
     "--call",
     metavar="CONVENTION",
-    help="How the kernel is called, as `refattn explain kernels` lists; guessed from it by default.",
+    help="The convention, one that `refattn explain kernels` lists; guessed from the kernel by default.",
 )
 @click.option("--dtype", metavar="LIST", default=options.DEFAULT_FORMATS, show_default=True, help="Input formats.")
 @click.option(
@@ -132,16 +132,18 @@ _on_processor = click.option(
     "claims",
     metavar="LIST",
     multiple=True,
-    help="What the kernel can do, if not just what its convention usually can: NAME adds a claim, no-NAME takes one "
-    "away, none takes all away; from left to right. `refattn explain claims` lists them.",
+    help="Changes to the usual claims of the convention, from left to right: NAME adds a claim, no-NAME takes one "
+    "away, none takes all away. `refattn explain claims` lists them.",
 )
 @click.option("--profile", metavar="NAME", default="quick", show_default=True, help="How much to run: quick, ci, deep.")
-@click.option("--seed", type=_SEED, metavar="N", default=0, show_default=True, help="The same seed, the same inputs.")
+@click.option(
+    "--seed", type=_SEED, metavar="N", default=0, show_default=True, help="The same seed gives the same inputs."
+)
 @click.option(
     "--largest",
     type=_LENGTH,
     metavar="N",
-    help="No sequence longer than this, for slow kernels; the report says what that leaves out.",
+    help="The longest sequence, for slow kernels; the report says what that leaves out.",
 )
 @click.option(
     "--time-limit",
@@ -152,12 +154,12 @@ _on_processor = click.option(
     help="Seconds for one call of the kernel.",
 )
 @click.option("--only", metavar="PATTERN", help="Only properties whose name matches, such as 'values/*'.")
-@click.option("--xfails", metavar="FILE", help="Failures that are expected: property, format and reason a line.")
+@click.option("--xfails", metavar="FILE", help="Expected failures, one a line: property, format and reason.")
 @click.option("--json", "json_file", metavar="FILE", help="Write the report as JSON.")
 @click.option("--junit", "junit_file", metavar="FILE", help="Write the report as JUnit XML.")
 @click.option("--quiet", is_flag=True, help="Print failures and the closing line only.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
-@_on_processor
+@_on_cpu
 @click.pass_context
 def check(
     context: click.Context,
@@ -192,7 +194,7 @@ def check(
     from refattn.suite import checking
     from refattn.suite.properties import ALL
 
-    options.pattern(only, [each.name for each in ALL])
+    options.pattern(only, [row.name for row in ALL])
     progress = None if quiet else LiveProgress()
     with progress or nullcontext():
         report = checking.check(
@@ -220,13 +222,13 @@ def check(
 
 @cli.command()
 @click.argument("target")
-@click.option("--call", metavar="CONVENTION", help="How the kernel is called; guessed from it by default.")
+@click.option("--call", metavar="CONVENTION", help="The convention; guessed from the kernel by default.")
 @click.option("--case", "token", metavar="TOKEN", required=True, help="The case, as a failure message gives it.")
 @click.option(
     "--property", "name", metavar="NAME", help="The property; by default, that the values are in their bounds."
 )
 @click.option("--claim", "claims", metavar="LIST", multiple=True, help="As for `check`.")
-@_on_processor
+@_on_cpu
 @click.pass_context
 def replay(
     context: click.Context,
@@ -247,7 +249,7 @@ def replay(
     from refattn.suite.properties import ALL
 
     if name is not None:
-        options.one_of(name, [each.name for each in ALL], "--property")
+        options.one_of(name, [row.name for row in ALL], "--property")
     finding = replaying.replay(kernel, convention, token, name, claims=chosen, target_name=target)
     terminal.render_finding(finding, terminal.console())
     return _exit_code_of([finding], fails=finding.fails)
@@ -274,12 +276,12 @@ def properties() -> None:
     from refattn.suite.properties import ALL
 
     terminal.render_properties(
-        [(each.name, ", ".join(sorted(each.needs)), each.summary) for each in ALL], terminal.console()
+        [(row.name, ", ".join(sorted(row.needs)), row.summary) for row in ALL], terminal.console()
     )
 
 
 def _imported(target: str, context: click.Context, triton_cpu: bool) -> Any:
-    """The kernel; its Triton code is interpreted until the command ends, if so wanted."""
+    """The kernel; with triton_cpu, its Triton code is interpreted until the command ends."""
     from refattn.adapters.loading import import_target
 
     if not triton_cpu:
@@ -299,7 +301,7 @@ def _exit_code(report: Report) -> int:
 
 
 def _exit_code_of(findings: list[Finding], fails: bool) -> int:
-    """3 when calls failed and no call came back: then nothing is known of the kernel's values."""
+    """0, 1, or 3 when every failure is a failed call and no value was checked."""
     if not fails:
         return CONFORMS
     bad = [finding for finding in findings if finding.bad]
@@ -309,7 +311,7 @@ def _exit_code_of(findings: list[Finding], fails: bool) -> int:
 
 
 def _said_of(error: click.ClickException) -> str:
-    """What is wrong with the arguments, in one sentence: which, and what is expected."""
+    """The error in one sentence: the argument, what is wrong and what is expected."""
     command = getattr(error, "ctx", None) and error.ctx.command  # type: ignore[attr-defined]
     if isinstance(error, click.NoSuchOption) and command is not None:
         known = [name for param in command.params for name in param.opts if name.startswith("--")]

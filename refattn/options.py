@@ -1,4 +1,4 @@
-"""What a person types to select what is run: formats, claims, a profile, a pattern. Shared by both front doors."""
+"""The options that select what runs: formats, claims, a profile, a pattern. The command line and pytest share them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WITHOUT = "no-"
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """ ", did you mean ...?" with the names closest to a misspelt one, or the names to choose from."""
+    """A question, "did you mean ...?", with the names closest to a misspelt one, or the list of known names."""
     names = list(known)
     near = difflib.get_close_matches(word, names, n=3)
     return f"did you mean {' or '.join(near)}?" if near else f"expected one of {', '.join(names)}"
@@ -30,19 +30,19 @@ def words(text: str | Iterable[str]) -> list[str]:
 
 
 def formats(text: str | Iterable[str], name: str = "--dtype") -> tuple[str, ...]:
-    """The formats of a comma-separated list, by their short names, each once. Raises InvalidValue."""
+    """The short names of the formats of a comma-separated list, without repeats. Raises InvalidValue."""
     from refattn.numbers import formats as known
 
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for word in words(text):
         try:
-            found[known.get(word).name] = None
+            names[known.get(word).name] = None
         except InvalidValue:
             hint = suggestion(word, [*(f.name for f in known.ALL), "bfloat16", "float16", "float32", "float64"])
             raise InvalidValue(f"{name} has {word!r}: {hint}") from None
-    if not found:
+    if not names:
         raise InvalidValue(f"{name} is empty: expected at least one format, such as bf16")
-    return tuple(found)
+    return tuple(names)
 
 
 def claims(usual: Iterable[str], changes: str | Iterable[str], name: str = "--claim") -> tuple[str, ...]:
@@ -51,20 +51,20 @@ def claims(usual: Iterable[str], changes: str | Iterable[str], name: str = "--cl
     """
     from refattn import adapters
 
-    found = set(usual)
+    chosen = set(usual)
     for word in words(changes):
         if word == NO_CLAIMS:
-            found.clear()
+            chosen.clear()
             continue
         claim = word.removeprefix(WITHOUT).replace("-", "_")
         if claim not in adapters.CLAIMS:
             hint = suggestion(claim, adapters.CLAIMS)
             raise InvalidValue(f"{name} has {word!r}: {hint} (or no-NAME to take a claim away, or none)")
         if word.startswith(WITHOUT):
-            found.discard(claim)
+            chosen.discard(claim)
         else:
-            found.add(claim)
-    return tuple(sorted(found))
+            chosen.add(claim)
+    return tuple(sorted(chosen))
 
 
 def one_of(value: str, known: Iterable[str], name: str) -> str:
@@ -77,7 +77,7 @@ def one_of(value: str, known: Iterable[str], name: str) -> str:
 
 def pattern(value: str | None, known: Sequence[str], name: str = "--only") -> str | None:
     """The pattern, if it matches a known name. Raises InvalidValue with a suggestion."""
-    if value is not None and not any(fnmatchcase(each, value) for each in known):
+    if value is not None and not any(fnmatchcase(word, value) for word in known):
         near = difflib.get_close_matches(value, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else "`refattn properties` lists them"
         raise InvalidValue(f"{name} is {value!r}, which matches no property: {hint}")
@@ -85,7 +85,7 @@ def pattern(value: str | None, known: Sequence[str], name: str = "--only") -> st
 
 
 def convention(call: str | None, target: str, kernel: Callable[..., Any], name: str = "--call") -> str:
-    """The calling convention: the one given, or the one that the kernel seems to follow. Raises InvalidValue."""
+    """The given convention, or the one that the kernel seems to follow. Raises InvalidValue."""
     from refattn import adapters
 
     return adapters.guess(target, kernel) if call is None else one_of(call, adapters.names(), name)

@@ -1,8 +1,8 @@
-"""The features of a spec, a row each, and what else a kernel may claim: the one table of both.
+"""The one table of the features of a spec, a row each, and of the other claims of a kernel.
 
-The vocabulary of claims, the specs that regimes draw, the pairs of features that are tried and what properties of
-visibility hide keys by follow from it. A new feature is a row here, its field in refattn.contract.spec, its predicate
-in refattn.contract.visibility if it hides keys, and how to draw it in refattn.inputs.regimes.specs.
+It determines the vocabulary of claims, the specs that regimes draw, the pairs of features that are tried and the
+features that hide keys in properties of visibility. A new feature needs a row here, its field in refattn.contract.spec,
+its predicate in refattn.contract.visibility if it hides keys, and how to draw it in refattn.inputs.regimes.specs.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Feature:
 
     name       the claim of a kernel that can do it
     summary    what it is, in a line
-    fields     the fields of AttentionSpec that say it; a spec has the feature where one of them is not at its default.
-               Each with the axes of its array, out of b (batch), h (heads), q (queries) and k (keys): "" if it is no
+    fields     the fields of AttentionSpec that ask for it; a spec has the feature if one is not at its default. Each
+               maps to the axes of its array, out of b (batch), h (heads), q (queries) and k (keys): "" if it is no
                array, two if it is a pair for queries and for keys. Leading axes may be missing, and any axis of an
                array of three or four may have size 1
-    hides      "always" if it can make a key invisible whatever its values; "-inf" if just an entry of minus infinity
-               does; None if no key ever gets invisible by it
-    refines    the feature of which it is a kind of its own: a spec that has this one is not said to have that one
-    excludes   features that no spec can have beside it
-    positional it looks at where queries and keys stand, or says so: their order matters to a kernel that has it
+    hides      "always" if it can make a key invisible whatever its values; "-inf" if only an entry of minus infinity
+               can; None if it makes no key invisible
+    refines    the more general feature: a spec that has this one does not count as having that one
+    excludes   features that no spec can combine with it
+    positional it depends on the positions of queries and keys, or sets them: a kernel that has it sees their order
     gradient   the gradient that a backward pass returns for its field besides dq, dk and dv
     """
 
@@ -52,13 +52,13 @@ class Feature:
         return "bhqk" in self.fields.values()
 
     def hides_in(self, spec: AttentionSpec) -> bool:
-        """True if a spec that has the feature can make a key invisible by it."""
+        """True if the feature can make a key invisible in a spec that has it."""
         if self.hides == "-inf":
             return any(bool(np.isneginf(getattr(spec, field)).any()) for field in self.fields)
         return self.hides == "always"
 
 
-# Cases are drawn in this order: another one makes other cases of the same seeds.
+# Regimes draw features in this order: another order changes the cases of a seed.
 TABLE: tuple[Feature, ...] = (
     Feature("causal", "a causal mask", {"causal": ""}, "always", positional=True),
     Feature(
@@ -93,7 +93,7 @@ TABLE: tuple[Feature, ...] = (
     ),
     Feature("dropout", "a given dropout mask", {"dropout": "", "keep": "bhqk"}),
 )
-# Fields of a spec that no claim is about: how its features are to be read, and some rows of a longer problem.
+# Fields of a spec that no claim covers: how to read its features, and which rows of a longer problem it has.
 UNCLAIMED: Mapping[str, Axes] = {"alignment": "", "empty_rows": "", "query_positions": "bq"}
 
 OTHER_CLAIMS: Mapping[str, str] = {
@@ -110,7 +110,7 @@ OTHER_CLAIMS: Mapping[str, str] = {
     "ieee": "visible infinities are handled as IEEE arithmetic reads",
     "zero_length": "no keys, or no queries",
 }
-# What each claim of a kernel says, in a line.
+# The meaning of each claim, in a line.
 CLAIMS: Mapping[str, str] = {row.name: row.summary for row in TABLE} | dict(OTHER_CLAIMS)
 _AXES: Mapping[str, Axes] = {field: axes for row in TABLE for field, axes in row.fields.items()} | dict(UNCLAIMED)
 FEATURES: tuple[str, ...] = tuple(row.name for row in TABLE)
@@ -123,9 +123,9 @@ GRADIENTS: Mapping[str, str] = {row.gradient: field for row in TABLE if row.grad
 def used(spec: AttentionSpec) -> tuple[Feature, ...]:
     """The features that a spec has, in the table's order."""
     fields = spec.features().keys()
-    found = [row for row in TABLE if fields & row.fields.keys()]
-    refined = {row.refines for row in found}
-    return tuple(row for row in found if row.name not in refined)
+    rows = [row for row in TABLE if fields & row.fields.keys()]
+    refined = {row.refines for row in rows}
+    return tuple(row for row in rows if row.name not in refined)
 
 
 def hides(spec: AttentionSpec) -> bool:
@@ -134,30 +134,30 @@ def hides(spec: AttentionSpec) -> bool:
 
 
 def compatible(names: Iterable[str]) -> bool:
-    """True if a spec can have all of the features, each in its own right."""
+    """True if a spec can have all of the features, and none refines another."""
     wanted = set(names)
     return not any(row.name in wanted and wanted & {row.refines, *row.excludes} for row in TABLE)
 
 
 def along(spec: AttentionSpec, axis: str) -> tuple[str, ...]:
-    """The fields of a spec that it has an array of along an axis: b, h, q or k."""
+    """The fields of a spec whose arrays have an axis: b, h, q or k."""
     return tuple(field for field in spec.features() if any(axis in axes for axes in _axes_of(field)))
 
 
 def taken(spec: AttentionSpec, axis: str, index: Any) -> dict[str, Any]:
-    """The fields that hold arrays along an axis (b, h, q or k), with the entries at these integers of that axis.
+    """The fields whose arrays have an axis (b, h, q or k), with the entries at these indices of that axis.
 
-    What is the same all along the axis stays as it is.
+    An array that is broadcast along the axis stays as it is.
     """
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for field in along(spec, axis):
         value = getattr(spec, field)
         if isinstance(value, tuple):
             parts = zip(value, _axes_of(field), strict=True)
-            found[field] = tuple(_taken(array, axes, axis, index) for array, axes in parts)
+            fields[field] = tuple(_taken(array, axes, axis, index) for array, axes in parts)
         else:
-            found[field] = _taken(value, _axes_of(field)[0], axis, index)
-    return found
+            fields[field] = _taken(value, _axes_of(field)[0], axis, index)
+    return fields
 
 
 def _axes_of(field: str) -> tuple[str, ...]:
@@ -175,7 +175,7 @@ def _taken(array: NDArray[Any], axes: str, axis: str, index: Any) -> NDArray[Any
 
 
 def described() -> list[tuple[str, str, str, str]]:
-    """Each claim with what it says, the fields of a spec that ask for it, and what hides keys: for people to read."""
+    """Each claim with its meaning, the fields of a spec that ask for it, and whether it hides keys, in words."""
     words = {"always": "yes", "-inf": "where it is -inf", None: ""}
     rows = [(row.name, row.summary, ", ".join(row.fields), words[row.hides]) for row in TABLE]
     return rows + [(name, summary, "", "") for name, summary in OTHER_CLAIMS.items()]

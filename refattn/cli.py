@@ -9,7 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.exceptions import Abort, Exit
@@ -26,7 +26,13 @@ OWN_FAULT = 70
 INTERRUPTED = 130
 
 
-class _Number(click.ParamType[float]):
+if TYPE_CHECKING:
+    _Numbers = click.ParamType[float]
+else:
+    _Numbers = click.ParamType  # not generic in click 8.1
+
+
+class _Number(_Numbers):
     """A number; any other value is an error such as "--seed is 'x': expected an integer of at least 0"."""
 
     def __init__(self, kind: type[int] | type[float], is_fit: Callable[[float], bool], name: str) -> None:
